@@ -1,0 +1,5 @@
+"""`python -m dvx`."""
+
+from dvx.main import main
+
+main()

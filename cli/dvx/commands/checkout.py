@@ -1,0 +1,91 @@
+"""`dvx checkout`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from dvx import options, reports, text
+from dvx.app import command
+from dvx.exits import INTEGRITY, STORAGE
+from dvx.options import REVISION
+from dvx.session import Session
+
+if TYPE_CHECKING:
+    from deltavcs.porcelain.checkout import CheckedOut
+
+
+@command(
+    examples=[
+        ("dvx checkout chat -o ./out", "a directory that from_pretrained() loads"),
+        ("dvx checkout run~2 -o ./out --force", "an earlier commit, over what is there"),
+        ("dvx checkout 'v2 + 0.8 * (chat - v1)' -o ./out", "a sum, computed on the way"),
+        ("dvx checkout chat-lora --merge-adapter -o ./out", "base and adapter in one"),
+    ],
+    statuses=(INTEGRITY, STORAGE),
+)
+@click.argument("revision", metavar="REV|EXPRESSION", type=REVISION)
+@click.option(
+    "-o", "--output", required=True, metavar="DIR", type=click.Path(path_type=Path), help="Where to write it."
+)
+@click.option("-f", "--force", is_flag=True, help="Write into a directory that is not empty.")
+@click.option("--dtype", metavar="DTYPE", help="Convert floating-point tensors, e.g. to bfloat16.")
+@click.option("--merge-adapter", is_flag=True, help="Fold an adapter into its base: W + (alpha/r)·B·A.")
+@click.option(
+    "--format", "format_", type=click.Choice(["safetensors"]), default="safetensors", help="Of the weights."
+)
+@options.works
+@options.profiled
+def checkout(
+    session: Session,
+    revision: str,
+    output: Path,
+    force: bool,
+    dtype: str | None,
+    merge_adapter: bool,
+    format_: str,
+) -> None:
+    """Write a checkpoint, or a sum of some, to a directory.
+
+    Every file of a commit comes out byte for byte as it went in.
+
+    An EXPRESSION is a sum of revisions with factors and brackets, operators set off by spaces, such as
+    'llama3.1 + 0.8 * (chat - llama3.0)'. It is computed in float64 and rounded once.
+
+    The output directory must be empty, or not exist, unless --force.
+    """
+    from deltavcs.porcelain.checkout import checkout_files
+
+    repo = session.repository()
+    with session.resources() as resources:
+        done = checkout_files(
+            repo,
+            revision,
+            output,
+            dtype=dtype,
+            merge_adapter=merge_adapter,
+            force=force,
+            resources=resources,
+        )
+    session.emit(lambda: {**_document(done), "revision": revision}, _lines(done, revision))
+
+
+def _document(done: CheckedOut) -> dict[str, object]:
+    return {
+        "path": done.path.absolute(),
+        "commit": done.commit,
+        "recipe": done.recipe,
+        "n_files": done.n_files,
+        "n_tensors": done.n_tensors,
+        "n_bytes": done.n_bytes,
+    }
+
+
+def _lines(done: CheckedOut, revision: str) -> Iterator[str]:
+    what = f" {reports.commit_id(done.commit)}" if done.commit else ""
+    yield f"{reports.name(revision.strip())}{what} written to {done.path}"
+    files, tensors = text.count(done.n_files, "file"), text.count(done.n_tensors, "tensor")
+    yield f"{files}, {tensors}, {text.size(done.n_bytes)}"

@@ -1,0 +1,94 @@
+"""`dvx connectivity`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from dvx import evaluating, options, text
+from dvx.app import command
+from dvx.exits import INTEGRITY, STORAGE
+from dvx.options import REVISION
+from dvx.session import Session
+
+if TYPE_CHECKING:
+    from deltavcs.porcelain.connectivity import Segment
+
+_PLOT_WIDTH = 60
+
+
+@command(
+    examples=[
+        ("dvx connectivity v1 v2 --task piqa", "is there a barrier between them?"),
+        ("dvx connectivity v1 v2 --task piqa --points 21 --plot curve.svg", ""),
+    ],
+    statuses=(INTEGRITY, STORAGE),
+)
+@click.argument("start", type=REVISION, metavar="A")
+@click.argument("end", type=REVISION, metavar="B")
+@click.option("--task", required=True, metavar="TASK", help="A task; see 'dvx task list'.")
+@click.option("--points", type=click.IntRange(2), default=11, show_default=True, help="With both ends.")
+@click.option(
+    "--plot", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Draw it as SVG as well."
+)
+@evaluating.sampling
+@evaluating.running
+@options.works
+def connectivity(
+    session: Session,
+    start: str,
+    end: str,
+    task: str,
+    points: int,
+    plot: Path | None,
+    samples: int,
+    seed: int,
+    devices: tuple[str, ...],
+    dtype: str | None,
+    batch_size: int | str,
+) -> None:
+    """Measure the loss on the straight line from A to B.
+
+    A flat line means that both lie in one region; transfers between such models work. The barrier is how
+    far the loss rises above the line between its ends.
+    """
+    from deltavcs.porcelain.connectivity import connectivity as verb
+
+    repo = session.repository()
+    with session.resources() as resources:
+        found = verb(
+            repo,
+            start,
+            end,
+            task,
+            points=points,
+            samples=samples,
+            seed=seed,
+            running=evaluating.make_running(devices, dtype, batch_size),
+            resources=resources,
+        )
+    if plot is not None:
+        plot.write_text(found.svg(), encoding="utf-8")
+    if found.substituted:
+        session.note(evaluating.split_note(task, found.split))
+    session.emit(lambda: _document(found), _lines(found, session.width, plot))
+
+
+def _document(found: Segment) -> dict[str, object]:
+    from dvx.output import jsonable
+
+    return dict(jsonable(found))
+
+
+def _lines(found: Segment, width: int | None, plot: Path | None) -> Iterator[str]:
+    room = _PLOT_WIDTH if width is None else max(10, min(_PLOT_WIDTH, width - 14))
+    yield from found.text(width=room).splitlines()
+    yield (
+        f"{text.plain(found.start_name)} → {text.plain(found.end_name)}, "
+        f"{text.count(found.n_samples, 'row')} of {text.plain(found.task)} ({found.split})"
+    )
+    if plot is not None:
+        yield f"drawn in {text.plain(str(plot))}"

@@ -1,0 +1,121 @@
+"""`dvx diff`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from dvx import options, reports, text
+from dvx.app import command
+from dvx.exits import INTEGRITY
+from dvx.options import REVISION
+from dvx.session import Session
+from dvx.table import Column, table
+
+if TYPE_CHECKING:
+    from deltavcs.porcelain.diff import Diff, TensorDiff
+
+_MOST = 20
+_NAMES = 5
+_COLUMNS = (
+    Column("tensor", least=30, middle=True),
+    Column("dtype", spare=True),
+    Column("shape", right=True, spare=True),
+    Column("changed", right=True),
+    Column("‖B-A‖", right=True),
+    Column("‖B-A‖/‖A‖", right=True),
+    Column("cos(A,B)", right=True, spare=True),
+)
+
+
+@command(
+    examples=[
+        ("dvx diff v1 chat", "what fine-tuning changed"),
+        ("dvx diff v1 v2 --stat", "in four lines"),
+        ("dvx diff v2+chat 'v2 + 0.5 * (chat - v1)' -n 0", "expressions too; every tensor"),
+    ],
+    statuses=(INTEGRITY,),
+)
+@click.argument("a", type=REVISION)
+@click.argument("b", type=REVISION)
+@click.option("--stat", is_flag=True, help="Only the sums.")
+@click.option(
+    "-n", "limit", type=click.IntRange(min=0), default=_MOST, metavar="N", show_default=True,
+    callback=options.bounded,
+    help="At most N tensors, the largest movers first; 0 for all.",
+)  # fmt: skip
+@options.works
+def diff(session: Session, a: str, b: str, stat: bool, limit: int) -> None:
+    """Compare two checkpoints tensor by tensor.
+
+    A and B are revisions or expressions. Per tensor: the share of its elements that differ in any bit,
+    ‖B-A‖, that as a part of ‖A‖, and the cosine between A and B as vectors. The largest movers come first.
+    """
+    from deltavcs.porcelain.diff import diff as verb
+
+    repo = session.repository()
+    with session.resources() as resources:
+        found = verb(repo, a, b, resources=resources)
+    session.emit(lambda: _document(found), _lines(found, session.width, stat=stat, limit=limit))
+
+
+def _document(found: Diff) -> dict[str, object]:
+    from dvx.output import jsonable
+
+    return dict(jsonable(found))
+
+
+def _lines(found: Diff, width: int | None, *, stat: bool, limit: int) -> Iterator[str]:
+    moved = found.tensors
+    if not stat and moved:
+        shown = moved[:limit] if limit else moved
+        yield from table(_COLUMNS, [_row(t) for t in shown], width=width)
+        if len(shown) < len(moved):
+            yield f"and {text.count(len(moved) - len(shown), 'more tensor')}; -n 0 lists them all"
+        yield ""
+    for line in _sums(found):
+        yield from text.wrapped(line, width)
+    for what, names in (
+        ("tensors only in A", found.only_in_a),
+        ("tensors only in B", found.only_in_b),
+        ("files changed", found.files_changed),
+        ("files only in A", found.files_only_in_a),
+        ("files only in B", found.files_only_in_b),
+    ):
+        yield from _named(what, names)
+
+
+def _sums(found: Diff) -> Iterator[str]:
+    common = text.count(found.n_common, "tensor")
+    if found.n_identical == found.n_common:
+        yield f"{common} in both, all of them the same"
+        return
+    share = found.changed / found.elements if found.elements else None
+    yield f"{common} in both, {found.n_identical:,} the same; {text.percent(share)} of the elements differ"
+    yield (
+        f"‖B-A‖ {text.number(found.l2, 4)}, {text.percent(found.relative_l2)} of ‖A‖;"
+        f" cos(A,B) {text.number(found.cosine, 6)}"
+    )
+
+
+def _row(t: TensorDiff) -> tuple[str, ...]:
+    name, shape = text.cell(t.name), reports.shape(t.shape)
+    if t.other is not None:
+        return (name, t.dtype, f"{shape} → {t.other}", "unlike", "-", "-", "-")
+    share = t.changed / t.elements if t.changed is not None and t.elements else None
+    return (
+        name,
+        t.dtype,
+        shape,
+        text.percent(share),
+        text.number(t.l2),
+        text.number(t.relative_l2),
+        text.number(t.cosine, 6),
+    )
+
+
+def _named(what: str, names: Sequence[str]) -> Iterator[str]:
+    if names:
+        yield f"{len(names):,} {what}: {text.join(names, _NAMES)}"

@@ -1,0 +1,56 @@
+"""`dvx gc`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import click
+
+from dvx import text
+from dvx.app import command
+from dvx.exits import CONFLICT, INTEGRITY, STORAGE
+from dvx.session import Session
+
+if TYPE_CHECKING:
+    from deltavcs.porcelain.gc import GcPlan
+
+
+@command(
+    examples=[("dvx gc --dry-run", "what would go?"), ("dvx gc", "remove it")],
+    statuses=(CONFLICT, INTEGRITY, STORAGE),
+)
+@click.option("-n", "--dry-run", is_flag=True, help="Say what would be removed, and remove nothing.")
+def gc(session: Session, dry_run: bool) -> None:
+    """Remove what no branch, tag or score reaches any more.
+
+    A commit that lost its last name goes for good: name it first, with 'dvx reflog' and 'dvx branch'.
+    """
+    from deltavcs.porcelain import gc as verbs
+
+    repo = session.repository()
+    plan = verbs.plan_gc(repo) if dry_run else verbs.gc(repo)
+    session.emit(lambda: {"dry_run": dry_run, **_document(plan)}, _lines(plan, dry_run=dry_run))
+
+
+def _document(plan: GcPlan) -> dict[str, object]:
+    return {
+        "packs": plan.packs,
+        "objects": plan.objects,
+        "indexes": plan.indexes,
+        "n_bytes": plan.n_bytes,
+        "n_idle_bytes": plan.n_idle_bytes,
+    }
+
+
+def _lines(plan: GcPlan, *, dry_run: bool) -> Iterator[str]:
+    word = "would remove" if dry_run else "removed"
+    if not (plan.packs or plan.objects or plan.indexes):
+        yield "nothing to remove"
+    else:
+        parts = [text.count(len(plan.packs), "pack"), text.count(len(plan.objects), "object")]
+        if plan.indexes:
+            parts.append(text.count(len(plan.indexes), "pack index", "pack indexes"))
+        yield f"{word} {', '.join(parts)}: {text.size(plan.n_bytes)}"
+    if plan.n_idle_bytes:
+        yield f"{text.size(plan.n_idle_bytes)} more is unused, in packs that are partly in use and stay"

@@ -1,0 +1,85 @@
+"""`dvx import`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import click
+
+from dvx import options, reports
+from dvx.app import command
+from dvx.exits import CONFLICT, STORAGE
+from dvx.session import Session
+
+if TYPE_CHECKING:
+    from deltavcs.porcelain.import_ import Imported
+
+
+@command(
+    examples=[
+        ("dvx import ./Llama-3.0-8B --as llama3.0", "a directory"),
+        ("dvx import model.safetensors", "a single file; the name is 'model'"),
+        ("dvx import hf://meta-llama/Llama-3.1-8B@main --as llama3.1", "from the Hugging Face Hub"),
+    ],
+    statuses=(CONFLICT, STORAGE),
+)
+@click.argument("source")
+@options.name
+@options.message
+@options.metadata
+@click.option(
+    "--allow-pickle-weights",
+    is_flag=True,
+    help="Convert .bin and .pt weights to safetensors, through torch.load(weights_only=True).",
+)
+@options.works
+@options.profiled
+def import_(
+    session: Session,
+    source: str,
+    name: str | None,
+    message: str,
+    metadata: tuple[tuple[str, str], ...],
+    allow_pickle_weights: bool,
+) -> None:
+    """Commit a base model, which others are fine-tuned from.
+
+    SOURCE is a directory, a .safetensors file, or hf://ORG/NAME[@REVISION]. Everything in the directory
+    comes along, and every file comes back byte for byte.
+
+    If the branch exists already, the base becomes its next commit.
+    """
+    from deltavcs.porcelain.import_ import import_base
+
+    repo = session.repository()
+    with session.resources() as resources:
+        done = import_base(
+            repo,
+            source,
+            name=name,
+            message=message,
+            metadata=dict(metadata),
+            allow_pickle=allow_pickle_weights,
+            signature=session.signature(f"import {source}"),
+            resources=resources,
+        )
+    session.emit(
+        lambda: {
+            **reports.recorded_document(done.recorded),
+            "source": done.source,
+            "skipped": done.skipped,
+            "converted": done.converted,
+        },
+        _lines(done),
+    )
+
+
+def _lines(done: Imported) -> Iterator[str]:
+    made = done.recorded
+    if made.unchanged:
+        yield from reports.unchanged_lines(made)
+        return
+    yield f"{reports.name(made.name)} {reports.commit_id(made.commit)} imported as a base"
+    yield reports.stored_line(made)
+    yield from reports.source_lines(done.skipped, done.converted)

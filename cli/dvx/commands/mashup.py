@@ -1,0 +1,121 @@
+"""`dvx mashup`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import click
+
+from dvx import evaluating, merging, options, reports
+from dvx.app import command
+from dvx.exits import CONFLICT, INTEGRITY, STORAGE
+from dvx.session import Session
+from dvx.table import table
+
+if TYPE_CHECKING:
+    from deltavcs.porcelain.mashup import Mashup
+
+
+@command(
+    examples=[
+        ("dvx mashup --task piqa --as piqa-init", "the average of the two best"),
+        ("dvx mashup --task piqa --k 3 --method dare-ties --density 0.5 --as piqa-init", ""),
+        ("dvx checkout piqa-init -o init", "then train, and 'dvx commit out' finds where it started"),
+    ],
+    statuses=(CONFLICT, INTEGRITY, STORAGE),
+)
+@click.option("--task", required=True, metavar="TASK", help="What you are going to train for.")
+@click.option(
+    "--k", type=click.IntRange(1), default=2, show_default=True, metavar="K", help="How many to merge."
+)
+@merging.method_options
+@click.option(
+    "--metric", type=click.Choice(["loss", "accuracy"]), default="loss", show_default=True, help="Rank by it."
+)
+@click.option("--bases", is_flag=True, help="Let bases take part as well.")
+@click.option("--all", "every", is_flag=True, help="All checkpoints of a branch, not only its last.")
+@evaluating.selection
+@evaluating.sampling
+@evaluating.running
+@click.option("--as", "name", required=True, metavar="NAME", help="The branch.")
+@click.option("-n", "--dry-run", is_flag=True, help="Rank and plan; commit nothing but scores.")
+@options.message
+@options.works
+def mashup(
+    session: Session,
+    task: str,
+    k: int,
+    method: str,
+    exact: bool,
+    weights: tuple[float, ...] | None,
+    density: tuple[float, ...] | None,
+    mask_seed: int | None,
+    scale: float | None,
+    t: float | None,
+    floor: float | None,
+    alpha: float | None,
+    ridge: float | None,
+    metric: str,
+    bases: bool,
+    every: bool,
+    base: str | None,
+    where: str | None,
+    exclude_tasks: tuple[str, ...],
+    adapters: bool | None,
+    samples: int,
+    seed: int,
+    devices: tuple[str, ...],
+    dtype: str | None,
+    batch_size: int | str,
+    name: str,
+    dry_run: bool,
+    message: str,
+) -> None:
+    """Merge the checkpoints that fit a new task best, to train from.
+
+    Ranks as 'dvx rank' does, merges the best K, and commits the result with what it was made from: 'dvx
+    lineage' shows it. Train from a checkout of it instead of from the base.
+    """
+    from deltavcs.porcelain.mashup import mashup as verb
+
+    repo = session.repository()
+    chosen = evaluating.make_selection(base, where, exclude_tasks, adapters, bases=bases, last_only=not every)
+    with session.resources() as resources:
+        done = verb(
+            repo,
+            task,
+            k,
+            name=name,
+            method=method.replace("-", "_"),
+            options=merging.collect(
+                weights, density, mask_seed, scale=scale, t=t, floor=floor, alpha=alpha, ridge=ridge
+            ),
+            exact=exact,
+            samples=samples,
+            seed=seed,
+            metric=metric,
+            selection=chosen,
+            running=evaluating.make_running(devices, dtype, batch_size),
+            message=message,
+            dry_run=dry_run,
+            signature=session.signature(message or f"mashup for {task}"),
+            resources=resources,
+        )
+    if done.ranking.substituted:
+        session.note(evaluating.split_note(task, done.ranking.split))
+    session.emit(lambda: _document(done), _lines(done, session.width))
+
+
+def _document(done: Mashup) -> dict[str, object]:
+    from dvx.output import jsonable
+
+    return {"ranking": jsonable(done.ranking), "merged": merging.document(done.merged)}
+
+
+def _lines(done: Mashup, width: int | None) -> Iterator[str]:
+    yield from table(evaluating.RANKED, evaluating.ranked_rows(done.ranking)[: len(done.chosen)], width=width)
+    yield ""
+    yield from merging.lines(done.merged)
+    if done.merged.recorded is not None:
+        yield reports.next_step(f"dvx lineage {done.merged.recorded.name}", "where it comes from")

@@ -1,0 +1,166 @@
+"""`dvx rank`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import click
+
+from dvx import evaluating, options, reports, text
+from dvx.app import command
+from dvx.exits import CONFLICT, INTEGRITY, PARTIAL, STORAGE
+from dvx.failures import Usage
+from dvx.options import REVISION
+from dvx.session import Session
+from dvx.table import Column, table
+
+if TYPE_CHECKING:
+    from deltavcs.porcelain.rank import Ranking
+    from deltavcs.porcelain.rank_deltas import DeltaRanking
+
+
+@command(
+    examples=[
+        ("dvx rank --task piqa --k 2", "the two checkpoints that know the task best"),
+        ("dvx rank --task piqa --base llama3.1 --exclude-task piqa", "as if it were a new task"),
+        ("dvx rank --task piqa --where \"kind = 'finetune' AND author = 'me'\"", ""),
+        ("dvx rank --for llama3.1", "which diff vectors to carry over to it; needs no data"),
+    ],
+    statuses=(PARTIAL, CONFLICT, INTEGRITY, STORAGE),
+)
+@click.option("--task", metavar="TASK", help="A task; see 'dvx task list'.")
+@click.option(
+    "--for", "target", type=REVISION, metavar="REV", help="Order diff vectors for recycling onto this base."
+)
+@click.option("--k", type=click.IntRange(1), metavar="K", help="Show only the best K.")
+@click.option(
+    "--metric", type=click.Choice(["loss", "accuracy"]), default="loss", show_default=True, help="Rank by it."
+)
+@click.option("--last", is_flag=True, help="Of each branch only the last checkpoint.")
+@evaluating.selection
+@evaluating.sampling
+@evaluating.running
+@options.works
+def rank(
+    session: Session,
+    task: str | None,
+    target: str | None,
+    k: int | None,
+    metric: str,
+    last: bool,
+    base: str | None,
+    where: str | None,
+    exclude_tasks: tuple[str, ...],
+    adapters: bool | None,
+    samples: int,
+    seed: int,
+    devices: tuple[str, ...],
+    dtype: str | None,
+    batch_size: int | str,
+) -> None:
+    """Rank past checkpoints by how well they do on a task.
+
+    Every checkpoint of one architecture is asked the same rows of the task's training split, in one model
+    whose weights are exchanged in place. Scores are kept: nothing is evaluated twice, and an interrupted
+    ranking goes on where it was. They show in 'dvx log', 'dvx show' and 'dvx sql'.
+
+    With --for, no model runs: diff vectors are ordered by how near their base lies to REV.
+    """
+    if (task is None) == (target is None):
+        raise Usage("name a task with --task, or a base with --for")
+    if target is not None:
+        _rank_deltas(session, target, k)
+        return
+    assert task is not None
+    from deltavcs.porcelain.rank import rank as verb
+
+    repo = session.repository()
+    chosen = evaluating.make_selection(base, where, exclude_tasks, adapters, last_only=last)
+    with session.resources() as resources:
+        found = verb(
+            repo,
+            task,
+            k,
+            samples=samples,
+            seed=seed,
+            metric=metric,
+            selection=chosen,
+            running=evaluating.make_running(devices, dtype, batch_size),
+            signature=session.signature(f"rank on {task}"),
+            resources=resources,
+        )
+    if found.substituted:
+        session.note(evaluating.split_note(task, found.split))
+    session.emit(lambda: _document(found), _lines(found, session.width))
+    if found.failed:
+        raise click.exceptions.Exit(PARTIAL)
+
+
+def _document(found: Ranking) -> dict[str, object]:
+    from dvx.output import jsonable
+
+    return dict(jsonable(found))
+
+
+def _lines(found: Ranking, width: int | None) -> Iterator[str]:
+    rows = evaluating.ranked_rows(found)[: len(found.top)]
+    yield from table(evaluating.RANKED, rows, width=width)
+    more = len(found.ranked) - len(rows)
+    recalled = sum(r.recalled for r in found.ranked)
+    notes = [f"{text.count(found.n_samples, 'row')} of {text.plain(found.task)} ({found.split})"]
+    notes += [f"{more} more"] if more else []
+    notes += [f"{recalled} known before"] if recalled else []
+    yield f"by {found.metric} on {', '.join(notes)}"
+    for one in found.failed:
+        yield f"not ranked: {reports.name(one.name)}: {text.line(one.why)}"
+    if len(found.ranked) > 1:
+        yield reports.next_step(f"dvx mashup --task {found.task} --as NAME", "merge the best")
+
+
+def _rank_deltas(session: Session, target: str, k: int | None) -> None:
+    from deltavcs.porcelain.rank_deltas import rank_deltas
+
+    repo = session.repository()
+    with session.resources() as resources:
+        found = rank_deltas(repo, target, resources=resources)
+
+    def document() -> dict[str, object]:
+        from dvx.output import jsonable
+
+        return dict(jsonable(found))
+
+    session.emit(document, _delta_lines(found, k, session.width))
+
+
+def _delta_lines(found: DeltaRanking, k: int | None, width: int | None) -> Iterator[str]:
+    columns = [
+        Column("rank", right=True),
+        Column("‖m_t−m_s‖/‖m_s‖", right=True),  # noqa: RUF001
+        Column("cos(Δ, m_t−m_s)", right=True),  # noqa: RUF001
+        Column("‖Δ‖", right=True, spare=True),
+        Column("fine-tune", least=12, colour="green", bold=True),
+        Column("of", least=12),
+        Column("trained on", spare=True),
+    ]
+    rows = [
+        (
+            str(r.rank),
+            text.number(r.relative_drift),
+            "-" if r.cosine is None else f"{r.cosine:+.3f}",
+            text.number(r.delta_norm),
+            text.plain(r.delta_name),
+            text.plain(r.source_name),
+            text.plain(r.task or ""),
+        )
+        for r in found.ranked[:k]
+    ]
+    if not rows:
+        yield "there is no diff vector to carry over"
+        return
+    yield from table(columns, rows, width=width)
+    yield f"nearest source base first; m_t is {text.plain(found.target_name)}"
+    for one in found.failed:
+        yield f"does not fit: {reports.name(one.name)}: {text.line(one.why)}"
+    best = found.ranked[0]
+    yield reports.next_step(f"dvx transfer --from {best.delta_name} --to {found.target_name}")

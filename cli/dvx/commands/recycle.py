@@ -1,0 +1,147 @@
+"""`dvx recycle`."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from dvx import options, reports, text
+from dvx.app import command
+from dvx.exits import CONFLICT, INTEGRITY, STORAGE
+from dvx.session import Session
+from dvx.table import Column, table
+
+if TYPE_CHECKING:
+    from deltavcs.porcelain.recycle import Recycled
+
+_STDERR = 2  # the process's own, whatever sys.stderr is
+
+
+@command(
+    examples=[
+        (
+            "dvx recycle --bases v1 v2 v3 --train 'python train.py {init} {out}' --as chat",
+            "",
+        ),
+        ("dvx recycle --bases v1 v2 --train '…' --as chat --dry-run", "what would run, and what is done"),
+    ],
+    statuses=(CONFLICT, INTEGRITY, STORAGE),
+)
+@click.option(
+    "--bases", required=True, multiple=True, metavar="REV…", help="Versions of the base, oldest first."
+)
+@click.argument("more_bases", nargs=-1, metavar="[REV…]")
+@click.option(
+    "--train", required=True, metavar="CMD",
+    help="Your training command, with {init} for the directory to start from and {out} for the one to write.",
+)  # fmt: skip
+@click.option("--as", "name", required=True, metavar="NAME", help="Results are the branches NAME/BASE.")
+@click.option(
+    "--iterative/--direct", default=True, show_default=True,
+    help="Carry every stage's diff vector on, or that of plain fine-tuning of the version before.",
+)  # fmt: skip
+@click.option(
+    "--work", type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
+    help="Where models are checked out and trained; by default ./NAME.recycle.",
+)  # fmt: skip
+@click.option("--keep", is_flag=True, help="Leave the directories of finished stages.")
+@click.option("-n", "--dry-run", is_flag=True, help="Print the stages, and run none.")
+@options.works
+def recycle(
+    session: Session,
+    bases: tuple[str, ...],
+    more_bases: tuple[str, ...],
+    train: str,
+    name: str,
+    iterative: bool,
+    work: Path | None,
+    keep: bool,
+    dry_run: bool,
+) -> None:
+    """Fine-tune new versions of a base from what was learnt before.
+
+    Each base gets the last diff vector, is fine-tuned with your command, and committed; its new diff vector
+    goes on to the next. A stage that is finished is never run again: after a failure, or a crash, repeat
+    the command.
+
+    CMD is split into words and run without a shell; for pipes or variables write sh -c '…'. What it
+    prints goes to stderr.
+    """
+    from deltavcs.porcelain.recycle import recycle as verb
+    from dvx.identity import author
+
+    repo = session.repository()
+    with session.resources() as resources:
+        done = verb(
+            repo,
+            [*bases, *more_bases],
+            train,
+            name=name,
+            work=work or Path(f"{name.replace('/', '-')}.recycle"),
+            iterative=iterative,
+            keep=keep,
+            dry_run=dry_run,
+            author=author(Path.cwd()),
+            clock=lambda: time.time_ns() // 1000,
+            runner=_run,
+            resources=resources,
+        )
+    session.emit(lambda: _document(done, dry_run), _lines(done, dry_run, session.width))
+
+
+def _run(words: Sequence[str]) -> int:
+    """Run the user's command; its output must not mix with ours."""
+    sys.stderr.flush()
+    return subprocess.run(list(words), check=False, stdout=_STDERR).returncode
+
+
+def _document(done: Recycled, dry_run: bool) -> dict[str, object]:
+    return {
+        "dry_run": dry_run,
+        "name": done.name,
+        "mode": done.mode,
+        "stages": [
+            {
+                "stage": r.stage.position,
+                "branch": r.stage.branch,
+                "base": r.stage.base,
+                "delta": r.stage.delta,
+                "init": r.stage.init,
+                "what": r.stage.text,
+                "commit": r.commit,
+                "reused": r.reused,
+            }
+            for r in done.stages
+        ],
+    }
+
+
+def _lines(done: Recycled, dry_run: bool, width: int | None) -> Iterator[str]:
+    columns = [
+        Column("stage", right=True),
+        Column("branch", least=12, colour="green", bold=True),
+        Column("what", least=20),
+        Column("commit", colour="blue"),
+        Column(""),
+    ]
+    rows = [
+        (
+            str(r.stage.position),
+            text.plain(r.stage.branch),
+            text.plain(r.stage.text),
+            text.short(r.commit),
+            "to do" if r.commit is None else "done before" if r.reused else "done",
+        )
+        for r in done.stages
+    ]
+    yield from table(columns, rows, width=width)
+    if dry_run:
+        yield "a dry run: nothing was run"
+    else:
+        yield reports.next_step(f"dvx checkout {done.stages[-1].stage.branch} -o DIR")

@@ -1,0 +1,245 @@
+"""`dvx transfer`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import click
+
+from dvx import options, reports, text
+from dvx.app import command
+from dvx.exits import CONFLICT, INTEGRITY, STORAGE
+from dvx.options import REVISION
+from dvx.session import Session
+from dvx.table import Column, table
+
+if TYPE_CHECKING:
+    from deltavcs.porcelain.connectivity import Segment
+    from deltavcs.porcelain.transfer import Transferred
+
+_FIELDS = ("matched", "padded", "missing", "extra", "renamed", "converted", "copied")
+_MEANING = {
+    "padded": "rows that one of them lacks count as zeros",
+    "missing": "kept from the target: another one lacks them",
+    "extra": "left out: the target lacks them",
+    "renamed": "",
+    "converted": "",
+    "copied": "kept from the target: no arithmetic on this dtype",
+}
+_NEAR, _ALONG = 0.5, 0.1
+
+
+@command(
+    examples=[
+        ("dvx transfer --from v1 --to v2", "the one fine-tune of v1, onto v2"),
+        ("dvx transfer --from v1 --to v2 --all --dry-run", "how would all of them fit?"),
+        ("dvx transfer --from chat --to v2 --scale 0.8 --as v2-chat", "part of the way"),
+    ],
+    statuses=(CONFLICT, INTEGRITY, STORAGE),
+)
+@click.option(
+    "--from",
+    "from_",
+    required=True,
+    type=REVISION,
+    metavar="REV",
+    help="A base with a fine-tune, or a fine-tune.",
+)
+@click.option("--to", required=True, type=REVISION, metavar="REV", help="The base that gets it.")
+@click.option(
+    "--delta", "deltas", type=REVISION, multiple=True, metavar="REV", help="Which fine-tune; repeatable."
+)
+@click.option("--all", "every", is_flag=True, help="Every fine-tune of the base.")
+@click.option(
+    "--scale",
+    type=options.FACTOR,
+    default=1.0,
+    metavar="λ",
+    show_default=True,
+    help="Factor of the difference.",
+)
+@click.option("--as", "name", metavar="NAME", help="The branch; by default TO+DELTA.")
+@click.option(
+    "--vocab",
+    type=click.Choice(["pad", "strict"]),
+    default="pad",
+    show_default=True,
+    help="Vocabularies of other sizes: count missing rows as zeros, or refuse.",
+)
+@click.option(
+    "--probe-task",
+    metavar="TASK",
+    help="Measure the loss of a task between the two bases; see 'dvx connectivity'.",
+)
+@click.option("-n", "--dry-run", is_flag=True, help="Report how they fit, and commit nothing.")
+@options.message
+@options.works
+@options.profiled
+def transfer(
+    session: Session,
+    from_: str,
+    to: str,
+    deltas: tuple[str, ...],
+    every: bool,
+    scale: float,
+    name: str | None,
+    vocab: str,
+    probe_task: str | None,
+    dry_run: bool,
+    message: str,
+) -> None:
+    """Carry a fine-tune over to another base.
+
+    The result is TO + λ · (fine-tune - its base).
+
+    --from names a base, whose single fine-tune is taken, or a fine-tune. With several fine-tunes choose
+    with --delta, or take them --all.
+
+    The result is stored as a rule: it takes kilobytes, and 'dvx checkout' computes it, in float64 and
+    rounded once. The report says which tensors took part, and how near the bases are.
+    """
+    from deltavcs.porcelain.transfer import transfer as verb
+
+    with session.resources() as resources:
+        done = verb(
+            session.repository(),
+            from_=from_,
+            to=to,
+            deltas=deltas,
+            every=every,
+            scale=scale,
+            name=name,
+            vocab=vocab,
+            probe_task=probe_task,
+            dry_run=dry_run,
+            message=message,
+            signature=session.signature(message or f"transfer {from_} to {to}"),
+            resources=resources,
+        )
+    session.emit(lambda: _documents(done, dry_run=dry_run), _lines(done, session.width))
+
+
+def _documents(done: list[Transferred], *, dry_run: bool) -> dict[str, object]:
+    return {"dry_run": dry_run, "transfers": [_document(t) for t in done]}
+
+
+def _document(done: Transferred) -> dict[str, object]:
+    return {
+        "delta": done.delta,
+        "source": done.source,
+        "target": done.target,
+        "name": done.name,
+        "scale": done.scale,
+        "recipe": done.recipe,
+        "backport": done.backport,
+        "compatibility": done.compatibility,
+        "geometry": {
+            group: {
+                "base_l2": g.base,
+                "drift_l2": g.drift,
+                "delta_l2": g.delta,
+                "relative_drift": g.relative_drift,
+                "cosine": g.cosine,
+            }
+            for group, g in done.geometry.items()
+        },
+        "connectivity": done.connectivity,
+        "recorded": reports.recorded_document(done.recorded) if done.recorded else None,
+    }
+
+
+def _lines(done: list[Transferred], width: int | None) -> Iterator[str]:
+    for i, one in enumerate(done):
+        if i:
+            yield ""
+        yield from _report(one, width)
+
+
+def _report(done: Transferred, width: int | None) -> Iterator[str]:
+    factor = "" if done.scale == 1 else f"{done.scale:g} · "
+    recipe = f"{done.target} + {factor}({done.delta} - {done.source})"
+    verb = "backport" if done.backport else "recycle"
+    made = done.recorded
+    shown_id = f" {reports.commit_id(made.commit)}" if made else ""
+    yield f"{reports.name(done.name)}{shown_id} = {text.plain(recipe)}   ({verb})"
+    yield from _compatibility(done)
+    yield ""
+    yield from _geometry(done, width)
+    yield ""
+    yield from text.wrapped(_meaning(done), width)
+    if done.connectivity is not None:
+        yield from _probe(done.connectivity, width)
+    if made is None:
+        yield "a dry run: nothing was committed"
+    elif made.unchanged:
+        yield from reports.unchanged_lines(made)
+    else:
+        yield f"stored {text.size(made.stored_bytes)} for {text.size(made.raw_bytes)} of weights"
+    if made is not None:
+        yield reports.next_step(f"dvx checkout {done.name} -o DIR")
+
+
+def _probe(found: Segment, width: int | None) -> Iterator[str]:
+    room = 60 if width is None else max(10, min(60, width - 14))
+    yield ""
+    yield from found.text(width=room).splitlines()
+    yield f"{text.plain(found.task)}, {text.count(found.n_samples, 'row')} ({found.split})"
+    yield ""
+
+
+def _compatibility(done: Transferred) -> Iterator[str]:
+    found = done.compatibility
+    counts = {field: len(getattr(found, field)) for field in _FIELDS}
+    others = ", ".join(f"{n} {field}" for field, n in counts.items() if n and field != "matched")
+    yield f"{text.count(counts['matched'], 'tensor')} matched" + (
+        f"; {others}" if others else ", none left over"
+    )
+    for field, why in _MEANING.items():
+        if counts[field]:
+            note = f" ({why})" if why else ""
+            yield f"  {field}{note}: {text.join(getattr(found, field), 3)}"
+
+
+def _geometry(done: Transferred, width: int | None) -> Iterator[str]:
+    columns = [
+        Column("tensors"),
+        Column("‖m_t-m_s‖/‖m_s‖", right=True),
+        Column("‖Δ‖", right=True),
+        Column("‖Δ‖/‖m_s‖", right=True, spare=True),
+        Column("cos(Δ, m_t-m_s)", right=True),
+    ]
+    groups = sorted(done.geometry, key=lambda g: (g == "all", g))
+    rows = []
+    for group in groups:
+        g = done.geometry[group]
+        rows.append(
+            (
+                group,
+                text.number(g.relative_drift),
+                text.number(g.delta),
+                text.number(g.delta / g.base if g.base else None),
+                "-" if g.cosine is None else f"{g.cosine:+.3f}",
+            )
+        )
+    return table(columns, rows, width=width, indent=2)
+
+
+def _meaning(done: Transferred) -> str:
+    """One sentence on what the numbers say, and no more than they say."""
+    whole = done.geometry["all"]
+    drift, cosine = whole.relative_drift, whole.cosine
+    if not whole.delta:
+        return "The fine-tune does not differ from its base, so nothing is carried over."
+    if drift is None or not whole.drift:
+        return "Both bases have the same weights, so the result is the fine-tune itself."
+    far = f"The bases lie {text.percent(drift)} of a norm apart, " + (
+        "near enough that this often works" if drift < _NEAR else "so far that this often fails"
+    )
+    if cosine is None or abs(cosine) < _ALONG:
+        way = "and Δ is nearly orthogonal to the step between them."
+    elif cosine > 0:
+        way = "and Δ points partly the same way as the step between them: some of it is there already."
+    else:
+        way = "and Δ points partly against the step between them."
+    return f"{far}, {way} Only an evaluation tells."

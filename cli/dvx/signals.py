@@ -1,0 +1,70 @@
+"""Ctrl-C and SIGTERM: remembered, so that whatever they surface as ends in one line and the right code.
+
+An interrupt may surface as `KeyboardInterrupt`, as an `ImportError` of a half-imported package, or as a
+driver's own error. Once a signal came, no exception is a bug.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+from types import FrameType
+
+_received: int | None = None
+
+
+def install() -> None:
+    """Raise `KeyboardInterrupt` for SIGINT and SIGTERM and remember which one it was."""
+    signal.signal(signal.SIGINT, _on_signal)
+    if hasattr(signal, "SIGTERM"):
+        signal.signal(signal.SIGTERM, _on_signal)
+    unraisable, thread = sys.unraisablehook, threading.excepthook
+    sys.unraisablehook = lambda args: unraisable(args) if _received is None else _again(args.exc_value)
+    threading.excepthook = lambda args: thread(args) if _received is None else None
+
+
+def received() -> int | None:
+    """The signal that came, if one did."""
+    return _received
+
+
+def report(*, as_json: bool) -> int:
+    """Say that the command was interrupted; returns the exit code."""
+    code = 128 + (_received or signal.SIGINT)
+    word = "terminated" if code == 128 + signal.SIGTERM else "interrupted"
+    if as_json:
+        line = f'{{"error": {{"kind": "{word}", "message": "{word}", "hint": null, "exit_code": {code}}}}}'
+    else:
+        # A terminal shows ^C at the cursor: begin a line of our own.
+        line = ("\n" if sys.stderr.isatty() else "") + f"error: {word}"
+    with contextlib.suppress(OSError):
+        print(line, file=sys.stderr, flush=True)
+    return code
+
+
+def leave(code: int) -> None:
+    """Exit with `code`; after a signal at once, without waiting for threads that still compute."""
+    if _received is None:
+        sys.exit(code)
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
+
+
+def _again(error: BaseException | None) -> None:
+    """Send the signal once more if it surfaced in a finalizer, where the interpreter drops it."""
+    number, target = _received, threading.main_thread().ident
+    if isinstance(error, KeyboardInterrupt) and number is not None and target is not None:
+        timer = threading.Timer(0.05, signal.pthread_kill, (target, number))
+        timer.daemon = True
+        timer.start()
+
+
+def _on_signal(number: int, frame: FrameType | None) -> None:
+    global _received
+    _received = number
+    raise KeyboardInterrupt

@@ -1,0 +1,102 @@
+"""Version control for model weights: base models and diff vectors, content-addressed, bit for bit.
+
+    import deltavcs as dv
+    repo = dv.open(".")
+    state = dv.checkout(repo, "llama3.1 + (llama3.0-instruct - llama3.0)", device="cuda")
+    model = dv.load_model(repo, "llama3.0-instruct")
+    top = dv.rank(repo, task="piqa", k=2).top
+
+Names are imported when they are first used: `import deltavcs` itself loads nothing heavy.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import types
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from deltavcs.errors import DeltaVCSError as DeltaVCSError
+    from deltavcs.errors import ErrorKind as ErrorKind
+    from deltavcs.parallel import Resources as Resources
+    from deltavcs.porcelain.checkout import checkout as checkout
+    from deltavcs.porcelain.checkout import checkout_files as checkout_files
+    from deltavcs.porcelain.commit import commit as commit
+    from deltavcs.porcelain.connectivity import connectivity as connectivity
+    from deltavcs.porcelain.diff import diff as diff
+    from deltavcs.porcelain.import_ import import_base as import_base
+    from deltavcs.porcelain.lineage import lineage as lineage
+    from deltavcs.porcelain.load import load_model as load_model
+    from deltavcs.porcelain.load import load_tokenizer as load_tokenizer
+    from deltavcs.porcelain.log import log as log
+    from deltavcs.porcelain.mashup import mashup as mashup
+    from deltavcs.porcelain.merge import merge as merge
+    from deltavcs.porcelain.rank import rank as rank
+    from deltavcs.porcelain.recycle import recycle as recycle
+    from deltavcs.porcelain.show import show as show
+    from deltavcs.porcelain.sql import sql as sql
+    from deltavcs.porcelain.transfer import transfer as transfer
+    from deltavcs.refs.store import Signature as Signature
+    from deltavcs.repo import Repository as Repository
+    from deltavcs.repo import init_repository as init
+    from deltavcs.repo import open_path as open
+
+_HOMES = {
+    "DeltaVCSError": "errors",
+    "ErrorKind": "errors",
+    "Repository": "repo",
+    "Resources": "parallel",
+    "Signature": "refs.store",
+    "checkout": "porcelain.checkout",
+    "checkout_files": "porcelain.checkout",
+    "commit": "porcelain.commit",
+    "diff": "porcelain.diff",
+    "import_base": "porcelain.import_",
+    "init": "repo:init_repository",
+    "lineage": "porcelain.lineage",
+    "load_model": "porcelain.load",
+    "load_tokenizer": "porcelain.load",
+    "log": "porcelain.log",
+    "mashup": "porcelain.mashup",
+    "merge": "porcelain.merge",
+    "rank": "porcelain.rank",
+    "recycle": "porcelain.recycle",
+    "connectivity": "porcelain.connectivity",
+    "open": "repo:open_path",
+    "show": "porcelain.show",
+    "sql": "porcelain.sql",
+    "transfer": "porcelain.transfer",
+}
+
+__all__ = sorted(_HOMES)
+
+
+def _load(name: str) -> Any:
+    module, _, attribute = _HOMES[name].partition(":")
+    return getattr(importlib.import_module(f"{__name__}.{module}"), attribute or name)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return _load(name)
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
+class _Package(types.ModuleType):
+    """This package, with verbs that stay verbs.
+
+    Three verbs have the name of a subpackage, which the import system stores on its parent when it is first
+    imported. A property is found before what is stored, so `dv.rank(...)` works before and after.
+    """
+
+    lineage = property(lambda _: _load("lineage"), lambda _, module: None)
+    merge = property(lambda _: _load("merge"), lambda _, module: None)
+    rank = property(lambda _: _load("rank"), lambda _, module: None)
+
+
+sys.modules[__name__].__class__ = _Package

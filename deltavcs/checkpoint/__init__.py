@@ -1,0 +1,1 @@
+"""Checkpoints: between directories of files, manifests of blobs, and dictionaries of tensors."""

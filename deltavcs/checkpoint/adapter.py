@@ -1,0 +1,215 @@
+"""LoRA adapters in PEFT's layout: reading their configuration and folding them into a base.
+
+W' = W + s·B·A, s = α/r, or α/√r with rank-stabilised scaling (Hu et al., 2021; Kalajdzievski, 2023).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from deltavcs.checkpoint.geometry import read_elements
+from deltavcs.errors import ErrorKind, InvalidInputError
+from deltavcs.objects.model import Manifest, TensorEntry
+from deltavcs.objects.store import ObjectStore
+from deltavcs.tensors.cast import from_float64
+from deltavcs.tensors.dtypes import dtype_of, n_elements
+
+_PREFIX = "base_model.model."
+_FOLD_ELEMENTS = 1 << 18
+_WRAPPER = re.compile(r"\.(?:modules_to_save|base_layer)\.")
+_FACTOR = re.compile(r"(?P<module>.+)\.(?P<kind>lora_(?:embedding_)?[AB])(?:\.weight)?\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterConfig:
+    """The part of `adapter_config.json` that decides what an adapter computes."""
+
+    rank: int
+    alpha: float
+    rslora: bool
+    fan_in_fan_out: bool
+    rank_pattern: Mapping[str, int]
+    alpha_pattern: Mapping[str, float]
+    target_modules: tuple[str, ...]
+
+    def scale(self, module: str) -> float:
+        """S for a module: α/r, or α/√r."""
+        rank = _by_pattern(self.rank_pattern, module, self.rank)
+        alpha = _by_pattern(self.alpha_pattern, module, self.alpha)
+        return float(alpha) / (math.sqrt(rank) if self.rslora else rank)
+
+
+def _by_pattern(patterns: Mapping[str, Any], module: str, default: Any) -> Any:
+    for pattern, value in patterns.items():
+        if module == pattern or module.endswith("." + pattern):
+            return value
+        try:
+            if re.fullmatch(rf"(.*\.)?({pattern})", module):
+                return value
+        except re.error:
+            continue
+    return default
+
+
+def parse_adapter_config(data: bytes) -> AdapterConfig:
+    """Parse `adapter_config.json`.
+
+    Raises:
+        InvalidInputError: `bad-checkpoint` if it is not a LoRA configuration.
+    """
+    try:
+        raw = json.loads(data)
+        if raw.get("peft_type", "LORA") != "LORA":
+            raise InvalidInputError(
+                f"only LoRA adapters are supported, this one is {raw['peft_type']}",
+                kind=ErrorKind.BAD_CHECKPOINT,
+            )
+        if raw.get("use_dora"):
+            raise InvalidInputError("DoRA adapters are not supported", kind=ErrorKind.BAD_CHECKPOINT)
+        modules = raw.get("target_modules") or []
+        config = AdapterConfig(
+            rank=int(raw["r"]),
+            alpha=float(raw["lora_alpha"]),
+            rslora=bool(raw.get("use_rslora", False)),
+            fan_in_fan_out=bool(raw.get("fan_in_fan_out", False)),
+            rank_pattern=dict(raw.get("rank_pattern") or {}),
+            alpha_pattern=dict(raw.get("alpha_pattern") or {}),
+            target_modules=tuple(sorted(modules if isinstance(modules, list) else [str(modules)])),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
+        if isinstance(exc, InvalidInputError):
+            raise
+        raise InvalidInputError(
+            f"adapter_config.json is not a LoRA configuration: {exc!r}", kind=ErrorKind.BAD_CHECKPOINT
+        ) from exc
+    if config.rank <= 0 or not math.isfinite(config.alpha):
+        raise InvalidInputError("adapter_config.json: r must be positive", kind=ErrorKind.BAD_CHECKPOINT)
+    return config
+
+
+def adapter_config_of(objects: ObjectStore, manifest: Manifest) -> AdapterConfig:
+    """The configuration in a stored adapter."""
+    found = next((f for f in manifest.files if f.path == "adapter_config.json" and f.tensors is None), None)
+    if found is None:
+        raise InvalidInputError(
+            "this commit holds no adapter_config.json",
+            kind=ErrorKind.BAD_CHECKPOINT,
+            hint="Is it an adapter?",
+        )
+    return parse_adapter_config(objects.blobs.read(found.blob, max_bytes=1 << 20))
+
+
+@dataclass(frozen=True, slots=True)
+class Factors:
+    """The two factors of one module, B·A of the weight's shape."""
+
+    a: TensorEntry
+    b: TensorEntry
+    embedding: bool
+
+
+def match_adapter(adapter: Manifest, base: Manifest) -> tuple[dict[str, Factors], dict[str, TensorEntry]]:
+    """Which weights of the base an adapter changes: by factors, and whole.
+
+    Whole are `modules_to_save`, and embeddings and heads that PEFT saves beneath their factors
+    (`base_layer`): the factors are then added to those.
+
+    Raises:
+        InvalidInputError: `incompatible` if a module is not in the base, or a factor lacks its twin.
+    """
+    weights = base.primary
+    halves: dict[str, dict[str, TensorEntry]] = {}
+    whole: dict[str, TensorEntry] = {}
+    for key, entry in adapter.primary.items():
+        name = key.removeprefix(_PREFIX)
+        found = _FACTOR.match(name)
+        if found is None:
+            if ".original_module." in name:  # PEFT's copy of a weight that the adapter replaces
+                continue
+            whole[_base_key(_WRAPPER.sub(".", name), weights)] = entry
+        else:
+            halves.setdefault(f"{found['module']}.weight", {})[found["kind"]] = entry
+    factors = {}
+    for name, pair in halves.items():
+        embedding = "lora_embedding_A" in pair
+        a = pair.get("lora_embedding_A" if embedding else "lora_A")
+        b = pair.get("lora_embedding_B" if embedding else "lora_B")
+        if a is None or b is None or len(pair) != 2:
+            raise InvalidInputError(f"{name}: an adapter needs both A and B", kind=ErrorKind.INCOMPATIBLE)
+        factors[_base_key(name, weights)] = Factors(a, b, embedding)
+    return factors, whole
+
+
+def _base_key(name: str, weights: Mapping[str, TensorEntry]) -> str:
+    if name not in weights:
+        raise InvalidInputError(
+            f"the adapter changes {name}, which the base does not have",
+            kind=ErrorKind.INCOMPATIBLE,
+            hint="Was it trained from another base? Name it with --base.",
+        )
+    return name
+
+
+class FoldedWeight:
+    """W + s·B·A in float64, in fixed blocks of rows so that every read gives the same bits.
+
+    Raises:
+        InvalidInputError: `incompatible` if the shapes do not fit.
+    """
+
+    def __init__(
+        self,
+        objects: ObjectStore,
+        weight: TensorEntry,
+        factors: Factors,
+        *,
+        scale: float,
+        fan_in_fan_out: bool,
+    ) -> None:
+        a, b = _matrix(objects, factors.a), _matrix(objects, factors.b)
+        left, right = (a.T, b.T) if fan_in_fan_out or factors.embedding else (b, a)
+        if left.shape[1] != right.shape[0] or (left.shape[0], right.shape[1]) != weight.shape:
+            raise InvalidInputError(
+                f"factors {list(factors.a.shape)} and {list(factors.b.shape)} do not fit a weight"
+                f" {list(weight.shape)}",
+                kind=ErrorKind.INCOMPATIBLE,
+            )
+        self._objects, self._weight, self._scale = objects, weight, scale
+        self._left, self._right = left, right
+
+    def read_into(self, start: int, out: memoryview, dtype: str) -> None:
+        """Fill `out` with bytes of the result in `dtype`; both ends lie on whole elements."""
+        itemsize = dtype_of(dtype).itemsize
+        rows, columns = self._weight.shape
+        step = max(1, _FOLD_ELEMENTS // columns)
+        first, last = start // itemsize, (start + len(out)) // itemsize
+        for row in range(first // columns // step * step, rows, step):
+            low, high = row * columns, min(row + step, rows) * columns
+            if low >= last:
+                break
+            values = self._block(row, min(step, rows - row), columns)
+            keep_low, keep_high = max(low, first), min(high, last)
+            piece = from_float64(values[keep_low - low : keep_high - low], dtype)
+            out[(keep_low - first) * itemsize : (keep_high - first) * itemsize] = piece.data
+
+    def _block(self, row: int, count: int, columns: int) -> npt.NDArray[np.float64]:
+        old = read_elements(self._objects, self._weight, row * columns, count * columns)
+        update = self._left[row : row + count] @ self._right
+        return old + self._scale * update.reshape(-1)
+
+
+def _matrix(objects: ObjectStore, entry: TensorEntry) -> npt.NDArray[np.float64]:
+    if len(entry.shape) != 2:
+        raise InvalidInputError(
+            f"a factor has shape {list(entry.shape)}; only matrices are supported",
+            kind=ErrorKind.INCOMPATIBLE,
+        )
+    return read_elements(objects, entry, 0, n_elements(entry.shape)).reshape(entry.shape)

@@ -1,0 +1,116 @@
+"""From a view to tensors in memory or on a device. One of the few modules that import torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from deltavcs.checkpoint.view import Content, View
+from deltavcs.errors import ErrorKind, InvalidInputError, MissingDependencyError
+from deltavcs.objects.store import ObjectStore
+from deltavcs.parallel import SPAN_BYTES, Pool, Resources
+
+if TYPE_CHECKING:
+    import torch
+
+_TORCH_NAMES = {
+    "F64": "float64",
+    "F32": "float32",
+    "F16": "float16",
+    "BF16": "bfloat16",
+    "F8_E4M3": "float8_e4m3fn",
+    "F8_E5M2": "float8_e5m2",
+    "F8_E4M3FNUZ": "float8_e4m3fnuz",
+    "F8_E5M2FNUZ": "float8_e5m2fnuz",
+    "F8_E8M0": "float8_e8m0fnu",
+    "BOOL": "bool",
+    "U8": "uint8",
+    "I8": "int8",
+    "U16": "uint16",
+    "I16": "int16",
+    "U32": "uint32",
+    "I32": "int32",
+    "U64": "uint64",
+    "I64": "int64",
+    "C64": "complex64",
+}
+
+
+def import_torch() -> Any:
+    """The torch module.
+
+    Raises:
+        MissingDependencyError: `missing-package`.
+    """
+    try:
+        import torch
+    except ImportError as exc:
+        raise MissingDependencyError(
+            "this needs PyTorch", kind=ErrorKind.MISSING_PACKAGE, hint="Install it: pip install torch"
+        ) from exc
+    return torch
+
+
+def torch_name(dtype: str) -> str:
+    """How torch and `config.json` spell a safetensors dtype; needs no torch."""
+    return _TORCH_NAMES[dtype]
+
+
+def torch_dtype(dtype: str) -> torch.dtype:
+    """The torch dtype of a safetensors dtype.
+
+    Raises:
+        InvalidInputError: `incompatible` if this torch has none, as for packed 4- and 6-bit types.
+    """
+    torch = import_torch()
+    found = getattr(torch, _TORCH_NAMES.get(dtype, ""), None)
+    if found is None:
+        raise InvalidInputError(
+            f"torch {torch.__version__} has no dtype for {dtype}",
+            kind=ErrorKind.INCOMPATIBLE,
+            hint="Check the checkpoint out to a directory instead.",
+        )
+    return found  # type: ignore[no-any-return]
+
+
+def load_tensors(
+    objects: ObjectStore, tensors: Iterable[tuple[str, Content]], *, device: str, resources: Resources
+) -> Iterator[tuple[str, torch.Tensor]]:
+    """Yield name and tensor, one after another, each decoded in parallel and moved to `device`.
+
+    Values are bit for bit those of the repository: the arithmetic of derivations is done here, in
+    float64, and never left to the device.
+
+    Raises:
+        InvalidInputError: a dtype that torch does not have.
+        IntegrityError: stored data is damaged.
+    """
+    torch = import_torch()
+    with Pool(resources) as pool:
+        for name, content in tensors:
+            data = np.empty(content.size, np.uint8)
+            spans = [(content, at, data) for at in range(0, content.size, SPAN_BYTES)]
+            for _ in pool.map(lambda span: _fill(objects, *span), spans):
+                pass
+            # torch has no zero-sized frombuffer
+            flat = torch.from_numpy(data) if content.size else torch.empty(0, dtype=torch.uint8)
+            tensor = flat.view(torch_dtype(content.dtype)).reshape(content.shape)
+            yield name, tensor if device == "cpu" else tensor.to(device)
+
+
+def _fill(objects: ObjectStore, content: Content, start: int, data: np.ndarray[Any, Any]) -> None:
+    content.read_into(objects.blobs, start, data[start : start + SPAN_BYTES].data)
+
+
+def load_state(objects: ObjectStore, view: View, *, device: str, resources: Resources) -> dict[str, Any]:
+    """All of the checkpoint's own tensors by name, on `device`."""
+    state = {}
+    total = sum(c.size for c in view.primary.values())
+    done = 0
+    for name, tensor in load_tensors(objects, view.primary.items(), device=device, resources=resources):
+        state[name] = tensor
+        done += view.tensors[name].size
+        resources.progress("loading", done, total)
+    return state

@@ -1,0 +1,237 @@
+"""Writing a view to disk: spans of tensors in parallel, straight to their place in the file."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from blake3 import blake3
+
+from deltavcs.checkpoint.view import Content, View, ViewFile, check_blob
+from deltavcs.errors import AlreadyExistsError, ErrorKind, IntegrityError
+from deltavcs.objects.domain import FILE_DOMAIN
+from deltavcs.objects.paths import check_path, check_paths
+from deltavcs.objects.store import ObjectStore
+from deltavcs.oid import BlobId
+from deltavcs.parallel import SPAN_BYTES, Pool, Profile, Resources
+from deltavcs.storage.files import os_error, translate_os_errors, write_all
+
+
+def check_output(out: Path, *, force: bool) -> None:
+    """Refuse to write into a directory that holds something.
+
+    Raises:
+        AlreadyExistsError: `output-not-empty`.
+    """
+    if not out.exists() or (force and out.is_dir()):
+        return
+    if not out.is_dir():
+        raise AlreadyExistsError(
+            f"{out} is a file", kind=ErrorKind.OUTPUT_NOT_EMPTY, hint="Name a directory."
+        )
+    if any(out.iterdir()):
+        raise AlreadyExistsError(
+            f"{out} is not empty",
+            kind=ErrorKind.OUTPUT_NOT_EMPTY,
+            hint="Choose another directory, or replace files in it with --force.",
+        )
+
+
+def write_view(
+    objects: ObjectStore, view: View, out: Path, *, resources: Resources, force: bool, extra: dict[str, bytes]
+) -> int:
+    """Write a view as a directory; nothing of it appears before all of it is written.
+
+    Args:
+        out: must not exist or be empty, unless `force`.
+        extra: small files to put beside it, by name.
+
+    Returns:
+        Bytes written.
+
+    Raises:
+        AlreadyExistsError: `output-not-empty`.
+        IntegrityError: stored data is damaged; nothing is left in `out`.
+        StorageError: the disk is full or failed; likewise.
+    """
+    check_output(out, force=force)
+    check_paths([check_path(f.path) for f in view.files])
+    with translate_os_errors(f"cannot create {out}"):
+        out = out.absolute()
+        draft = _draft_folder(out)
+    try:
+        _write_files(objects, view, draft, resources)
+        with translate_os_errors(f"cannot write {out}"):
+            for name, data in extra.items():
+                (draft / name).write_bytes(data)
+            _move_into_place(draft, out)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return view.size
+
+
+def _draft_folder(out: Path) -> Path:
+    """A new folder on the file system of `out`.
+
+    Beside a directory that is yet to be made; within one that is there, which may be a mount point, a link,
+    or the shell's own, and so must not be replaced.
+    """
+    name = f".{secrets.token_hex(4)}.partial"
+    folder = out if out.is_dir() else out.parent
+    folder.mkdir(parents=True, exist_ok=True)
+    draft = folder / name
+    draft.mkdir()
+    return draft
+
+
+def _move_into_place(draft: Path, out: Path) -> None:
+    if not out.exists():
+        draft.replace(out)
+        return
+    for path in sorted(draft.rglob("*")):
+        target = out / path.relative_to(draft)
+        if path.is_dir():
+            if target.is_file() or target.is_symlink():
+                target.unlink()
+            target.mkdir(exist_ok=True)
+        else:
+            if target.is_dir() and not target.is_symlink():
+                shutil.rmtree(target)
+            path.replace(target)
+
+
+class _Target:
+    """An output file, open while there are spans to write."""
+
+    def __init__(self, path: Path, mode: int) -> None:
+        self.path = path
+        self.fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+
+    def close(self) -> None:
+        """Close the file. Idempotent."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+
+@dataclass(frozen=True, slots=True)
+class _Span:
+    """A range of one blob and its place in a file; the last of a file closes it."""
+
+    target: _Target
+    content: Content | None
+    blob: BlobId | None
+    start: int
+    n_bytes: int
+    at: int
+    last: bool
+
+
+def _write_files(objects: ObjectStore, view: View, draft: Path, resources: Resources) -> None:
+    done = 0
+    proof = _Proof()
+    targets: list[_Target] = []
+    try:
+        with Pool(resources) as pool:
+            work = pool.map(
+                lambda span: _write_span(objects, span, resources.profile),
+                _spans(objects, view, draft, targets),
+            )
+            for span, data in work:
+                done += span.n_bytes
+                resources.progress("writing", done, view.size)
+                if span.last:
+                    span.target.close()
+                if data is not None and span.content is not None:
+                    with resources.profile.stage("prove", span.n_bytes):
+                        proof.update(span.content, span.start, data)
+    finally:
+        for target in targets:
+            target.close()
+
+
+class _Proof:
+    """Hashes computed tensors as their spans arrive in order: a derived blob must come out as its id."""
+
+    def __init__(self) -> None:
+        self._hasher = blake3()
+
+    def update(self, content: Content, start: int, data: npt.NDArray[np.uint8]) -> None:
+        """Take the next span of `content`. Raises IntegrityError if the tensor is complete and wrong."""
+        if start == 0:
+            self._hasher = blake3(content.domain.encode() + b"\0")
+        self._hasher.update(data.data)
+        if start + len(data) == content.size and self._hasher.hexdigest() != content.blob:
+            raise _wrong(content)
+
+
+def _wrong(content: Content) -> IntegrityError:
+    return IntegrityError(
+        f"derived blob {(content.blob or '')[:12]} does not compute to its id",
+        kind=ErrorKind.HASH_MISMATCH,
+        hint="Run 'dvx fsck --full'.",
+    )
+
+
+def _spans(objects: ObjectStore, view: View, draft: Path, targets: list[_Target]) -> Iterator[_Span]:
+    for file in view.files:
+        if file.blob is not None:
+            n_tensor_bytes = sum(view.tensors[k].size for k in file.keys or ())
+            check_blob(objects.blobs, file.blob, FILE_DOMAIN, file.size - n_tensor_bytes)
+        path = draft / file.path
+        with translate_os_errors(f"cannot create {path}"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            target = _Target(path, 0o777 if file.executable else 0o666)
+        targets.append(target)
+        pieces = list(_pieces(view, file))
+        if file.data is not None:
+            with translate_os_errors(f"cannot write {path}"):
+                write_all(target.fd, file.data, 0)
+        for i, (content, blob, start, size, at) in enumerate(pieces):
+            yield _Span(target, content, blob, start, size, at, last=i == len(pieces) - 1)
+        if not pieces:
+            target.close()
+
+
+_Piece = tuple[Content | None, BlobId | None, int, int, int]
+
+
+def _pieces(view: View, file: ViewFile) -> Iterator[_Piece]:
+    """Content, blob, start in the blob, bytes, and place in the file of every span."""
+    contents = [view.tensors[k] for k in file.keys or ()]
+    head = file.size - sum(c.size for c in contents)
+    if file.data is None:
+        for start in range(0, head, SPAN_BYTES):
+            yield None, file.blob, start, min(SPAN_BYTES, head - start), start
+    at = head
+    for content in contents:
+        for start in range(0, content.size, SPAN_BYTES):
+            yield content, content.blob, start, min(SPAN_BYTES, content.size - start), at + start
+        at += content.size
+
+
+def _write_span(
+    objects: ObjectStore, span: _Span, profile: Profile
+) -> tuple[_Span, npt.NDArray[np.uint8] | None]:
+    """Decode or compute a span and write it; on a worker thread. Gives back bytes that need proof."""
+    data = np.empty(span.n_bytes, np.uint8)
+    prove = False
+    with profile.stage("decode", span.n_bytes):
+        if span.content is not None:
+            span.content.read_into(objects.blobs, span.start, data.data)
+            blob = span.content.blob
+            prove = blob is not None and objects.blobs.stored(blob).derivation is not None
+        elif span.blob is not None:
+            objects.blobs.read_into(span.blob, span.start, data)
+    try:
+        with profile.stage("write", span.n_bytes):
+            write_all(span.target.fd, data.data, span.at)
+    except OSError as exc:
+        raise os_error(f"cannot write {span.target.path}", exc) from exc
+    return span, data if prove else None

@@ -1,0 +1,38 @@
+"""Pure coding layer: arrays to payloads and back, bit for bit (docs/spec/v1-codec.md).
+
+An `Encoder` belongs to one tensor: it carries the tables that all chunks of the tensor share. Chunks
+decode independently of each other.
+"""
+
+from __future__ import annotations
+
+from deltavcs.codec.api import (
+    CHUNK_BYTES,
+    DEFAULT_LEVEL,
+    MAX_CHUNK_BYTES,
+    MAX_SIDE_BYTES,
+    Buffer,
+    CodecId,
+    Decoder,
+    Encoder,
+    needs_base,
+)
+from deltavcs.codec.choose import make_encoder, open_decoder, plan
+from deltavcs.codec.native import NativeInfo, native_info
+
+__all__ = [
+    "CHUNK_BYTES",
+    "DEFAULT_LEVEL",
+    "MAX_CHUNK_BYTES",
+    "MAX_SIDE_BYTES",
+    "Buffer",
+    "CodecId",
+    "Decoder",
+    "Encoder",
+    "NativeInfo",
+    "make_encoder",
+    "native_info",
+    "needs_base",
+    "open_decoder",
+    "plan",
+]

@@ -1,0 +1,156 @@
+"""What DELTA and EXP share: upcast halves, the fallback of a chunk that does not compress (spec §7.1)."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import numpy as np
+
+from deltavcs.codec.api import (
+    DEFAULT_LEVEL,
+    Buffer,
+    Bytes,
+    CodecId,
+    as_bytes,
+    bad_payload,
+    check_base,
+    check_out,
+    check_target,
+    needs_base,
+)
+from deltavcs.codec.native import Model, kernels
+from deltavcs.codec.numbers import LAYOUTS, Array, Layout
+from deltavcs.codec.payload import MODE_CODED, MODE_PLANES, MODE_RAW, n_sections_for
+from deltavcs.codec.tables import Tables, read_side, write_side
+from deltavcs.codec.zstd import PlanesCodec, RawCodec
+
+
+def coded_layout(dtype: str, *, narrow: bool) -> Layout:
+    """The layout that is entropy-coded: that of bf16 for F32 whose low halves are zero."""
+    return LAYOUTS["BF16" if narrow else dtype]
+
+
+def upper_halves(data: Bytes) -> Array:
+    """Bits 16..31 of each float32, as uint16."""
+    return np.ascontiguousarray(data.view("<u2")[1::2])
+
+
+class CodedCodec(ABC):
+    """Encoder and decoder of one tensor whose chunks share `Tables`."""
+
+    codec: CodecId
+
+    def __init__(
+        self, dtype: str, tables: Tables, level: int = DEFAULT_LEVEL, side: bytes | None = None
+    ) -> None:
+        self.tables = tables
+        self.layout = coded_layout(dtype, narrow=tables.narrow)
+        self.side = write_side(tables) if side is None else side
+        self._model = Model(
+            self.layout, tables.top, self.codec is CodecId.EXP, tables.table_of.astype(np.uint8).tobytes()
+        )
+        self._freqs = tables.freqs.astype("<u2").tobytes()
+        self._encode_table: bytes | None = None
+        self._decode_table: bytes | None = None
+        self._itemsize = LAYOUTS[dtype].width // 8
+        self._raw = RawCodec(self._itemsize)
+        planes = CodecId.XOR if needs_base(self.codec) else CodecId.PLAIN
+        self._planes = PlanesCodec(planes, self._itemsize, level)
+
+    @abstractmethod
+    def _encode_numpy(self, target: Array, base: Array | None) -> bytes:
+        """Return the payload in mode 0 of patterns of `self.layout`."""
+
+    @abstractmethod
+    def _decode_numpy(self, payload: Bytes, base: Array | None, out: Array) -> None:
+        """Undo `_encode_numpy`, or raise FormatError."""
+
+    def _encode(self, target: Array, base: Array | None) -> bytes | None:
+        """The payload in mode 0; None if it would be longer than the chunk."""
+        native = kernels()
+        if native is None:
+            return self._encode_numpy(target, base)
+        module, level = native
+        if self._encode_table is None:
+            self._encode_table = module.encode_table(self._freqs, *self.tables.freqs.shape)
+        sections = n_sections_for(target.size)
+        found: bytes | None = module.encode(
+            level, *self._model.args(), self._encode_table, sections, target, base
+        )
+        return found
+
+    def _decode(self, payload: Bytes, base: Array | None, out: Array) -> None:
+        """Undo `_encode`, or raise FormatError."""
+        native = kernels()
+        if native is None:
+            self._decode_numpy(payload, base, out)
+            return
+        module, level = native
+        if self._decode_table is None:
+            self._decode_table = module.decode_table(self._freqs, *self.tables.freqs.shape)
+        try:
+            module.decode(level, *self._model.args(), self._decode_table, payload, base, out)
+        except ValueError as exc:
+            raise bad_payload(str(exc)) from exc
+
+    def encode(self, target: Buffer, base: Buffer | None) -> bytes:
+        """Return the payload of one chunk; see `Encoder.encode`."""
+        data = check_target(target, self._itemsize)
+        against = check_base(base, data.size) if needs_base(self.codec) else None
+        coded = None
+        if not self.tables.narrow:
+            coded = self._encode(self._patterns(data), None if against is None else self._patterns(against))
+        elif not data.view("<u2")[::2].any():
+            coded = self._encode(upper_halves(data), None if against is None else upper_halves(against))
+        return coded if coded is not None and len(coded) <= data.size else self._fallback(data, against)
+
+    def _patterns(self, data: Bytes) -> Array:
+        return data.view(self.layout.word)
+
+    def _fallback(self, data: Bytes, base: Bytes | None) -> bytes:
+        planes = self._planes.encode(data, base)
+        if len(planes) < data.size:
+            return bytes([MODE_PLANES]) + planes
+        return bytes([MODE_RAW]) + data.tobytes()
+
+    def decode(self, payload: Buffer, base: Buffer | None, out: memoryview) -> None:
+        """Fill `out`; see `Decoder.decode`."""
+        filled, found = check_out(out, self._itemsize), as_bytes(payload)
+        against = check_base(base, filled.size) if needs_base(self.codec) else None
+        if not found.size:
+            raise bad_payload("it is empty")
+        mode = int(found[0])
+        if mode == MODE_CODED:
+            self._decode_coded(found, against, filled)
+        elif mode == MODE_PLANES:
+            self._planes.decode(found[1:], base, out)
+        elif mode == MODE_RAW:
+            self._raw.decode(found[1:], base, out)
+        else:
+            raise bad_payload(f"unknown mode {mode}")
+
+    def _decode_coded(self, payload: Bytes, base: Bytes | None, out: Bytes) -> None:
+        if not self.tables.narrow:
+            self._decode(payload, None if base is None else self._patterns(base), self._patterns(out))
+            return
+        halves = np.empty(out.size // 4, "<u2")
+        self._decode(payload, None if base is None else upper_halves(base), halves)
+        out.view("<u4")[...] = halves.astype("<u4") << np.uint32(16)
+
+
+def open_tables(dtype: str, side: bytes, *, delta: bool) -> Tables:
+    """Return the tables in the side of a DELTA or EXP tensor.
+
+    Raises:
+        FormatError: `bad-payload` if it is malformed or `dtype` is not coded this way.
+    """
+    if dtype not in LAYOUTS:
+        raise bad_payload(f"{dtype} is not coded by exponents")
+    narrow = len(side) > 1 and bool(side[1] & 1)
+    if narrow and dtype != "F32":
+        raise bad_payload(f"{dtype} has no upcast form")
+    layout = coded_layout(dtype, narrow=narrow)
+    tables = read_side(side, layout.n_tokens if delta else 64, layout.exponents)
+    if not delta and len(tables.freqs) != 1:
+        raise bad_payload("EXP has one table")
+    return tables

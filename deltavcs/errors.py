@@ -1,0 +1,143 @@
+"""The error tree: categories named by what a handler would do, kinds that pin the precise failure.
+
+```
+DeltaVCSError
+├── NotFoundError (KeyError)
+├── AlreadyExistsError
+├── InvalidInputError (ValueError)
+├── ConflictError
+├── IntegrityError
+├── FormatError
+├── StorageError                 .retryable
+├── MissingDependencyError (ImportError)
+└── InternalError
+```
+
+A missing delta base is an `IntegrityError`, never a `NotFoundError`: a broken repository must not be
+swallowed by a handler that expects something to be absent.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Self
+
+
+class ErrorKind(StrEnum):
+    """What went wrong, precisely. Append only: scripts match on these values."""
+
+    NO_REPOSITORY = "no-repository"
+    UNKNOWN_REVISION = "unknown-revision"
+    UNKNOWN_OBJECT = "unknown-object"
+    UNKNOWN_REF = "unknown-ref"
+    UNKNOWN_SOURCE = "unknown-source"
+    UNKNOWN_TENSOR = "unknown-tensor"
+    REPOSITORY_EXISTS = "repository-exists"
+    REF_EXISTS = "ref-exists"
+    OUTPUT_NOT_EMPTY = "output-not-empty"
+    BAD_REF_NAME = "bad-ref-name"
+    BAD_REVISION = "bad-revision"
+    AMBIGUOUS_REVISION = "ambiguous-revision"
+    BAD_EXPRESSION = "bad-expression"
+    BAD_ARGUMENT = "bad-argument"
+    BAD_CHECKPOINT = "bad-checkpoint"
+    BAD_PATH = "bad-path"
+    BAD_SQL = "bad-sql"
+    BAD_TASK = "bad-task"
+    BASE_UNKNOWN = "base-unknown"
+    AMBIGUOUS_DELTA = "ambiguous-delta"
+    INCOMPATIBLE = "incompatible"
+    PICKLE_REFUSED = "pickle-refused"
+    LIMIT_EXCEEDED = "limit-exceeded"
+    REF_MOVED = "ref-moved"
+    LOCKED = "locked"
+    SOURCE_CHANGED = "source-changed"
+    HASH_MISMATCH = "hash-mismatch"
+    TRUNCATED = "truncated"
+    CORRUPT = "corrupt"
+    MISSING_OBJECT = "missing-object"
+    MISSING_BASE = "missing-base"
+    DELTA_CYCLE = "delta-cycle"
+    BAD_HEADER = "bad-header"
+    BAD_OBJECT = "bad-object"
+    BAD_PAYLOAD = "bad-payload"
+    UNSUPPORTED_VERSION = "unsupported-version"
+    UNSUPPORTED_FEATURE = "unsupported-feature"
+    UNSUPPORTED_DTYPE = "unsupported-dtype"
+    DISK_FULL = "disk-full"
+    PERMISSION_DENIED = "permission-denied"
+    IO = "io"
+    REMOTE = "remote"
+    MISSING_PACKAGE = "missing-package"
+    COMMAND_FAILED = "command-failed"
+    BUG = "bug"
+
+
+class DeltaVCSError(Exception):
+    """Base of every error this library raises on purpose.
+
+    Attributes:
+        kind: the precise failure; stable across releases.
+        hint: what the user can do next, or None.
+    """
+
+    def __init__(self, message: str, *, kind: ErrorKind, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.kind = kind
+        self.hint = hint
+
+    def within(self, where: str) -> Self:
+        """Put where it happened before the message, and return the same error."""
+        self.message = f"{where}: {self.message}"
+        return self
+
+    def __str__(self) -> str:
+        # KeyError would print the repr of its argument.
+        return self.message
+
+
+class NotFoundError(DeltaVCSError, KeyError):
+    """What was named does not exist: repository, revision, ref, object, source."""
+
+
+class AlreadyExistsError(DeltaVCSError):
+    """What was to be created exists: repository, ref, output."""
+
+
+class InvalidInputError(DeltaVCSError, ValueError):
+    """The input cannot be used as given; another input can."""
+
+
+class ConflictError(DeltaVCSError):
+    """Someone else changed or holds it; reading again and retrying can succeed."""
+
+
+class IntegrityError(DeltaVCSError):
+    """Stored data is damaged or incomplete."""
+
+
+class FormatError(DeltaVCSError):
+    """Bytes that do not follow the format, or follow one this version does not know."""
+
+
+class StorageError(DeltaVCSError):
+    """The disk or the network failed.
+
+    Attributes:
+        retryable: True if the same call may succeed later without any change.
+    """
+
+    def __init__(
+        self, message: str, *, kind: ErrorKind, hint: str | None = None, retryable: bool = False
+    ) -> None:
+        super().__init__(message, kind=kind, hint=hint)
+        self.retryable = retryable
+
+
+class MissingDependencyError(DeltaVCSError, ImportError):
+    """An optional package is not installed; the hint is the line that installs it."""
+
+
+class InternalError(DeltaVCSError):
+    """An invariant of this library broke. Please report it."""

@@ -1,0 +1,212 @@
+"""`DvxCallback`: commit every checkpoint that a transformers `Trainer` saves, in the background.
+
+    from deltavcs.integrations.transformers import DvxCallback
+    trainer = Trainer(..., callbacks=[DvxCallback(".", name="my-run", base="llama3.1")])
+
+Each save becomes a commit of the branch `my-run` (`my-run`, `my-run~1`, …) with step, loss and
+hyper-parameters as metadata. Training never waits for a commit, except at its end, and never fails because
+of one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+import threading
+import time
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback
+
+from deltavcs.errors import DeltaVCSError
+from deltavcs.oid import CommitId
+from deltavcs.parallel import Resources
+from deltavcs.porcelain.commit import commit
+from deltavcs.refs import check_name
+from deltavcs.refs.store import Signature
+from deltavcs.repo import Repository, discover_repository
+from deltavcs.storage import Workspace
+
+_log = logging.getLogger(__name__)
+
+# State of the optimizer and of random generators: several times the model, pickled, and no part of it.
+_LEFT_OUT = ("optimizer", "scheduler", "rng_state", "scaler", "training_args", "trainer_state")
+_HYPER_PARAMETERS = (
+    "adam_beta1", "adam_beta2", "adam_epsilon", "bf16", "fp16", "gradient_accumulation_steps",
+    "label_smoothing_factor", "learning_rate", "lr_scheduler_type", "max_grad_norm", "max_steps",
+    "num_train_epochs", "optim", "per_device_train_batch_size", "seed", "warmup_ratio", "warmup_steps",
+    "weight_decay", "world_size",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class _Save:
+    """A save whose files lie in a writer's folder, which goes away when the stack is closed."""
+
+    stack: contextlib.ExitStack
+    folder: Path
+    source: Path
+    name: str
+
+
+class DvxCallback(TrainerCallback):  # type: ignore[misc]
+    """Commits at every save.
+
+    Args:
+        repository: an open repository, or a directory in or below it.
+        name: branch of the run; by default the name of the output directory.
+        base: what the training started from. Without it the base is found: from the marker of a checkout
+            that the model was loaded from, else from the weights.
+        task: task it is trained on, for `rank --exclude-task` and statistics.
+        metadata: further facts for every commit.
+        author: who commits.
+        threads: threads of a commit; few, so that training keeps the processors.
+
+    Attributes:
+        commits: ids of the commits made so far, oldest first.
+        errors: what went wrong; each was also logged as a warning.
+    """
+
+    def __init__(
+        self,
+        repository: Repository | str | Path = ".",
+        *,
+        name: str | None = None,
+        base: str | None = None,
+        task: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        author: str = "",
+        threads: int = 1,
+    ) -> None:
+        self.repository = (
+            repository if isinstance(repository, Repository) else discover_repository(Path(repository))
+        )
+        self.name = check_name(name) if name is not None else None
+        self.base = base
+        self.task = task
+        self.metadata = dict(metadata or {})
+        self.author = author
+        self.commits: list[CommitId] = []
+        self.errors: list[Exception] = []
+        self._resources = Resources(threads=threads)
+        self._pool: ThreadPoolExecutor | None = None
+        self._pending: list[Future[None]] = []
+        self._lock = threading.Lock()
+        self._marker_base: str | None = None
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **more: Any) -> None:
+        """Look whether the model was loaded from a checkout of the repository."""
+        if self.base is None:
+            self._marker_base = self._find_marker(more.get("model"))
+
+    def on_save(self, args: Any, state: Any, control: Any, **more: Any) -> None:
+        """Put the files of the save aside and queue their commit."""
+        if not state.is_world_process_zero:
+            return
+        source = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        if not source.is_dir():
+            _log.warning("dvx: %s is not there, nothing to commit", source)
+            return
+        name = self.name or check_name(Path(args.output_dir).absolute().name)
+        stack = contextlib.ExitStack()
+        try:
+            folder = stack.enter_context(Workspace(self.repository.storage)).folder("save")
+            _set_aside(source, folder)
+        except (DeltaVCSError, OSError) as exc:
+            stack.close()
+            self._failed(exc)
+            return
+        save = _Save(stack, folder, source, name)
+        facts = {**_facts(args, state), **self.metadata}
+        signature = Signature(self.author, time.time_ns() // 1000, f"save at step {state.global_step}")
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="dvx-commit")
+        self._pending.append(self._pool.submit(self._commit, save, facts, signature))
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
+        """Wait for the commits under way."""
+        self.wait()
+
+    def wait(self) -> None:
+        """Wait until every save so far is committed or has failed."""
+        pending, self._pending = self._pending, []
+        for one in pending:
+            one.result()
+        if self._pool is not None:
+            self._pool.shutdown(wait=True)
+            self._pool = None
+
+    def _commit(self, save: _Save, facts: Mapping[str, str], signature: Signature) -> None:
+        try:
+            done = commit(
+                self.repository,
+                str(save.folder),
+                base=self.base or self._marker_base,
+                name=save.name,
+                origin={"path": str(save.source.absolute())},
+                message=f"step {facts['step']}",
+                task=self.task,
+                metadata=facts,
+                signature=signature,
+                resources=self._resources,
+            )
+        except (DeltaVCSError, OSError) as exc:
+            self._failed(exc)
+        else:
+            with self._lock:
+                self.commits.append(done.recorded.commit)
+        finally:
+            save.stack.close()
+
+    def _failed(self, exc: Exception) -> None:
+        with self._lock:
+            self.errors.append(exc)
+        hint = getattr(exc, "hint", None)
+        _log.warning("dvx: a save was not committed: %s%s", exc, f" ({hint})" if hint else "")
+
+    def _find_marker(self, model: Any) -> str | None:
+        """The commit that the model's directory was checked out from."""
+        from deltavcs.checkpoint.marker import read_marker
+
+        place = getattr(model, "name_or_path", None) or getattr(
+            getattr(model, "config", None), "_name_or_path", None
+        )
+        if not isinstance(place, str) or not place or not Path(place).is_dir():
+            return None
+        marker = read_marker(Path(place))
+        return marker.commit if marker is not None and self.repository.objects.has(marker.commit) else None
+
+
+def _set_aside(source: Path, aside: Path) -> None:
+    """Link (or copy) the model's files to a private folder: the Trainer may delete a save at any time."""
+    for path in sorted(source.rglob("*")):
+        if not path.is_file() or path.name.startswith(_LEFT_OUT):
+            continue
+        target = aside / path.relative_to(source)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(path, target)
+        except OSError:
+            shutil.copyfile(path, target)
+
+
+def _facts(args: Any, state: Any) -> dict[str, str]:
+    """Step, losses and hyper-parameters as text."""
+    facts = {"step": str(state.global_step)}
+    if state.epoch is not None:
+        facts["epoch"] = f"{state.epoch:g}"
+    for key in ("loss", "eval_loss", "grad_norm"):
+        value = next((entry[key] for entry in reversed(state.log_history) if key in entry), None)
+        if isinstance(value, int | float):
+            facts[key.replace("_", "-")] = repr(float(value))
+    for key in _HYPER_PARAMETERS:
+        value = getattr(args, key, None)
+        if value is not None:
+            facts[f"hyper.{key.replace('_', '-')}"] = str(getattr(value, "value", value))
+    return facts

@@ -1,0 +1,1 @@
+"""Whole-repository services: checking and cleaning."""

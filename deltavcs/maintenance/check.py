@@ -1,0 +1,125 @@
+"""Checking a repository: structure always, every byte on request."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from blake3 import blake3
+
+from deltavcs.errors import DeltaVCSError, ErrorKind, IntegrityError
+from deltavcs.maintenance.closure import Closure, closure
+from deltavcs.objects.packindex import scan_pack
+from deltavcs.objects.store import ObjectStore
+from deltavcs.oid import BlobId, PackId
+from deltavcs.parallel import SPAN_BYTES, Pool, Resources
+from deltavcs.refs import RefStore
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something that is wrong: the error's kind, where, and what."""
+
+    kind: str
+    where: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class CheckCounts:
+    """What was looked at."""
+
+    n_refs: int
+    n_commits: int
+    n_objects: int
+    n_blobs: int
+    n_packs: int
+    n_bytes_decoded: int
+
+
+def check(
+    objects: ObjectStore, refs: RefStore, *, full: bool, resources: Resources
+) -> tuple[list[Problem], CheckCounts]:
+    """Check that everything the refs reach is there and well-formed.
+
+    Args:
+        full: also hash every pack, decode every blob and derive its id anew.
+    """
+    packs = sorted(objects.index.packs)
+    problems = [_problem(f"pack {pack[:12]}", exc) for pack, exc in objects.damaged.items()]
+    found = closure(objects, refs)
+    problems += [_problem(where, exc) for where, exc in found.broken]
+    decoded = 0
+    for pack in packs:
+        problems += _check_pack(objects, pack, full=full)
+    if full:
+        for problem, size in _check_blobs(objects, found, resources):
+            decoded += size
+            if problem is not None:
+                problems.append(problem)
+    counts = CheckCounts(
+        n_refs=sum(1 for _ in refs.names()),
+        n_commits=len(found.commits),
+        n_objects=len(found.objects),
+        n_blobs=len(found.blobs),
+        n_packs=len(packs),
+        n_bytes_decoded=decoded,
+    )
+    return list(dict.fromkeys(problems)), counts
+
+
+def _problem(where: str, exc: DeltaVCSError) -> Problem:
+    return Problem(str(exc.kind), where, exc.message)
+
+
+def _check_pack(objects: ObjectStore, pack: PackId, *, full: bool) -> Iterator[Problem]:
+    """The pack walks, its index agrees, and with `full` its bytes hash to its name."""
+    path = objects.storage.path(f"packs/{pack}.pack")
+    try:
+        with objects.storage.open(f"packs/{pack}.pack") as file:
+            records = scan_pack(file)
+        if pack not in objects.damaged and not objects.index_agrees(pack, records):
+            yield Problem(
+                "corrupt", f"pack {pack[:12]}", "its index does not agree with it; run 'dvx index rebuild'"
+            )
+    except DeltaVCSError as exc:
+        yield _problem(f"pack {pack[:12]}", exc)
+        return
+    if full and blake3(max_threads=blake3.AUTO).update_mmap(path).hexdigest() != pack:
+        yield Problem("hash-mismatch", f"pack {pack[:12]}", "its bytes do not hash to its name")
+
+
+def _check_blobs(
+    objects: ObjectStore, found: Closure, resources: Resources
+) -> Iterator[tuple[Problem | None, int]]:
+    sizes = {b: _size(objects, b) for b in found.blobs}
+    total, done = sum(sizes.values()), 0
+    with Pool(resources) as pool:
+        work = pool.map(lambda b: (b, _check_blob(objects, b)), list(found.blobs))
+        for blob, exc in work:
+            done += sizes[blob]
+            resources.progress("checking", done, total)
+            yield (_problem(found.blobs[blob], exc) if exc else None), sizes[blob]
+
+
+def _size(objects: ObjectStore, blob: BlobId) -> int:
+    where = objects.locate(blob)
+    return where.raw_bytes if where else 0
+
+
+def _check_blob(objects: ObjectStore, blob: BlobId) -> DeltaVCSError | None:
+    """Decode a blob and derive its id from its bytes."""
+    try:
+        prefix = objects.blobs.stored(blob).prefix
+        hasher = blake3(prefix.domain.encode() + b"\0")
+        raw = prefix.head.raw_bytes
+        for at in range(0, raw, SPAN_BYTES):
+            out = np.empty(min(SPAN_BYTES, raw - at), np.uint8)
+            objects.blobs.read_into(blob, at, out)
+            hasher.update(out.data)
+    except DeltaVCSError as exc:
+        return exc
+    if hasher.hexdigest() != blob:
+        return IntegrityError(f"blob {blob[:12]} does not hash to its id", kind=ErrorKind.HASH_MISMATCH)
+    return None

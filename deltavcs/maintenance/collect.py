@@ -1,0 +1,88 @@
+"""Garbage collection: plan, then execute; never while a writer is at work (spec §8)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from deltavcs.errors import ErrorKind, IntegrityError
+from deltavcs.maintenance.closure import closure
+from deltavcs.objects.store import GC_LOCK, ObjectStore, object_key
+from deltavcs.oid import PackId
+from deltavcs.refs import RefStore
+from deltavcs.storage.workspace import sweep
+
+
+@dataclass(frozen=True, slots=True)
+class GcPlan:
+    """What nothing refers to any more.
+
+    Attributes:
+        packs: those without a single blob in use. A pack that is partly in use stays whole.
+        objects: ids of small objects.
+        indexes: keys of pack indexes without a pack.
+        n_bytes: what removing it all gives back.
+        n_idle_bytes: unused blobs in packs that stay.
+    """
+
+    packs: tuple[PackId, ...]
+    objects: tuple[str, ...]
+    indexes: tuple[str, ...]
+    n_bytes: int
+    n_idle_bytes: int
+
+
+def plan_gc(objects: ObjectStore, refs: RefStore) -> GcPlan:
+    """Find what no ref reaches.
+
+    Raises:
+        IntegrityError: the repository is damaged; what is in use cannot be told, so nothing may go.
+    """
+    all_packs = objects.index.packs
+    found = closure(objects, refs)
+    if found.broken or objects.damaged:
+        raise IntegrityError(
+            "the repository is damaged, so nothing is removed",
+            kind=ErrorKind.CORRUPT,
+            hint="Run 'dvx fsck' to see the damage.",
+        )
+    used = {bytes.fromhex(b) for b in found.blobs}
+    drop: list[PackId] = []
+    size = idle = 0
+    for pack in sorted(all_packs):
+        records = objects.pack_records(pack)
+        unused = [r for r in records if r["blob"].tobytes() not in used]
+        if len(unused) == len(records):
+            drop.append(pack)
+            size += objects.storage.path(f"packs/{pack}.pack").stat().st_size
+        else:
+            idle += sum(int(r["entry_bytes"]) for r in unused)
+    loose = tuple(oid for oid in objects.ids() if oid not in found.objects)
+    size += sum(objects.storage.path(object_key(oid)).stat().st_size for oid in loose)
+    indexes = tuple(
+        key for key in objects.storage.list("packs")
+        if key.endswith(".idx") and not objects.storage.exists(key.removesuffix("idx") + "pack")
+    )  # fmt: skip
+    return GcPlan(tuple(drop), loose, indexes, size, idle)
+
+
+def collect(objects: ObjectStore, plan: Callable[[], GcPlan]) -> GcPlan:
+    """Make a plan and carry it out, with every writer locked out from before the one to after the other.
+
+    Objects go before packs and a pack before its index, so that a crash leaves what a second run removes.
+
+    Raises:
+        ConflictError: `locked` if a writer is at work.
+    """
+    with objects.storage.lock(GC_LOCK, wait=False):
+        sweep(objects.storage)
+        chosen = plan()
+        for oid in chosen.objects:
+            objects.storage.delete(object_key(oid))
+        for pack in chosen.packs:
+            objects.storage.delete(f"packs/{pack}.pack")
+            objects.storage.delete(f"packs/{pack}.idx")
+        for key in chosen.indexes:
+            objects.storage.delete(key)
+        objects.forget_packs()
+    return chosen

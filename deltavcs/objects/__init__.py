@@ -1,0 +1,1 @@
+"""Immutable, hashed things: blobs in packs, and small objects that name them."""

@@ -1,0 +1,276 @@
+"""Reading blobs: any byte range of any blob, decoded and verified chunk by chunk (spec §4).
+
+Every representation is readable chunk by chunk, so memory depends on the chunk size, the depth of
+bases and the number of threads, never on the size of a tensor.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import xxhash
+
+from deltavcs import codec
+from deltavcs.errors import ErrorKind, FormatError, IntegrityError
+from deltavcs.merge.derived import parse
+from deltavcs.merge.stored import evaluate_stored
+from deltavcs.objects import pack as p
+from deltavcs.objects.derived import Derivation, Operand, decode_derivation
+from deltavcs.objects.domain import codec_dtype, parse_domain
+from deltavcs.objects.packindex import Location
+from deltavcs.oid import BlobId
+from deltavcs.storage import FileReader
+from deltavcs.tensors.dtypes import dtype_of
+
+MAX_BASE_DEPTH = 64
+# Operators of operators multiply: without a bound, 64 levels of two inputs never end.
+MAX_READ_COST = 10_000
+_CACHED_CHUNKS = 6
+_CACHED_ENTRIES = 20_000
+_BLOCK_ELEMENTS = 1 << 18
+
+Bytes = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One blob as stored: its verified prefix, and what decodes its chunks.
+
+    Attributes:
+        depth: of the longest chain of bases and inputs below it.
+        cost: entries read for one element, those below it counted each time they are needed.
+    """
+
+    where: Location
+    prefix: p.Prefix
+    decoder: codec.Decoder | None
+    derivation: Derivation | None
+    depth: int
+    cost: int
+
+
+class BlobReader:
+    """Reads blobs through two functions: where a blob is, and the open file of a pack. Thread-safe."""
+
+    def __init__(
+        self, locate: Callable[[BlobId], Location | None], open_pack: Callable[[Location], FileReader]
+    ) -> None:
+        self._locate = locate
+        self._open_pack = open_pack
+        self._stored: OrderedDict[BlobId, Stored] = OrderedDict()
+        self._lock = threading.Lock()
+        self._local = threading.local()
+
+    def stored(self, blob: BlobId) -> Stored:
+        """The prefix of a blob's entry, verified, with its bases checked to exist and to end.
+
+        Raises:
+            IntegrityError: the blob or one of its bases is missing, damaged, or part of a cycle.
+        """
+        return self._resolve(blob, ())
+
+    def read_into(self, blob: BlobId, start: int, out: Any) -> None:
+        """Fill `out` with the bytes of `blob` from `start` on.
+
+        Raises:
+            IntegrityError: `missing-object`, `missing-base`, `hash-mismatch`, `truncated` or `corrupt`.
+        """
+        stored = self.stored(blob)
+        view = memoryview(out).cast("B")
+        raw = stored.prefix.head.raw_bytes
+        if start < 0 or start + len(view) > raw:
+            raise IntegrityError(
+                f"blob {blob[:12]} has {raw} bytes; {start + len(view)} are needed", kind=ErrorKind.CORRUPT
+            )
+        log2 = stored.prefix.head.chunk_log2
+        done = 0
+        while done < len(view):
+            i = (start + done) >> log2
+            low = i << log2
+            high = min(low + (1 << log2), raw)
+            take = min(high - start, len(view)) - done
+            piece = view[done : done + take]
+            if start + done == low and take == high - low:
+                self._decode(stored, i, piece)
+            else:
+                at = start + done - low
+                piece[:] = self._chunk(stored, i).data[at : at + take]
+            done += take
+
+    def read(self, blob: BlobId, *, max_bytes: int) -> bytes:
+        """Return all bytes of a small blob.
+
+        Raises:
+            FormatError: `limit-exceeded` if it has more than `max_bytes`.
+        """
+        size = self.stored(blob).prefix.head.raw_bytes
+        if size > max_bytes:
+            raise FormatError(
+                f"blob {blob[:12]} has {size} bytes; at most {max_bytes} are allowed",
+                kind=ErrorKind.LIMIT_EXCEEDED,
+            )
+        out = bytearray(size)
+        self.read_into(blob, 0, out)
+        return bytes(out)
+
+    def _resolve(self, blob: BlobId, above: tuple[BlobId, ...]) -> Stored:
+        with self._lock:
+            found = self._stored.get(blob)
+        if found is not None:
+            return found
+        if blob in above or len(above) > MAX_BASE_DEPTH:
+            raise _too_deep(above[0])
+        stored = self._load(blob, above)
+        if stored.depth > MAX_BASE_DEPTH or stored.cost > MAX_READ_COST:
+            raise _too_deep(blob)
+        with self._lock:
+            self._stored[blob] = stored
+            if len(self._stored) > _CACHED_ENTRIES:
+                self._stored.popitem(last=False)
+        return stored
+
+    def _load(self, blob: BlobId, above: tuple[BlobId, ...]) -> Stored:
+        where = self._locate(blob)
+        if where is None:
+            raise _missing(blob, above)
+        file = self._open_pack(where)
+        head = p.decode_head(file.read(where.offset, p.ENTRY_HEADER_BYTES))
+        if head.blob != blob:
+            raise _corrupt(where, f"holds {head.blob[:12]} where {blob[:12]} should be")
+        prefix = p.decode_prefix(file.read(where.offset, head.prefix_bytes))
+        derivation = decode_derivation(prefix.side, prefix.domain) if head.codec == p.DERIVED else None
+        decoder = (
+            None if derivation else codec.open_decoder(head.codec, codec_dtype(prefix.domain), prefix.side)
+        )
+        below = [head.base] if head.base else []
+        if derivation:
+            below += [x.blob for x in derivation.inputs]
+        if not derivation and codec.needs_base(codec.CodecId(head.codec)) != bool(head.base):
+            raise _corrupt(where, f"stores {blob[:12]} with a base that does not fit its codec")
+        found = [self._resolve(b, (*above, blob)) for b in below]
+        depth = max((x.depth + 1 for x in found), default=0)
+        cost = 1 + sum(x.cost for x in found)
+        return Stored(where, prefix, decoder, derivation, depth, cost)
+
+    def _chunk(self, stored: Stored, i: int) -> Bytes:
+        """Chunk `i`, decoded, from this thread's small cache: bases are read again and again."""
+        cache: OrderedDict[tuple[str, int], Bytes] | None = getattr(self._local, "chunks", None)
+        if cache is None:
+            cache = self._local.chunks = OrderedDict()
+        key = (stored.prefix.head.blob, i)
+        found = cache.get(key)
+        if found is None:
+            low = i << stored.prefix.head.chunk_log2
+            size = min(1 << stored.prefix.head.chunk_log2, stored.prefix.head.raw_bytes - low)
+            found = np.empty(size, np.uint8)
+            self._decode(stored, i, found.data)
+            cache[key] = found
+            while len(cache) > _CACHED_CHUNKS:
+                cache.popitem(last=False)
+        else:
+            cache.move_to_end(key)
+        return found
+
+    def _decode(self, stored: Stored, i: int, out: memoryview) -> None:
+        """Decode chunk `i` into `out` and verify it."""
+        if stored.derivation is not None:
+            low = i << stored.prefix.head.chunk_log2
+            self.derive(stored.derivation, stored.prefix.domain, low, out)
+        else:
+            self._decode_payload(stored, i, out)
+        if xxhash.xxh3_64_intdigest(out) != int(stored.prefix.chunks["xxh3"][i]):
+            raise IntegrityError(
+                f"chunk {i} of blob {stored.prefix.head.blob[:12]} in pack {stored.where.pack[:12]}"
+                " does not have the bytes that were stored",
+                kind=ErrorKind.HASH_MISMATCH,
+                hint="Run 'dvx fsck --full' to see all damage, and restore the pack from a copy.",
+            )
+
+    def _decode_payload(self, stored: Stored, i: int, out: memoryview) -> None:
+        prefix = stored.prefix
+        length = int(prefix.chunks["length"][i])
+        file = self._open_pack(stored.where)
+        payload = file.read(stored.where.offset + int(prefix.starts[i]), length)
+        base = None
+        if prefix.head.base is not None:
+            base = self.padded(prefix.head.base, i << prefix.head.chunk_log2, len(out))
+        assert stored.decoder is not None
+        try:
+            stored.decoder.decode(payload, base, out)
+        except FormatError as exc:
+            raise IntegrityError(
+                f"chunk {i} of blob {prefix.head.blob[:12]} in pack {stored.where.pack[:12]}"
+                f" is damaged: {exc}",
+                kind=ErrorKind.CORRUPT,
+                hint="Run 'dvx fsck --full' to see all damage, and restore the pack from a copy.",
+            ) from exc
+
+    def padded(self, blob: BlobId, start: int, n_bytes: int) -> Bytes:
+        """Bytes `start` to `start + n_bytes` of a blob, with zeros after its end."""
+        stored = self.stored(blob)
+        head = stored.prefix.head
+        have = max(0, min(head.raw_bytes - start, n_bytes))
+        i, at = start >> head.chunk_log2, start & ((1 << head.chunk_log2) - 1)
+        if have == n_bytes and have and at + have <= 1 << head.chunk_log2:
+            return self._chunk(stored, i)[at : at + have]
+        out = np.zeros(n_bytes, np.uint8)
+        if have:
+            self.read_into(blob, start, out.data[:have])
+        return out
+
+    def derive(self, derivation: Derivation, domain: str, start: int, out: memoryview) -> None:
+        """Compute the bytes of a derived blob from `start` on (spec §4.1).
+
+        Works in blocks that bound the memory. `start` and `out` hold whole elements.
+        """
+        tensor = parse_domain(domain)
+        assert tensor is not None
+        operation = parse(derivation.op, derivation.params, len(derivation.inputs))
+        itemsize = dtype_of(tensor[0]).itemsize
+        first, n = start // itemsize, len(out) // itemsize
+        for at in range(0, n, _BLOCK_ELEMENTS):
+            end = min(at + _BLOCK_ELEMENTS, n)
+            inputs = [self._elements(x, first + at, end - at) for x in derivation.inputs]
+            evaluate_stored(operation, inputs, first + at, tensor[0], out[at * itemsize : end * itemsize])
+
+    def _elements(self, operand: Operand, first: int, count: int) -> tuple[str, Bytes]:
+        """Dtype and elements of an input, as many as it has."""
+        tensor = parse_domain(self.stored(operand.blob).prefix.domain)
+        if tensor is None or not dtype_of(tensor[0]).arithmetic:
+            raise IntegrityError(f"blob {operand.blob[:12]} cannot be an operand", kind=ErrorKind.CORRUPT)
+        itemsize = dtype_of(tensor[0]).itemsize
+        have = max(0, min(operand.elements - first, count))
+        return tensor[0], self.padded(operand.blob, first * itemsize, have * itemsize)
+
+
+def _missing(blob: BlobId, above: tuple[BlobId, ...]) -> IntegrityError:
+    # Never NotFound: a handler of absent things must not swallow a broken repository.
+    if above:
+        return IntegrityError(
+            f"blob {above[-1][:12]} needs blob {blob[:12]}, which is not in the repository",
+            kind=ErrorKind.MISSING_BASE,
+            hint="Restore the missing pack from a copy of the repository.",
+        )
+    return IntegrityError(
+        f"blob {blob[:12]} is not in the repository",
+        kind=ErrorKind.MISSING_OBJECT,
+        hint="Restore the missing pack from a copy of the repository.",
+    )
+
+
+def _too_deep(blob: BlobId) -> IntegrityError:
+    return IntegrityError(
+        f"the bases and inputs of blob {blob[:12]} form a cycle, a chain over {MAX_BASE_DEPTH} deep"
+        f" or a tree of over {MAX_READ_COST}",
+        kind=ErrorKind.DELTA_CYCLE,
+    )
+
+
+def _corrupt(where: Location, what: str) -> IntegrityError:
+    return IntegrityError(f"pack {where.pack[:12]} {what}", kind=ErrorKind.CORRUPT)

@@ -1,0 +1,146 @@
+"""Bounded, ordered work on threads. The heavy calls of this library release the GIL."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Protocol, Self, TypeVar
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+
+DEFAULT_MEMORY = 2 << 30
+SPAN_BYTES = 4 << 20
+# Raw target, base, base's base, output and the coder's own arrays, per span in flight.
+_SPAN_FACTOR = 8
+
+
+class Progress(Protocol):
+    """Told how far a long operation is; called from the calling thread only."""
+
+    def __call__(self, stage: str, done_bytes: int, total_bytes: int) -> None:
+        """`done_bytes` of `total_bytes` of `stage` are finished."""
+
+
+def no_progress(stage: str, done_bytes: int, total_bytes: int) -> None:
+    """Report nothing."""
+
+
+class Profile:
+    """Where the time goes: seconds and bytes by stage, summed over all threads.
+
+    Args:
+        timer: gives seconds, such as `time.perf_counter`; None measures nothing.
+    """
+
+    def __init__(self, timer: Callable[[], float] | None = None) -> None:
+        self._timer = timer
+        self._lock = threading.Lock()
+        self._stages: dict[str, list[float]] = {}
+
+    @contextlib.contextmanager
+    def stage(self, name: str, n_bytes: int = 0) -> Iterator[None]:
+        """Count the time of the block, in which `n_bytes` are worked on."""
+        if self._timer is None:
+            yield
+            return
+        started = self._timer()
+        try:
+            yield
+        finally:
+            spent = self._timer() - started
+            with self._lock:
+                sums = self._stages.setdefault(name, [0.0, 0.0])
+                sums[0] += spent
+                sums[1] += n_bytes
+
+    def rows(self) -> list[Stage]:
+        """The stages, in the order in which each was first finished."""
+        with self._lock:
+            return [Stage(name, seconds, int(n)) for name, (seconds, n) in self._stages.items()]
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Seconds of all threads together, and bytes worked on."""
+
+    stage: str
+    seconds: float
+    bytes: int
+
+    @property
+    def gb_per_s(self) -> float | None:
+        """10^9 bytes per second and thread; None if nothing was measured."""
+        return self.bytes / self.seconds / 1e9 if self.seconds and self.bytes else None
+
+
+NO_PROFILE = Profile()
+
+
+def available_cores() -> int:
+    """Cores this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What an operation may use.
+
+    Attributes:
+        threads: worker threads.
+        memory_bytes: budget for the buffers in flight; never depends on the size of a model.
+        progress: told about finished bytes.
+        profile: collects where the time goes.
+    """
+
+    threads: int = field(default_factory=available_cores)
+    memory_bytes: int = DEFAULT_MEMORY
+    progress: Progress = no_progress
+    profile: Profile = NO_PROFILE
+
+    @property
+    def window(self) -> int:
+        """How many spans may be in flight at once."""
+        by_memory = self.memory_bytes // (SPAN_BYTES * _SPAN_FACTOR)
+        return max(1, min(4 * self.threads, by_memory))
+
+
+class Pool:
+    """A thread pool whose results come back in order, with a bound on what is in flight.
+
+    Use as a context manager; leaving it cancels what has not started.
+    """
+
+    def __init__(self, resources: Resources) -> None:
+        self._window = resources.window
+        self._executor = ThreadPoolExecutor(
+            max_workers=max(1, min(resources.threads, resources.window)), thread_name_prefix="dvx"
+        )
+
+    def map(self, fn: Callable[[In], Out], items: Iterable[In]) -> Iterator[Out]:
+        """Yield `fn(item)` in order of the items. The first error cancels the rest and is raised."""
+        pending: deque[Future[Out]] = deque()
+        try:
+            for item in items:
+                pending.append(self._executor.submit(fn, item))
+                if len(pending) >= self._window:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            for future in pending:
+                future.cancel()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._executor.shutdown(wait=True, cancel_futures=True)

@@ -1,0 +1,191 @@
+"""`dvx diff`: two checkpoints, tensor by tensor."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from deltavcs.checkpoint.view import Content
+from deltavcs.objects.store import ObjectStore
+from deltavcs.parallel import Pool, Resources
+from deltavcs.porcelain.views import Target, target_of
+from deltavcs.repo import Repository
+from deltavcs.tensors.dtypes import dtype_of, n_elements
+from deltavcs.tensors.sums import difference, pair_sums
+
+_SPAN_ELEMENTS = 1 << 18
+
+
+@dataclass(frozen=True, slots=True)
+class TensorDiff:
+    """How a tensor of B differs from that of A.
+
+    Attributes:
+        changed: elements that differ in any bit; None if the shapes or dtypes differ.
+        l2: ‖B − A‖₂; None without arithmetic.
+        relative_l2: ‖B − A‖ / ‖A‖.
+        cosine: between A and B as vectors.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    elements: int
+    changed: int | None
+    l2: float | None
+    relative_l2: float | None
+    cosine: float | None
+    other: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Diff:
+    """How checkpoint B differs from A. `tensors` has those that differ, the largest movers first."""
+
+    a: str
+    b: str
+    n_common: int
+    n_identical: int
+    elements: int
+    changed: int
+    l2: float
+    relative_l2: float | None
+    cosine: float | None
+    tensors: tuple[TensorDiff, ...]
+    only_in_a: tuple[str, ...]
+    only_in_b: tuple[str, ...]
+    files_changed: tuple[str, ...]
+    files_only_in_a: tuple[str, ...]
+    files_only_in_b: tuple[str, ...]
+
+
+def diff(repo: Repository, a: str, b: str, *, resources: Resources | None = None) -> Diff:
+    """Compare two revisions or expressions.
+
+    Raises:
+        NotFoundError: an unknown revision.
+        IntegrityError: stored data is damaged.
+    """
+    left, right = target_of(repo, a), target_of(repo, b)
+    ours, theirs = left.view.tensors, right.view.tensors
+    common = [k for k in ours if k in theirs]
+    same = {k for k in common if ours[k].blob is not None and ours[k].blob == theirs[k].blob}
+    pairs = [(k, ours[k], theirs[k]) for k in common if k not in same]
+    found = list(_compare_all(repo.objects, pairs, resources or Resources()))
+    same_norm = _norms(repo.objects, [ours[k] for k in same], resources or Resources())
+    total = np.sum([s for _, s in found], axis=0) if found else np.zeros(5)
+    changed = sum(t.changed if t.changed is not None else t.elements for t, _ in found)
+    aa, bb = float(total[1]) + same_norm, float(total[2]) + same_norm
+    return Diff(
+        a=a,
+        b=b,
+        n_common=len(common),
+        n_identical=len(same) + sum(t.changed == 0 for t, _ in found),
+        elements=sum(n_elements(ours[k].shape) for k in common),
+        changed=changed,
+        l2=math.sqrt(total[0]),
+        relative_l2=math.sqrt(total[0] / aa) if aa else None,
+        cosine=(float(total[3]) + same_norm) / math.sqrt(aa * bb) if aa and bb else None,
+        tensors=tuple(sorted((t for t, _ in found if t.changed != 0), key=_movement)),
+        only_in_a=tuple(sorted(ours.keys() - theirs.keys())),
+        only_in_b=tuple(sorted(theirs.keys() - ours.keys())),
+        **_files(left, right),
+    )
+
+
+def _movement(t: TensorDiff) -> tuple[float, str]:
+    return (-(t.relative_l2 if t.relative_l2 is not None else math.inf), t.name)
+
+
+def _files(left: Target, right: Target) -> dict[str, tuple[str, ...]]:
+    ours = {f.path: (f.blob, f.data) for f in left.view.files if f.keys is None}
+    theirs = {f.path: (f.blob, f.data) for f in right.view.files if f.keys is None}
+    return {
+        "files_changed": tuple(sorted(p for p in ours.keys() & theirs.keys() if ours[p] != theirs[p])),
+        "files_only_in_a": tuple(sorted(ours.keys() - theirs.keys())),
+        "files_only_in_b": tuple(sorted(theirs.keys() - ours.keys())),
+    }
+
+
+Sums = npt.NDArray[np.float64]
+_Pair = tuple[str, Content, Content]
+
+
+def _compare_all(
+    objects: ObjectStore, pairs: list[_Pair], resources: Resources
+) -> Iterator[tuple[TensorDiff, Sums]]:
+    """Each pair's difference, and its sums: ‖B−A‖², ‖A‖², ‖B‖², ⟨A,B⟩, elements changed."""
+    total = sum(a.size for _, a, _ in pairs)
+    done = 0
+    with Pool(resources) as pool:
+        for name, a, b in pairs:
+            if (a.dtype, a.shape) != (b.dtype, b.shape):
+                yield _unlike(name, a, b), np.zeros(5)
+            else:
+                spans = _spans(a)
+                parts = pool.map(lambda s, a=a, b=b: _compare(objects, a, b, *s), spans)  # type: ignore[misc]
+                sums = np.sum([np.zeros(5), *parts], axis=0)
+                yield _tensor_diff(name, a, sums), sums
+            done += a.size
+            resources.progress("comparing", done, total)
+
+
+def _norms(objects: ObjectStore, contents: list[Content], resources: Resources) -> float:
+    """Sum of squares of tensors that are the same in both."""
+    with Pool(resources) as pool:
+        work = ((c, *s) for c in contents if dtype_of(c.dtype).arithmetic for s in _spans(c))
+        return float(sum(pool.map(lambda w: _square(objects, *w), work)))
+
+
+def _square(objects: ObjectStore, content: Content, start: int, count: int) -> float:
+    raw = _read(objects, content, start, count)
+    squares = pair_sums(content.dtype, raw, raw).aa
+    return squares if math.isfinite(squares) else 0.0
+
+
+def _spans(content: Content) -> Iterator[tuple[int, int]]:
+    """Start and count, in elements; bytes for packed sub-byte types."""
+    count = content.size // dtype_of(content.dtype).itemsize
+    for at in range(0, count, _SPAN_ELEMENTS):
+        yield at, min(_SPAN_ELEMENTS, count - at)
+
+
+def _read(objects: ObjectStore, content: Content, start: int, count: int) -> npt.NDArray[np.uint8]:
+    itemsize = dtype_of(content.dtype).itemsize
+    out = np.empty(count * itemsize, np.uint8)
+    content.read_into(objects.blobs, start * itemsize, out.data)
+    return out
+
+
+def _compare(objects: ObjectStore, a: Content, b: Content, start: int, count: int) -> Sums:
+    left, right = _read(objects, a, start, count), _read(objects, b, start, count)
+    if not dtype_of(a.dtype).arithmetic:
+        changed, _ = difference(a.dtype, left, right)
+        return np.array([0, 0, 0, 0, changed], np.float64)
+    sums = pair_sums(a.dtype, left, right)
+    return np.array([sums.move, sums.aa, sums.bb, sums.ab, sums.changed], np.float64)
+
+
+def _tensor_diff(name: str, a: Content, sums: Sums) -> TensorDiff:
+    move, aa, bb, ab, changed = (float(x) for x in sums)
+    arithmetic = dtype_of(a.dtype).arithmetic and math.isfinite(move)
+    return TensorDiff(
+        name=name,
+        dtype=a.dtype,
+        shape=a.shape,
+        elements=n_elements(a.shape),
+        changed=int(changed),
+        l2=math.sqrt(move) if arithmetic else None,
+        relative_l2=math.sqrt(move / aa) if arithmetic and aa else None,
+        cosine=ab / math.sqrt(aa * bb) if arithmetic and aa and bb else None,
+    )
+
+
+def _unlike(name: str, a: Content, b: Content) -> TensorDiff:
+    return TensorDiff(
+        name, a.dtype, a.shape, n_elements(a.shape), None, None, None, None, f"{b.dtype} {list(b.shape)}"
+    )

@@ -1,0 +1,97 @@
+"""`dvx doctor`: what this installation is made of."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from deltavcs.codec import native_info as codec_info
+from deltavcs.config import FORMAT_VERSION
+from deltavcs.parallel import available_cores
+from deltavcs.repo import Repository
+from deltavcs.tensors.native import native_info as arithmetic_info
+
+_REQUIRED = ("numpy", "blake3", "xxhash", "zstandard", "duckdb", "click", "rich", "safetensors")
+_OPTIONAL = ("torch", "transformers", "huggingface_hub", "peft")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the report; `ok` is False if something needs attention."""
+
+    topic: str
+    value: str
+    ok: bool = True
+    hint: str | None = None
+
+
+def doctor(repo: Repository | None = None, *, device: bool = True) -> list[Finding]:
+    """Versions, native code, device and repository.
+
+    Args:
+        device: ask torch for devices, which takes a second or two.
+    """
+    return [*_system(), *_packages(), *_native(), *(_device() if device else ()), *_repository(repo)]
+
+
+def _system() -> Iterator[Finding]:
+    yield Finding("deltavcs", _version("deltavcs") or "not installed as a package")
+    yield Finding("python", platform.python_version())
+    yield Finding("system", f"{platform.system()} {platform.machine()}, {available_cores()} cores")
+    yield Finding("repository format", str(FORMAT_VERSION))
+
+
+def _packages() -> Iterator[Finding]:
+    for name in _REQUIRED:
+        found = _version(name)
+        yield Finding(name, found or "missing", found is not None, None if found else f"pip install {name}")
+    for name in _OPTIONAL:
+        yield Finding(name, _version(name) or "not installed (optional)")
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _native() -> Iterator[Finding]:
+    for topic, info in (("codec kernels", codec_info()), ("arithmetic kernels", arithmetic_info())):
+        if info.available:
+            yield Finding(topic, info.level)
+            continue
+        yield Finding(
+            topic,
+            f"absent ({info.why}); numpy does the work, more slowly",
+            ok=False,
+            hint="Install a C compiler and run: pip install --force-reinstall --no-deps deltavcs",
+        )
+
+
+def _device() -> Iterator[Finding]:
+    try:
+        import torch
+    except ImportError:
+        return
+    if torch.cuda.is_available():
+        for i in range(torch.cuda.device_count()):
+            free, total = torch.cuda.mem_get_info(i)
+            name = torch.cuda.get_device_name(i)
+            yield Finding(f"cuda:{i}", f"{name}, {free >> 30} of {total >> 30} GiB free")
+    else:
+        yield Finding("device", "cpu only (torch sees no GPU)")
+
+
+def _repository(repo: Repository | None) -> Iterator[Finding]:
+    if repo is None:
+        yield Finding("repository", "none here")
+        return
+    yield Finding("repository", str(repo.path))
+    if not repo.format.writable:
+        yield Finding("writable", "no", ok=False, hint="It uses features of a later version.")
+    yield Finding("packs", f"{len(repo.objects.pack_ids())} with {len(repo.objects.index)} blobs")
+    for pack, exc in repo.objects.damaged.items():
+        yield Finding(f"pack {pack[:12]}", exc.message, ok=False, hint="Run 'dvx fsck'.")

@@ -1,0 +1,22 @@
+"""`dvx du`: what each commit costs, and what it shares."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from deltavcs.lineage.queries import DiskUsage, StorageTotals, disk_usage, storage_totals
+from deltavcs.repo import Repository
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Disk usage by commit, the most expensive first, and in all."""
+
+    commits: tuple[DiskUsage, ...]
+    totals: StorageTotals
+
+
+def du(repo: Repository, revision: str | None = None) -> Usage:
+    """What one revision costs, or every commit."""
+    chosen = None if revision is None else [repo.resolve(revision)]
+    return Usage(tuple(disk_usage(repo.index, chosen)), storage_totals(repo.index))

@@ -1,0 +1,208 @@
+"""Running checkpoints of the repository on a task: one model instance, many checkpoints.
+
+What rank, connectivity and the merge methods with statistics share.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from deltavcs.checkpoint import files as names
+from deltavcs.checkpoint.materialize import load_state
+from deltavcs.checkpoint.view import Content, View, view_of
+from deltavcs.errors import ErrorKind, InvalidInputError, MissingDependencyError
+from deltavcs.objects.model import Kind, Role
+from deltavcs.oid import CommitId
+from deltavcs.parallel import Resources
+from deltavcs.porcelain.load import build_model, config_directory
+from deltavcs.porcelain.task import find_task
+from deltavcs.rank.candidates import whole_keys
+from deltavcs.rank.encode import Sample, context_length, encode_examples, pad_token
+from deltavcs.rank.evaluate import Evaluation, Evaluator, Progress, summarize
+from deltavcs.rank.hub import HubOptions
+from deltavcs.rank.loading import StoredModel
+from deltavcs.rank.task import TaskRows, read_task, sample_examples
+from deltavcs.rank.template import Example
+from deltavcs.repo import Repository
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What checkpoints are asked: samples of a task.
+
+    Attributes:
+        rows: the whole split.
+        examples: the samples.
+        samples: how many were asked for; there are fewer in a small split.
+        seed: what drew them.
+    """
+
+    rows: TaskRows
+    examples: tuple[Example, ...]
+    samples: int
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A checkpoint to be run.
+
+    Attributes:
+        name: for messages.
+        model_key: subjects of one key run in one model instance.
+        frame: the whole checkpoint that gives architecture and, for an adapter, the weights below it.
+        contents: the tensors that are exchanged: all of them, or the adapter's.
+        adapter: the adapter, if it is one.
+        tokenizers: views to look for a tokenizer in, in order.
+    """
+
+    name: str
+    model_key: str
+    frame: View
+    contents: Mapping[str, Content]
+    adapter: View | None
+    tokenizers: tuple[View, ...]
+
+
+def subject_of(repo: Repository, commit: CommitId, name: str, *, model_key: str | None = None) -> Subject:
+    """A commit as something to run. Raises InvalidInputError without a config.json."""
+    value = repo.commit(commit)
+    manifest = repo.objects.get_manifest(value.manifest)
+    view, base = view_of(manifest), value.parent_as(Role.BASE)
+    below = view_of(repo.manifest(base)) if base is not None else None
+    if value.kind is Kind.ADAPTER:
+        if below is None:
+            raise InvalidInputError(f"{name} is an adapter without a base", kind=ErrorKind.BAD_CHECKPOINT)
+        return Subject(name, model_key or commit, below, view.primary, view, (view, below))
+    key = model_key or whole_keys(repo.objects, manifest)[1]
+    return Subject(name, key, view, view.primary, None, (view, below) if below else (view,))
+
+
+class Prompts:
+    """Samples tokenized as each checkpoint's own tokenizer does it, once per tokenizer. Thread-safe."""
+
+    def __init__(self, repo: Repository, examples: Sequence[Example]) -> None:
+        self._repo = repo
+        self._examples = examples
+        self._known: dict[tuple[object, ...], tuple[list[Sample], int]] = {}
+        self._lock = threading.Lock()
+
+    def samples(self, subject: Subject, model: Any) -> tuple[list[Sample], int]:
+        """Samples and padding token for a subject.
+
+        Raises:
+            InvalidInputError: `bad-checkpoint` if neither it nor its base has a tokenizer.
+        """
+        view = next((v for v in subject.tokenizers if _tokenizer_files(v)), None)
+        if view is None:
+            raise InvalidInputError(
+                f"{subject.name} has no tokenizer, and neither has its base", kind=ErrorKind.BAD_CHECKPOINT
+            )
+        key = (*_tokenizer_files(view), getattr(model.config, "max_position_embeddings", None))
+        with self._lock:
+            if key not in self._known:
+                tokenizer = self._load(view)
+                limit = context_length(model, tokenizer)
+                encoded = encode_examples(self._examples, tokenizer, max_length=limit)
+                self._known[key] = encoded, pad_token(tokenizer)
+            return self._known[key]
+
+    def _load(self, view: View) -> Any:
+        import transformers
+
+        with config_directory(self._repo, view) as folder:
+            return transformers.AutoTokenizer.from_pretrained(folder)
+
+
+def _tokenizer_files(view: View) -> tuple[tuple[str, str | None], ...]:
+    files = tuple((f.path, f.blob) for f in view.files if f.keys is None and names.follows_finetune(f.path))
+    if not any("token" in path or path.startswith(("vocab", "spiece")) for path, _ in files):
+        return ()
+    return files
+
+
+class Bench:
+    """One device with one model on it; runs subject after subject. Not thread-safe.
+
+    Args:
+        dtype: of the parameters, as safetensors spells it; None for each checkpoint's own.
+    """
+
+    def __init__(
+        self,
+        repo: Repository,
+        prompts: Prompts,
+        *,
+        device: str = "cpu",
+        dtype: str | None = None,
+        batch_size: int | str = "auto",
+        resources: Resources,
+    ) -> None:
+        self._repo = repo
+        self._prompts = prompts
+        self._device = device
+        self._dtype = dtype
+        self._resources = resources
+        self._evaluator = Evaluator(pad_id=0, batch_size=batch_size)
+        self._model_key: str | None = None
+        self._stored: StoredModel | None = None
+
+    def load(self, subject: Subject) -> Any:
+        """The model with the subject's weights. Builds a model only if the architecture is another one."""
+        if self._stored is None or self._model_key != subject.model_key:
+            self._stored = None  # drop the old model before the new one takes its memory
+            self._stored = self._build(subject)
+            self._model_key = subject.model_key
+        self._stored.load(subject.contents)
+        return self._stored.model
+
+    def samples(self, subject: Subject) -> list[Sample]:
+        """The probe's samples, tokenized for the subject."""
+        return self._prompts.samples(subject, self.load(subject))[0]
+
+    def evaluate(self, subject: Subject, *, split: str, progress: Progress | None = None) -> Evaluation:
+        """Loss and accuracy of a subject. Raises as `Evaluator.score` does."""
+        model = self.load(subject)
+        samples, self._evaluator.pad_id = self._prompts.samples(subject, model)
+        return summarize(samples, self._evaluator.score(model, samples, progress=progress), split=split)
+
+    def _build(self, subject: Subject) -> StoredModel:
+        objects, resources = self._repo.objects, self._resources
+        state = load_state(objects, subject.frame, device="cpu", resources=Resources(resources.threads))
+        with config_directory(self._repo, subject.frame) as folder:
+            model = build_model(folder, state, dtype=self._dtype).to(self._device).eval()
+        del state
+        if subject.adapter is None:
+            return StoredModel(objects, model, resources, loaded=subject.frame.primary)
+        with config_directory(self._repo, subject.adapter) as folder:
+            return StoredModel(objects, _wrap(model, str(folder)), resources)
+
+
+def _wrap(model: Any, folder: str) -> Any:
+    """The model with an adapter of the configuration in `folder`, still without its weights."""
+    try:
+        import peft
+    except ImportError as exc:
+        raise MissingDependencyError(
+            "evaluating adapters needs peft",
+            kind=ErrorKind.MISSING_PACKAGE,
+            hint="Install it: pip install peft",
+        ) from exc
+    return peft.get_peft_model(model, peft.PeftConfig.from_pretrained(folder)).eval()
+
+
+def open_probe(
+    repo: Repository,
+    task: str,
+    *,
+    samples: int,
+    seed: int,
+    split: str | None = None,
+    hub: HubOptions | None = None,
+) -> Probe:
+    """Read a task's rows and draw the samples. Raises as `find_task` and `read_task` do."""
+    rows = read_task(find_task(repo, task), split=split, hub=hub)
+    return Probe(rows, sample_examples(rows, samples, seed=seed), samples, seed)

@@ -1,0 +1,24 @@
+"""`dvx fsck`: is everything there, and is it what it says it is?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from deltavcs.maintenance.check import CheckCounts, Problem, check
+from deltavcs.parallel import Resources
+from deltavcs.repo import Repository
+
+
+@dataclass(frozen=True, slots=True)
+class Fsck:
+    """The result of a check; no problems means all is well."""
+
+    problems: tuple[Problem, ...]
+    counts: CheckCounts
+    full: bool
+
+
+def fsck(repo: Repository, *, full: bool = False, resources: Resources | None = None) -> Fsck:
+    """Check what the refs reach; with `full`, decode every blob and derive every id anew."""
+    problems, counts = check(repo.objects, repo.refs, full=full, resources=resources or Resources())
+    return Fsck(tuple(problems), counts, full)

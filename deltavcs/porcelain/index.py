@@ -1,0 +1,31 @@
+"""`dvx index rebuild`: derive the lineage index and missing pack indexes anew."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from deltavcs.lineage.queries import count_commits
+from deltavcs.oid import PackId
+from deltavcs.repo import Repository
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuilt:
+    """What was rebuilt."""
+
+    n_commits: int
+    pack_indexes: tuple[PackId, ...]
+
+
+def rebuild_index(repo: Repository) -> Rebuilt:
+    """Rebuild the index of every pack where it is missing or damaged, then the lineage index.
+
+    Raises:
+        IntegrityError: a pack or an object that a ref reaches is damaged.
+    """
+    unsound = [p for p in sorted(repo.objects.pack_ids()) if not repo.objects.index_is_sound(p)]
+    fixed = tuple(p for p in unsound if repo.objects.reindex(p))
+    if fixed:
+        repo.objects.forget_packs()
+    repo.index.rebuild()
+    return Rebuilt(count_commits(repo.index), fixed)

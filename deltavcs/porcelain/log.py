@@ -1,0 +1,98 @@
+"""`dvx log`: history, newest first. Reads objects and refs only, so it needs no index and no lock."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+from deltavcs.graph.walk import walk, walk_topological
+from deltavcs.objects.model import Commit, Score
+from deltavcs.oid import CommitId, ManifestId
+from deltavcs.porcelain.names import SHORT, names_by_commit, tips
+from deltavcs.repo import Repository
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreLine:
+    """One score of a checkpoint, in short."""
+
+    task: str
+    loss: float
+    accuracy: float | None
+    samples: int
+
+
+@dataclass(frozen=True, slots=True)
+class LogEntry:
+    """One commit of the log.
+
+    Attributes:
+        short: the beginning of its id.
+        names: branches, and tags as `tag: NAME`.
+        time: microseconds since 1970-01-01 UTC.
+        parents: id and role.
+    """
+
+    commit: CommitId
+    short: str
+    kind: str
+    names: tuple[str, ...]
+    message: str
+    author: str
+    time: int
+    task: str | None
+    parents: tuple[tuple[CommitId, str], ...]
+    scores: tuple[ScoreLine, ...]
+
+
+def log(
+    repo: Repository, revision: str | None = None, *, limit: int | None = None, graph: bool = False
+) -> list[LogEntry]:
+    """Commits reachable from a revision, or from every branch and tag.
+
+    Args:
+        limit: at most so many; few commits are then read, however long the history is.
+        graph: order them so that each comes before its parents.
+    """
+    starts: Sequence[CommitId] = tips(repo) if revision is None else [repo.resolve(revision)]
+    order = walk_topological if graph and limit is None else walk
+    names = names_by_commit(repo)
+    scores = scores_by_manifest(repo)
+    found = islice(order(repo.objects, starts), limit)
+    return [_entry(commit, value, names, scores) for commit, value in found]
+
+
+def scores_by_manifest(repo: Repository) -> dict[ManifestId, tuple[ScoreLine, ...]]:
+    """Scores by what was scored, ordered by task and loss."""
+    found: dict[ManifestId, list[Score]] = {}
+    for score_id in repo.refs.all("refs/scores").values():
+        score = repo.objects.get_score(score_id)
+        found.setdefault(score.manifest, []).append(score)
+    return {
+        manifest: tuple(
+            ScoreLine(s.task, s.loss, s.accuracy, s.samples)
+            for s in sorted(scores, key=lambda s: (s.task, s.loss))
+        )
+        for manifest, scores in found.items()
+    }
+
+
+def _entry(
+    commit: CommitId,
+    value: Commit,
+    names: dict[CommitId, list[str]],
+    scores: dict[ManifestId, tuple[ScoreLine, ...]],
+) -> LogEntry:
+    return LogEntry(
+        commit=commit,
+        short=commit[:SHORT],
+        kind=str(value.kind),
+        names=tuple(names.get(commit, ())),
+        message=value.message,
+        author=value.author,
+        time=value.time,
+        task=value.task,
+        parents=tuple((p.commit, p.role) for p in value.parents),
+        scores=scores.get(value.manifest, ()),
+    )

@@ -1,0 +1,279 @@
+"""`dvx recycle`: iterative recycling-then-finetuning over successive bases, resumable.
+
+Lin et al., "Efficient Model Development through Fine-tuning Transfer", §6, Algorithm 1:
+
+    M*_1 ← FT(M_1)
+    for i = 2 … n:   Δ_{i−1} = M*_{i−1} − M_{i−1};   M*_i ← FT(M_i + Δ_{i−1})
+
+*Iterative* carries the diff vector of the recycled and fine-tuned model on. *Direct*, the paper's baseline
+Δ_dir, applies the diff vector of plain fine-tuning of the version before: M*_i ← FT(M_i + FT(M_{i−1}) −
+M_{i−1}). Both agree for the first two versions.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from deltavcs.errors import AlreadyExistsError, ErrorKind, InvalidInputError
+from deltavcs.objects.model import Kind, Role
+from deltavcs.oid import CommitId, hash_bytes
+from deltavcs.parallel import Resources
+from deltavcs.porcelain.checkout import checkout_files
+from deltavcs.porcelain.commit import commit
+from deltavcs.porcelain.record import tip_of
+from deltavcs.porcelain.recycle_plan import (
+    Stage,
+    fill_command,
+    parse_command,
+    plan_stages,
+    stage_folder,
+)
+from deltavcs.porcelain.transfer import transfer
+from deltavcs.refs import check_name
+from deltavcs.refs.store import Signature
+from deltavcs.repo import Repository
+from deltavcs.storage import translate_os_errors
+
+Runner = Callable[[Sequence[str]], int]
+Clock = Callable[[], int]
+INIT_ROLE = "init"
+
+
+@dataclass(frozen=True, slots=True)
+class StageResult:
+    """A stage and what became of it.
+
+    Attributes:
+        commit: None if it has not run.
+        reused: True if an earlier run had finished it.
+    """
+
+    stage: Stage
+    commit: CommitId | None
+    reused: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Recycled:
+    """A run of Algorithm 1, or its plan after a dry run."""
+
+    name: str
+    mode: str
+    command: str
+    work: Path
+    stages: tuple[StageResult, ...]
+
+
+def run_command(arguments: Sequence[str]) -> int:
+    """Run a command without a shell, its output where ours goes; returns its exit status."""
+    return subprocess.run(list(arguments), check=False).returncode
+
+
+def recycle(
+    repo: Repository,
+    bases: Sequence[str],
+    command: str,
+    *,
+    name: str,
+    work: Path,
+    iterative: bool = True,
+    keep: bool = False,
+    dry_run: bool = False,
+    author: str,
+    clock: Clock,
+    runner: Runner = run_command,
+    resources: Resources | None = None,
+) -> Recycled:
+    """Fine-tune every base in turn, each from what was learnt on the one before.
+
+    Every stage is a commit, and a finished stage is never run again: after a failure, or if this process
+    is killed at any moment, the same call goes on at the stage that was not finished and ends with the same
+    commits. A training that had finished but was not committed is committed, not repeated.
+
+    Args:
+        bases: revisions M_1 … M_n, oldest first.
+        command: the user's own training command. `{init}` is the directory to start from, `{out}` the one to
+            write to (it does not exist yet); `{base}` is the base's name and `{stage}` the stage's number.
+            It is split as a shell would, then run without one, so paths need no quotes; for pipes or
+            variables write `sh -c '…'`.
+        name: results are the branches NAME/BASE, starting points NAME/BASE.init.
+        work: directory for what is checked out and trained; finished stages are cleared away.
+        iterative: False for the direct form.
+        keep: leave the directories of finished stages.
+        clock: microseconds since 1970, for commit times.
+        runner: runs the command and returns its exit status.
+
+    Raises:
+        InvalidInputError: `command-failed`; `bad-argument` for the command or the bases.
+        AlreadyExistsError: `ref-exists` if a branch holds something else.
+        ConflictError: `locked` if this run is under way already.
+    """
+    mode = "iterative" if iterative else "direct"
+    parse_command(command)
+    stages = plan_stages(repo, bases, name, iterative=iterative)
+    run = _Run(
+        repo, check_name(name), mode, command, work, keep, author, clock, runner, resources or Resources()
+    )
+    if dry_run:
+        results = [StageResult(s, done, done is not None) for s in stages for done in [run.finished(s)]]
+        return Recycled(name, mode, command, work, tuple(results))
+    repo.check_writable()
+    with repo.storage.lock(f"locks/recycle-{hash_bytes('ref', name.encode())[:32]}", wait=False):
+        results = [run.run(stage) for stage in stages]
+    if not keep and work.is_dir() and not any(work.iterdir()):
+        with translate_os_errors(f"cannot remove {work}"):
+            work.rmdir()
+    return Recycled(name, mode, command, work, tuple(results))
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """One run: what its stages need."""
+
+    repo: Repository
+    name: str
+    mode: str
+    command: str
+    work: Path
+    keep: bool
+    author: str
+    clock: Clock
+    runner: Runner
+    resources: Resources
+
+    def run(self, stage: Stage) -> StageResult:
+        """Finish a stage, or find it finished."""
+        done = self.finished(stage)
+        reused = done is not None
+        if done is None:
+            done = self._transfer(stage) if stage.is_transfer else self._train(stage)
+        folder = self._folder(stage)
+        if not self.keep and folder.is_dir():
+            shutil.rmtree(folder, ignore_errors=True)
+        return StageResult(stage, done, reused)
+
+    def finished(self, stage: Stage) -> CommitId | None:
+        """The stage's commit, if it is there.
+
+        Raises:
+            AlreadyExistsError: `ref-exists` if its branch holds something else.
+        """
+        tip = tip_of(self.repo, stage.branch)
+        if tip is None:
+            return None
+        value = self.repo.commit(tip)
+        if stage.is_transfer:
+            fits = value.kind is Kind.TRANSFER and value.parent_as(Role.DELTA) == self._tip(stage.delta)
+        else:
+            fits = value.kind is Kind.FINETUNE and dict(value.metadata).items() >= self._facts(stage).items()
+            fits = fits and value.parent_as(INIT_ROLE) == self._tip(stage.init)
+        if not fits or value.parent_as(Role.BASE) != stage.base:
+            raise AlreadyExistsError(
+                f"{stage.branch} exists already and is not stage {stage.position} of this run",
+                kind=ErrorKind.REF_EXISTS,
+                hint="Choose another name with --as; to go on with an interrupted run, repeat its command.",
+            )
+        return tip
+
+    def _tip(self, branch: str | None) -> CommitId | None:
+        return None if branch is None else tip_of(self.repo, branch)
+
+    def _facts(self, stage: Stage) -> dict[str, str]:
+        return {
+            "recycle.mode": self.mode,
+            "recycle.stage": str(stage.position),
+            "recycle.command": self.command,
+        }
+
+    def _signature(self, stage: Stage) -> Signature:
+        return Signature(self.author, self.clock(), f"recycle {self.name}: {stage.text}")
+
+    def _transfer(self, stage: Stage) -> CommitId:
+        """M_i + Δ_{i−1}."""
+        delta = self._tip(stage.delta)
+        assert delta is not None
+        done = transfer(
+            self.repo,
+            from_=delta,
+            to=stage.base,
+            name=stage.branch,
+            message=stage.text,
+            signature=self._signature(stage),
+            resources=self.resources,
+        )
+        assert done[0].recorded is not None
+        return done[0].recorded.commit
+
+    def _train(self, stage: Stage) -> CommitId:
+        """FT(…): check the starting point out, run the command, commit what it wrote."""
+        out = self._folder(stage) / "out"
+        if not out.exists():
+            self._run_command(stage, out)
+        _check_output(out)
+        init = self._tip(stage.init)
+        done = commit(
+            self.repo,
+            str(out),
+            base=stage.base,
+            name=stage.branch,
+            message=stage.text,
+            metadata=self._facts(stage),
+            parents=[f"{init}:{INIT_ROLE}"] if init is not None else [],
+            signature=self._signature(stage),
+            resources=self.resources,
+        )
+        return done.recorded.commit
+
+    def _run_command(self, stage: Stage, out: Path) -> None:
+        """Train into a fresh directory and give it its final name only when the command has succeeded.
+
+        A killed run may leave its command running; that one writes to a directory of its own.
+        """
+        folder = self._folder(stage)
+        with translate_os_errors(f"cannot write to {folder}"):
+            folder.mkdir(parents=True, exist_ok=True)
+            init = folder / "init"
+            shutil.rmtree(init, ignore_errors=True)
+            n = 1 + sum(p.name.startswith("attempt-") for p in folder.iterdir())
+        checkout_files(
+            self.repo, self._tip(stage.init) or stage.base, init, force=True, resources=self.resources
+        )
+        attempt = folder / f"attempt-{n}"
+        places = {
+            "init": str(init),
+            "out": str(attempt),
+            "base": stage.base_name,
+            "stage": str(stage.position),
+        }
+        status = self.runner(fill_command(self.command, places))
+        if status != 0:
+            raise InvalidInputError(
+                f"stage {stage.position} ({stage.text}): the command ended with status {status}",
+                kind=ErrorKind.COMMAND_FAILED,
+                hint="Finished stages are kept: repair the cause and run 'dvx recycle' again as before.",
+            )
+        if not attempt.is_dir():
+            raise InvalidInputError(
+                f"stage {stage.position} ({stage.text}): the command wrote nothing to {attempt}",
+                kind=ErrorKind.COMMAND_FAILED,
+                hint="It must write the fine-tuned model to {out}.",
+            )
+        with translate_os_errors(f"cannot rename {attempt}"):
+            attempt.rename(out)
+
+    def _folder(self, stage: Stage) -> Path:
+        inputs = [self._tip(stage.init), self._tip(stage.delta)]
+        return self.work.absolute() / stage_folder(stage, self.mode, self.command, inputs)
+
+
+def _check_output(out: Path) -> None:
+    if (out / "adapter_config.json").is_file() and not (out / "config.json").is_file():
+        raise InvalidInputError(
+            f"the command wrote an adapter to {out}; the next base needs a whole model",
+            kind=ErrorKind.COMMAND_FAILED,
+            hint="Merge the adapter at the end of the command, for example with merge_and_unload().",
+        )

@@ -1,0 +1,16 @@
+"""`dvx reflog`: how the names moved."""
+
+from __future__ import annotations
+
+from deltavcs.refs import branch_ref
+from deltavcs.refs.store import LogEntry
+from deltavcs.repo import Repository
+
+__all__ = ["LogEntry", "reflog"]
+
+
+def reflog(repo: Repository, name: str | None = None, *, limit: int | None = None) -> list[LogEntry]:
+    """Moves of a branch, or of all refs, newest first."""
+    wanted = branch_ref(name) if name is not None else None
+    found = [e for e in repo.refs.log() if wanted is None or e.ref in (wanted, f"refs/tags/{name}")]
+    return found[::-1][:limit]

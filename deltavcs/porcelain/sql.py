@@ -1,0 +1,18 @@
+"""`dvx sql`: questions to the lineage index."""
+
+from __future__ import annotations
+
+from deltavcs.lineage.sql import Result, query
+from deltavcs.repo import Repository
+
+Table = Result
+
+
+def sql(repo: Repository, statement: str, *, max_rows: int | None = None) -> Table:
+    """Run one statement that only reads.
+
+    Raises:
+        InvalidInputError: `bad-sql`.
+        ConflictError: `locked` if another process keeps the index open.
+    """
+    return query(repo.index, statement, max_rows=max_rows)

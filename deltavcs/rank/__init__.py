@@ -1,0 +1,1 @@
+"""Tasks, evaluation and ranking: which past checkpoints help with a new task."""

@@ -1,0 +1,133 @@
+"""File primitives: reading ranges, syncing, and turning OSError into errors that say what to do."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from deltavcs.errors import DeltaVCSError, ErrorKind, IntegrityError, NotFoundError, StorageError
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
+
+
+@contextlib.contextmanager
+def translate_os_errors(what: str) -> Iterator[None]:
+    """Turn an OSError of the block into a DeltaVCSError whose message begins with `what`.
+
+    Raises:
+        NotFoundError: `unknown-object` for a file that is not there.
+        StorageError: `disk-full`, `permission-denied` or `io`.
+    """
+    try:
+        yield
+    except DeltaVCSError:
+        raise
+    except OSError as exc:
+        raise os_error(what, exc) from exc
+
+
+def os_error(what: str, exc: OSError) -> DeltaVCSError:
+    """The DeltaVCSError for an OSError."""
+    message = f"{what}: {exc.strerror or exc}"
+    if isinstance(exc, FileNotFoundError):
+        return NotFoundError(message, kind=ErrorKind.UNKNOWN_OBJECT)
+    if exc.errno in _FULL:
+        return StorageError(
+            message,
+            kind=ErrorKind.DISK_FULL,
+            hint="Free some space and run the command again; nothing was changed.",
+            retryable=True,
+        )
+    if exc.errno in _DENIED:
+        return StorageError(
+            message, kind=ErrorKind.PERMISSION_DENIED, hint="Check the permissions of that path."
+        )
+    return StorageError(message, kind=ErrorKind.IO, retryable=True)
+
+
+class FileReader:
+    """Random access to one file, safe to use from many threads.
+
+    Reads with pread rather than through a mapping: a file that is truncated while it is read then
+    gives an error instead of killing the process with SIGBUS.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._fd = -1
+        with translate_os_errors(f"cannot open {path}"):
+            self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self.size = os.fstat(self._fd).st_size
+
+    def read_into(self, start: int, out: memoryview) -> None:
+        """Fill `out` with the bytes from `start` on.
+
+        Raises:
+            IntegrityError: `truncated` if the file ends before.
+            StorageError: the disk failed.
+        """
+        done = 0
+        while done < len(out):
+            with translate_os_errors(f"cannot read {self.path}"):
+                got = os.preadv(self._fd, [out[done:]], start + done)
+            if not got:
+                raise IntegrityError(
+                    f"{self.path} ends at {start + done} bytes, {len(out) - done} bytes early",
+                    kind=ErrorKind.TRUNCATED,
+                )
+            done += got
+
+    def read(self, start: int, n_bytes: int) -> bytearray:
+        """Return `n_bytes` from `start` on. Raises as `read_into` does; checks the length first."""
+        if start < 0 or n_bytes < 0 or start + n_bytes > self.size:
+            raise IntegrityError(
+                f"{self.path} has {self.size} bytes; {start + n_bytes} are needed", kind=ErrorKind.TRUNCATED
+            )
+        out = bytearray(n_bytes)
+        self.read_into(start, memoryview(out))
+        return out
+
+    def stamp(self) -> tuple[int, int, int]:
+        """What changes when the file is written to: size, modification time, inode."""
+        stat = os.fstat(self._fd)
+        return stat.st_size, stat.st_mtime_ns, stat.st_ino
+
+    def close(self) -> None:
+        """Close the file. Idempotent."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        self.close()
+
+
+def write_all(fd: int, data: bytes | bytearray | memoryview, start: int) -> None:
+    """Write all of `data` at offset `start`."""
+    view = memoryview(data).cast("B") if not isinstance(data, bytes | bytearray) else memoryview(data)
+    done = 0
+    while done < len(view):
+        done += os.pwrite(fd, view[done:], start + done)
+
+
+def sync_directory(path: Path) -> None:
+    """Make the names in a directory durable."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -1,0 +1,1 @@
+"""Dtypes, safetensors framing and exact conversions; knows nothing of repositories."""

@@ -1,0 +1,5 @@
+/* Kernels for any processor. */
+#include "arith.h"
+
+#define DV_KERNELS dv_kernels_any
+#include "kernels.inc"

@@ -1,0 +1,168 @@
+"""Reading safetensors headers as hostile input, and writing them canonically.
+
+The safetensors library does not give the header's own bytes, which a byte-identical checkout needs.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from deltavcs.errors import DeltaVCSError, ErrorKind, FormatError, InvalidInputError
+from deltavcs.tensors.dtypes import n_bytes
+
+MAX_HEADER_BYTES = 100_000_000
+MAX_RANK = 64
+MAX_NAME_BYTES = 4096
+_MAX_DIM = 2**48
+_LENGTH = struct.Struct("<Q")
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpan:
+    """One tensor of a file: `begin` and `end` count from the end of the header."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    begin: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """A parsed header.
+
+    Attributes:
+        n_bytes: bytes before the first tensor: the length field and the JSON text.
+        spans: tensors in the order of their offsets; without holes or overlaps, up to the file's end.
+        metadata: the `__metadata__` map.
+    """
+
+    n_bytes: int
+    spans: tuple[TensorSpan, ...]
+    metadata: Mapping[str, str]
+
+
+def header_length(prefix: bytes | bytearray, file_bytes: int) -> int:
+    """Bytes of the JSON text, from the first 8 bytes of a file of `file_bytes` bytes.
+
+    Raises:
+        FormatError: `bad-header` if the file is too short, `limit-exceeded` over 100 MB.
+    """
+    if file_bytes < _LENGTH.size or len(prefix) < _LENGTH.size:
+        raise _bad(f"the file has {file_bytes} bytes, too few for a safetensors file")
+    (length,) = _LENGTH.unpack_from(prefix)
+    if length > MAX_HEADER_BYTES:
+        raise FormatError(
+            f"the header claims {length} bytes; at most {MAX_HEADER_BYTES} are allowed",
+            kind=ErrorKind.LIMIT_EXCEEDED,
+        )
+    if length > file_bytes - _LENGTH.size:
+        raise _bad(
+            f"the header claims {length} bytes, but only {file_bytes - _LENGTH.size} follow: truncated?"
+        )
+    return int(length)
+
+
+def parse_header(text: bytes | bytearray, file_bytes: int) -> Header:
+    """Parse the JSON text of a header and prove that its tensors fill the file exactly.
+
+    Raises:
+        FormatError: `bad-header` with the tensor that is wrong, `unsupported-dtype`.
+        InvalidInputError: `bad-checkpoint` if a tensor name stands there twice.
+    """
+    raw = _load(bytes(text))
+    metadata = raw.pop("__metadata__", {})
+    if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
+        raise _bad("__metadata__ must map strings to strings")
+    spans = sorted((_span(name, value) for name, value in raw.items()), key=lambda s: (s.begin, s.end))
+    at = 0
+    for span in spans:
+        if span.begin != at:
+            raise _bad(f"tensor {span.name!r} begins at {span.begin}, but {at} bytes come before it")
+        at = span.end
+    n_header = _LENGTH.size + len(text)
+    if n_header + at != file_bytes:
+        more = "more" if n_header + at > file_bytes else "fewer"
+        raise _bad(
+            f"the tensors need {n_header + at} bytes, {more} than the {file_bytes} of the file: truncated?"
+        )
+    return Header(n_header, tuple(spans), metadata)
+
+
+def _load(text: bytes) -> dict[str, Any]:
+    if not text.startswith(b"{"):
+        raise _bad("the header does not begin with '{'")
+    try:
+        raw = json.loads(text.decode(), object_pairs_hook=_unique, parse_constant=_refuse)
+    except DeltaVCSError:
+        raise
+    except (ValueError, RecursionError) as exc:
+        raise _bad(f"the header is not JSON: {exc}") from exc
+    if not isinstance(raw, dict):
+        raise _bad("the header is not a JSON object")
+    return raw
+
+
+def _span(name: str, value: object) -> TensorSpan:
+    if not isinstance(value, dict) or value.keys() != {"dtype", "shape", "data_offsets"}:
+        raise _bad(f"tensor {name!r} must have dtype, shape and data_offsets")
+    dtype, shape, offsets = value["dtype"], value["shape"], value["data_offsets"]
+    if len(name.encode(errors="replace")) > MAX_NAME_BYTES or any(0xD800 <= ord(c) < 0xE000 for c in name):
+        raise _bad(f"tensor name {name[:40]!r}… is too long or not UTF-8")
+    if not isinstance(dtype, str) or not _sizes(shape) or len(shape) > MAX_RANK:
+        raise _bad(f"tensor {name!r} has a malformed dtype or shape")
+    if not _sizes(offsets) or len(offsets) != 2:
+        raise _bad(f"tensor {name!r} has malformed data_offsets")
+    size = n_bytes(dtype, tuple(shape))
+    begin, end = offsets
+    if end - begin != size:
+        raise _bad(f"tensor {name!r} of {dtype} {shape} needs {size} bytes, its offsets span {end - begin}")
+    return TensorSpan(name, dtype, tuple(shape), begin, end)
+
+
+def _sizes(value: object) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(x, int) and not isinstance(x, bool) and 0 <= x <= _MAX_DIM for x in value
+    )
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    out = dict(pairs)
+    if len(out) != len(pairs):
+        twice = Counter(name for name, _ in pairs).most_common(1)[0][0]
+        raise InvalidInputError(f"{twice!r} stands twice in the header", kind=ErrorKind.BAD_CHECKPOINT)
+    return out
+
+
+def _refuse(text: str) -> Any:
+    raise ValueError(f"{text} is not allowed")
+
+
+def _bad(why: str) -> FormatError:
+    return FormatError(f"bad safetensors header: {why}", kind=ErrorKind.BAD_HEADER)
+
+
+def build_header(
+    tensors: Sequence[tuple[str, str, tuple[int, ...]]], metadata: Mapping[str, str]
+) -> tuple[bytes, int]:
+    """Length field and JSON text for tensors laid out in the given order, and the whole file's size.
+
+    Args:
+        tensors: name, dtype and shape of each.
+        metadata: the `__metadata__` map; left out if empty.
+    """
+    table: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
+    at = 0
+    for name, dtype, shape in tensors:
+        size = n_bytes(dtype, shape)
+        table[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [at, at + size]}
+        at += size
+    text = json.dumps(table, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)  # tensors begin on 8 bytes, as the reference library aligns them
+    return _LENGTH.pack(len(text)) + text, _LENGTH.size + len(text) + at

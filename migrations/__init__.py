@@ -1,0 +1,1 @@
+"""SQL of the lineage index; installed as `deltavcs.migrations`."""
