@@ -1,0 +1,142 @@
+"""Pickled weights: refused, or converted through `torch.load(weights_only=True)`; never executed."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from deltavcs.errors import ErrorKind, InvalidInputError
+from deltavcs.porcelain.checkout import checkout_files
+from deltavcs.porcelain.commit import commit
+from deltavcs.porcelain.import_ import import_base
+from deltavcs.porcelain.show import show
+from deltavcs.repo import Repository
+
+Sign = Callable[..., Any]
+
+
+def state(seed: int) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    embed = torch.randn(32, 8, generator=generator).to(torch.bfloat16)
+    return {
+        "model.embed_tokens.weight": embed,
+        "lm_head.weight": embed,  # tied: the same memory under two names
+        "model.norm.weight": torch.randn(8, generator=generator),
+        "model.layers.0.up_proj.weight": torch.randn(16, 8, generator=generator).T,  # not contiguous
+    }
+
+
+def folder(path: Path, **files: Any) -> Path:
+    path.mkdir()
+    for name, value in files.items():
+        torch.save(value, path / name.replace("_DOT_", "."))
+    (path / "config.json").write_text("{}")
+    return path
+
+
+class Exploit:
+    """A pickle that would run a command."""
+
+    def __init__(self, proof: Path) -> None:
+        self.proof = proof
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.system, (f"touch {self.proof}",)
+
+
+def test_refused_without_the_flag(repo: Repository, tmp_path: Path, sign: Sign) -> None:
+    source = folder(tmp_path / "old", pytorch_model_DOT_bin=state(1))
+    with pytest.raises(InvalidInputError) as caught:
+        import_base(repo, str(source), signature=sign())
+    assert caught.value.kind is ErrorKind.PICKLE_REFUSED
+    assert "--allow-pickle-weights" in (caught.value.hint or "")
+    assert not repo.refs.all()
+
+
+def test_converted_with_the_flag(repo: Repository, tmp_path: Path, sign: Sign) -> None:
+    source = folder(tmp_path / "old", pytorch_model_DOT_bin=state(1))
+    done = import_base(repo, str(source), name="old", allow_pickle=True, signature=sign())
+    assert done.converted == ("pytorch_model.bin",)
+    assert show(repo, "old").source["converted"] == ["pytorch_model.bin"]
+    checkout_files(repo, "old", tmp_path / "out")
+    assert sorted(p.name for p in (tmp_path / "out").iterdir() if p.name[0] != ".") == [
+        "config.json",
+        "model.safetensors",
+    ]
+    found = load_file(tmp_path / "out" / "model.safetensors")
+    assert found.keys() == state(1).keys()
+    for name, want in state(1).items():
+        assert torch.equal(found[name], want)
+    assert (source / "pytorch_model.bin").exists()
+    assert not list((repo.path / "tmp").iterdir())
+
+
+def test_sharded(repo: Repository, tmp_path: Path, sign: Sign) -> None:
+    parts = state(1)
+    names = sorted(parts)
+    source = folder(tmp_path / "old")
+    for i, chosen in enumerate((names[:2], names[2:]), 1):
+        torch.save({n: parts[n] for n in chosen}, source / f"pytorch_model-0000{i}-of-00002.bin")
+    (source / "pytorch_model.bin.index.json").write_text(json.dumps({"weight_map": {}}))
+    import_base(repo, str(source), name="old", allow_pickle=True, signature=sign())
+    checkout_files(repo, "old", tmp_path / "out")
+    index = json.loads((tmp_path / "out" / "model.safetensors.index.json").read_text())
+    assert index["weight_map"].keys() == parts.keys()
+    for name, shard in index["weight_map"].items():
+        assert torch.equal(load_file(tmp_path / "out" / shard)[name], parts[name])
+    assert not list((tmp_path / "out").glob("*.bin*"))
+
+
+@pytest.mark.parametrize("name", ["model.pt", "weights.bin"])
+def test_one_file(repo: Repository, tmp_path: Path, sign: Sign, name: str) -> None:
+    torch.save({"state_dict": state(2)}, tmp_path / name)
+    import_base(repo, str(tmp_path / name), name="one", allow_pickle=True, signature=sign())
+    assert show(repo, "one").n_tensors == 4
+
+
+def test_a_fine_tune_of_a_converted_base(repo: Repository, tmp_path: Path, sign: Sign) -> None:
+    first, second = state(1), {k: v + 0.001 for k, v in state(1).items()}
+    import_base(
+        repo, str(folder(tmp_path / "a", pytorch_model_DOT_bin=first)), allow_pickle=True, signature=sign()
+    )
+    source = folder(tmp_path / "b", pytorch_model_DOT_bin=second)
+    done = commit(repo, str(source), allow_pickle=True, signature=sign())
+    assert done.base.name == "a"
+    assert done.base.how == "inferred"
+
+
+def test_code_is_never_run(repo: Repository, tmp_path: Path, sign: Sign) -> None:
+    proof = tmp_path / "proof"
+    source = folder(tmp_path / "evil", pytorch_model_DOT_bin={"w": Exploit(proof)})
+    for allow in (False, True):
+        with pytest.raises(InvalidInputError) as caught:
+            import_base(repo, str(source), allow_pickle=allow, signature=sign())
+        assert caught.value.kind is ErrorKind.PICKLE_REFUSED
+    assert not proof.exists()
+    assert not repo.refs.all()
+
+
+@pytest.mark.parametrize("value", [{"step": 3}, [1, 2], {"w": {"deep": torch.zeros(1)}}, {}])
+def test_anything_but_tensors(repo: Repository, tmp_path: Path, sign: Sign, value: Any) -> None:
+    source = folder(tmp_path / "odd", pytorch_model_DOT_bin=value)
+    with pytest.raises(InvalidInputError) as caught:
+        import_base(repo, str(source), allow_pickle=True, signature=sign())
+    assert caught.value.kind is ErrorKind.BAD_CHECKPOINT
+
+
+def test_training_state_beside_safetensors_comes_along(repo: Repository, tmp_path: Path, sign: Sign) -> None:
+    from safetensors.torch import save_file
+
+    source = folder(tmp_path / "run", optimizer_DOT_pt={"lr": 1.0}, training_args_DOT_bin={"a": 1})
+    save_file({"w": torch.zeros(4)}, source / "model.safetensors")
+    import_base(repo, str(source), name="run", signature=sign())
+    checkout_files(repo, "run", tmp_path / "out")
+    for name in ("optimizer.pt", "training_args.bin"):
+        assert (tmp_path / "out" / name).read_bytes() == (source / name).read_bytes()

@@ -1,0 +1,403 @@
+"""Rank, mashup and connectivity on a tiny model: what is found, kept, resumed and refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from toys import build_model, build_tokenizer, copy_task, perturbed, save, train
+
+import deltavcs.porcelain.evaluation as evaluation
+from deltavcs.errors import DeltaVCSError, ErrorKind, InvalidInputError, NotFoundError
+from deltavcs.lineage.queries import tensors_of
+from deltavcs.objects.model import Kind, Role
+from deltavcs.porcelain.checkout import checkout_files
+from deltavcs.porcelain.commit import commit
+from deltavcs.porcelain.connectivity import connectivity
+from deltavcs.porcelain.import_ import import_base
+from deltavcs.porcelain.load import load_model
+from deltavcs.porcelain.mashup import mashup
+from deltavcs.porcelain.merge import Sampling, merge
+from deltavcs.porcelain.rank import Running, Selection, rank
+from deltavcs.porcelain.rank_deltas import rank_deltas
+from deltavcs.porcelain.scores import all_scores
+from deltavcs.porcelain.task import add_task, find_task, list_tasks, remove_task, show_task
+from deltavcs.porcelain.transfer import transfer
+from deltavcs.rank.encode import encode_examples
+from deltavcs.rank.evaluate import evaluate
+from deltavcs.rank.task import read_task, sample_examples
+from deltavcs.refs.store import Signature
+from deltavcs.repo import Repository, init_repository, open_repository
+from deltavcs.testing.invariants import check_repository
+
+SIGN = Signature("tester", 1_700_000_000_000_000)
+ANIMALS, COLOURS = ["cat", "dog", "cow"], ["red", "blue", "gray"]
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory) -> Path:
+    """A base; fine-tunes on two tasks and two random ones; a second base with a fine-tune."""
+    root = tmp_path_factory.mktemp("history")
+    repo = init_repository(root / "repo", sync=False)
+    model = build_model(0)
+    import_base(repo, save(model, root / "base"), name="base", signature=SIGN)
+    for name, words in (("animals", ANIMALS), ("colours", COLOURS)):
+        copy_task(root / f"{name}_train.jsonl", words)
+        add_task(repo, name, copy_task(root / f"{name}.jsonl", words, seed=1), signature=SIGN)
+        tuned = perturbed(model, 0, 0.0)
+        examples = read_task(find_task(repo, name)).examples
+        train(tuned, encode_examples(examples, build_tokenizer()), steps=30, batch=8, lr=1e-2)
+        commit(repo, save(tuned, root / name), base="base", name=name, task=name, signature=SIGN)
+    for i in (1, 2):
+        commit(repo, save(perturbed(model, i), root / f"r{i}"), base="base", name=f"r{i}", signature=SIGN)
+    import_base(repo, save(perturbed(model, 7, 0.01), root / "base2"), name="base2", signature=SIGN)
+    return root
+
+
+@pytest.fixture
+def root(built: Path, tmp_path: Path) -> Path:
+    shutil.copytree(built, tmp_path / "copy")
+    return tmp_path / "copy"
+
+
+@pytest.fixture
+def repo(root: Path) -> Repository:
+    return open_repository(root / "repo")
+
+
+def sampled(repo: Repository, n: int):
+    """The samples of `animals` that rank takes."""
+    return sample_examples(read_task(find_task(repo, "animals")), n, seed=0)
+
+
+def count_forwards(monkeypatch) -> list[str]:
+    seen: list[str] = []
+    before = evaluation.Bench.evaluate
+
+    def evaluate_and_note(self, subject, **more):
+        seen.append(subject.name)
+        return before(self, subject, **more)
+
+    monkeypatch.setattr(evaluation.Bench, "evaluate", evaluate_and_note)
+    return seen
+
+
+def test_the_right_checkpoint_ranks_first(repo: Repository) -> None:
+    for task in ("animals", "colours"):
+        found = rank(repo, task, 2, samples=16)
+        assert found.ranked[0].name == task
+        assert len(found.ranked) == 6
+        assert [r.rank for r in found.ranked] == list(range(1, 7))
+        assert [r.loss for r in found.ranked] == sorted(r.loss for r in found.ranked)
+        assert found.top == found.ranked[:2]
+        assert not found.failed
+        assert (found.n_samples, found.split) == (16, "train")
+
+
+def test_scores_equal_an_evaluation_of_the_checked_out_model(repo: Repository) -> None:
+    found = rank(repo, "animals", samples=16, running=Running(batch_size=4))
+    examples = sampled(repo, 16)
+    for one in found.ranked:
+        model = load_model(repo, one.name)
+        wanted = evaluate(model, build_tokenizer(), examples, split="train", batch_size=4)
+        assert one.loss == pytest.approx(wanted.loss, abs=1e-6)
+        assert one.accuracy == wanted.exact_match
+
+
+def test_nothing_is_evaluated_twice(repo: Repository, monkeypatch) -> None:
+    seen = count_forwards(monkeypatch)
+    first = rank(repo, "animals", samples=16)
+    assert len(seen) == 6
+    again = rank(repo, "animals", samples=16, metric="accuracy")
+    assert len(seen) == 6
+    assert {r.loss for r in again.ranked} == {r.loss for r in first.ranked}
+    assert all(r.recalled for r in again.ranked)
+    rank(repo, "animals", samples=8)
+    rank(repo, "animals", samples=16, seed=1)
+    assert len(seen) == 18
+    rank(repo, "animals", samples=16, running=Running(dtype="bfloat16"))
+    assert len(seen) == 24
+    assert len(list(all_scores(repo))) == 18
+
+
+def test_an_interrupted_ranking_goes_on(repo: Repository, monkeypatch) -> None:
+    before = evaluation.Bench.evaluate
+    calls = []
+
+    def interrupted(self, subject, **more):
+        calls.append(subject.name)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return before(self, subject, **more)
+
+    monkeypatch.setattr(evaluation.Bench, "evaluate", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        rank(repo, "animals", samples=16)
+    monkeypatch.undo()
+    seen = count_forwards(monkeypatch)
+    found = rank(repo, "animals", samples=16)
+    assert len(seen) == 3
+    assert sum(r.recalled for r in found.ranked) == 3
+
+
+def test_a_fork_of_content_shares_its_score(repo: Repository, root: Path, monkeypatch) -> None:
+    rank(repo, "animals", samples=16)
+    seen = count_forwards(monkeypatch)
+    commit(repo, str(root / "animals"), base="base", name="same-again", signature=SIGN)
+    found = rank(repo, "animals", samples=16)
+    assert seen == []
+    assert len(found.ranked) == 6
+
+
+def test_one_model_many_checkpoints(repo: Repository, monkeypatch) -> None:
+    built_models = []
+    before = evaluation.build_model
+    monkeypatch.setattr(evaluation, "build_model", lambda *a, **k: built_models.append(1) or before(*a, **k))
+    copied = []
+    load = evaluation.StoredModel.load
+    monkeypatch.setattr(
+        evaluation.StoredModel, "load", lambda self, c: copied.append(load(self, c)) or copied[-1]
+    )
+    rank(repo, "animals", samples=4)
+    assert built_models == [1]
+    n_tensors = len(repo.manifest(repo.resolve("base")).primary)
+    assert copied[0] == 0  # what it was built with
+    # Norms are the same in bases and random fine-tunes: nothing is copied for them.
+    assert min(copied[1:]) < n_tensors
+
+
+def test_two_devices_two_models(repo: Repository) -> None:
+    one = rank(repo, "animals", samples=8)
+    for ref in repo.refs.all("refs/scores"):
+        repo.storage.delete(ref)
+    two = rank(repo, "animals", samples=8, running=Running(devices=("cpu", "cpu:0")))
+    assert [r.commit for r in two.ranked] == [r.commit for r in one.ranked]
+    assert not any(r.recalled for r in two.ranked)
+
+
+def test_selection(repo: Repository) -> None:
+    def names(**selection) -> set[str]:
+        return {r.name for r in rank(repo, "animals", samples=4, selection=Selection(**selection)).ranked}
+
+    assert names() == {"base", "base2", "animals", "colours", "r1", "r2"}
+    assert names(bases=False) == {"animals", "colours", "r1", "r2"}
+    assert names(base="base") == {"base", "animals", "colours", "r1", "r2"}
+    assert names(base="base2") == {"base2"}
+    assert names(where="task = 'colours'") == {"colours"}
+    assert "animals" not in names(exclude_tasks=("animals",))
+    merge(repo, ["animals", "r1"], name="mixed", signature=SIGN)
+    assert names(exclude_tasks=("animals",)) == {"base", "base2", "colours", "r1", "r2"}
+    with pytest.raises(InvalidInputError) as caught:
+        names(where="nonsense = 1")
+    assert caught.value.kind is ErrorKind.BAD_SQL
+    with pytest.raises(InvalidInputError):
+        names(where="true); DROP TABLE commits; --")
+    with pytest.raises(NotFoundError):
+        names(where="false")
+
+
+def test_last_of_each_run(repo: Repository, root: Path) -> None:
+    commit(repo, save(perturbed(build_model(0), 31), root / "r1b"), base="base", name="r1", signature=SIGN)
+    every = rank(repo, "animals", samples=4)
+    assert {"r1", "r1~1"} <= {r.name for r in every.ranked}
+    last = rank(repo, "animals", samples=4, selection=Selection(last_only=True))
+    assert "r1~1" not in {r.name for r in last.ranked}
+
+
+def test_other_architectures(repo: Repository, root: Path) -> None:
+    import_base(repo, save(build_model(0, hidden_size=32), root / "wide"), name="wide", signature=SIGN)
+    with pytest.raises(InvalidInputError) as caught:
+        rank(repo, "animals", samples=4)
+    assert "2 architectures" in str(caught.value)
+    assert {r.name for r in rank(repo, "animals", samples=4, selection=Selection(base="wide")).ranked} == {
+        "wide"
+    }
+    assert len(rank(repo, "animals", samples=4, selection=Selection(base="base")).ranked) == 5
+
+
+def test_other_settings_get_a_model_of_their_own(repo: Repository, root: Path) -> None:
+    """Same shapes, another rotary base: the weights run in their own architecture."""
+    model = build_model(0, rope_parameters={"rope_type": "default", "rope_theta": 100.0})
+    import_base(repo, save(model, root / "rope"), name="rope", signature=SIGN)
+    found = rank(repo, "animals", samples=8)
+    losses = {r.name: r.loss for r in found.ranked}
+    assert losses["rope"] != losses["base"]
+    wanted = evaluate(
+        load_model(repo, "rope"),
+        build_tokenizer(),
+        sampled(repo, 8),
+        split="train",
+    )
+    assert losses["rope"] == pytest.approx(wanted.loss, abs=1e-6)
+
+
+def test_checkpoints_that_cannot_run(repo: Repository, root: Path) -> None:
+    state = load_file(root / "r1" / "model.safetensors")
+    state["lm_head.weight"] = torch.full_like(state["lm_head.weight"], float("nan"))
+    (root / "nan").mkdir()
+    save_file(state, root / "nan" / "model.safetensors", metadata={"format": "pt"})
+    shutil.copy(root / "r1" / "config.json", root / "nan")
+    commit(repo, str(root / "nan"), base="base", name="nan", signature=SIGN)
+    (root / "bare").mkdir()
+    save_file({k: v + 1 for k, v in state.items()}, root / "bare" / "model.safetensors")
+    commit(repo, str(root / "bare"), base="base", name="bare", signature=SIGN)
+    found = rank(repo, "animals", samples=4)
+    assert {f.name: f.why for f in found.failed} == {
+        "nan": "its loss is nan",
+        "bare": "it has no config.json, so its architecture is not known",
+    }
+    assert len(found.ranked) == 6
+    assert all(np.isfinite(s.loss) for s in all_scores(repo))
+
+
+def test_adapters(repo: Repository, root: Path) -> None:
+    peft = pytest.importorskip("peft")
+    for i in (1, 2):
+        config = peft.LoraConfig(
+            r=2, lora_alpha=4, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM"
+        )
+        torch.manual_seed(i)
+        model = peft.get_peft_model(load_model(repo, "base"), config)
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                if "lora_B" in name:
+                    parameter += 0.3 * i * torch.randn_like(parameter)
+        model.save_pretrained(root / f"lora{i}")
+        commit(repo, str(root / f"lora{i}"), base="base", name=f"lora{i}", signature=SIGN)
+        loaded = peft.PeftModel.from_pretrained(load_model(repo, "base"), str(root / f"lora{i}"))
+        examples = read_task(find_task(repo, "animals")).examples[:8]
+        assert evaluate(loaded, build_tokenizer(), examples, split="x").loss > 0
+    found = rank(repo, "animals", samples=8, selection=Selection(adapters=True))
+    assert {r.name for r in found.ranked} == {"lora1", "lora2"}
+    examples = sampled(repo, 8)
+    for one in found.ranked:
+        loaded = peft.PeftModel.from_pretrained(load_model(repo, "base"), str(root / one.name)).eval()
+        wanted = evaluate(loaded, build_tokenizer(), examples, split="train").loss
+        assert one.loss == pytest.approx(wanted, abs=1e-5)
+    done = mashup(repo, "animals", name="init", selection=Selection(adapters=True), samples=8, signature=SIGN)
+    assert repo.commit(done.merged.recorded.commit).kind is Kind.ADAPTER
+    checkout_files(repo, "init", root / "init")
+    peft.PeftModel.from_pretrained(load_model(repo, "base"), str(root / "init"))
+
+
+def test_mashup_then_train_then_commit(repo: Repository, root: Path) -> None:
+    done = mashup(repo, "animals", 2, name="animals-init", samples=16, signature=SIGN)
+    assert done.chosen[0].name == "animals"
+    assert "base" not in [r.name for r in done.ranking.ranked]
+    value = repo.commit(repo.resolve("animals-init"))
+    assert value.kind is Kind.MERGE
+    assert value.parents_as(Role.INPUT) == tuple(c.commit for c in done.chosen)
+    assert value.parent_as(Role.BASE) == repo.resolve("base")
+    assert value.metadata["mashup.input.1"].startswith(f"{done.chosen[0].commit} animals: loss ")
+    assert done.merged.recorded.stored_bytes < 40_000
+    checkout_files(repo, "animals-init", root / "init")
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(root / "init")
+    examples = read_task(find_task(repo, "animals")).examples
+    train(model, encode_examples(examples, build_tokenizer()), steps=3, batch=4, lr=1e-3)
+    model.save_pretrained(root / "init")
+    trained = commit(repo, str(root / "init"), name="animals-tuned", task="animals", signature=SIGN)
+    assert trained.base.how == "marker"
+    assert trained.base.commit == repo.resolve("animals-init")
+    check_repository(root / "repo")
+
+
+def test_mashup_by_score_and_too_few(repo: Repository) -> None:
+    done = mashup(repo, "animals", 3, name="m", method="weighted", samples=8, signature=SIGN)
+    weights = done.merged.parameters["weights"]
+    assert weights[0] == 1.0
+    assert list(weights) == sorted(weights, reverse=True)
+    with pytest.raises(InvalidInputError):
+        mashup(repo, "animals", 9, name="m2", samples=8, signature=SIGN)
+    with pytest.raises(DeltaVCSError):
+        mashup(repo, "animals", 0, name="m2", samples=8, signature=SIGN)
+
+
+@pytest.mark.parametrize("method", ["fisher", "regmean"])
+def test_merging_by_statistics(repo: Repository, root: Path, method: str) -> None:
+    done = merge(
+        repo, ["animals", "colours"], name="m", method=method, sampling=Sampling(samples=12), signature=SIGN
+    )
+    assert repo.commit(done.recorded.commit).metadata["merge.method"] == method
+    model = load_model(repo, "m")
+    plain = merge(repo, ["animals", "colours"], name="avg", signature=SIGN)
+    tokenizer = build_tokenizer()
+    losses = {}
+    for name, one in (("m", model), ("avg", load_model(repo, "avg"))):
+        losses[name] = sum(
+            evaluate(one, tokenizer, read_task(find_task(repo, t)).examples, split="x").loss
+            for t in ("animals", "colours")
+        )
+    assert losses["m"] < losses["avg"]
+    assert plain.recorded.stored_bytes < done.recorded.stored_bytes < done.recorded.raw_bytes
+    codecs = {t.codec for t in tensors_of(repo.index, done.recorded.commit)}
+    assert codecs - {"derived", "raw"}
+    check_repository(root / "repo")
+
+
+def test_statistics_need_rows(repo: Repository) -> None:
+    with pytest.raises(InvalidInputError) as caught:
+        merge(repo, ["animals", "r1"], name="m", method="fisher", signature=SIGN)
+    assert "r1 was committed without a task" in str(caught.value)
+
+
+def test_rank_for_a_base(repo: Repository, root: Path) -> None:
+    far = save(perturbed(build_model(0), 99, 0.5), root / "far")
+    import_base(repo, far, name="far", signature=SIGN)
+    tuned = save(perturbed(build_model(0), 99, 0.51), root / "far-tuned")
+    commit(repo, tuned, base="far", name="far-tuned", signature=SIGN)
+    commit(
+        repo, save(perturbed(build_model(0), 7, 0.02), root / "b2t"), base="base2", name="b2t", signature=SIGN
+    )
+    found = rank_deltas(repo, "base2")
+    assert [r.source_name for r in found.ranked] == ["base"] * 4 + ["far"]
+    assert "b2t" not in {r.delta_name for r in found.ranked}
+    drifts = [r.relative_drift for r in found.ranked]
+    assert drifts == sorted(drifts)
+    wanted = transfer(repo, from_="r1", to="base2", dry_run=True, signature=SIGN)[0].geometry["all"]
+    mine = next(r for r in found.ranked if r.delta_name == "r1")
+    assert (mine.relative_drift, mine.cosine) == (wanted.relative_drift, wanted.cosine)
+
+
+def test_connectivity(repo: Repository, root: Path) -> None:
+    before = repo.refs.all()
+    found = connectivity(repo, "animals", "colours", "animals", points=5, samples=16)
+    ranked = {r.name: r.loss for r in rank(repo, "animals", samples=16).ranked}
+    assert found.curve.losses[0] == pytest.approx(ranked["animals"], abs=1e-6)
+    assert found.curve.losses[-1] == pytest.approx(ranked["colours"], abs=1e-6)
+    middle = load_model(repo, "0.5 * animals + 0.5 * colours")
+    examples = sampled(repo, 16)
+    wanted = evaluate(middle, build_tokenizer(), examples, split="x").loss
+    assert found.curve.losses[2] == pytest.approx(wanted, abs=1e-6)
+    assert "●" in found.text()
+    assert found.svg().startswith("<svg")
+    assert {r for r in repo.refs.all() if "scores" not in r} == set(before)
+
+
+def test_tasks(repo: Repository, root: Path) -> None:
+    assert [t.name for t in list_tasks(repo)][:2] == ["animals", "colours"]
+    report = show_task(repo, "animals")
+    assert len(report.examples) == 3
+    assert report.n_rows == 40
+    rows = copy_task(root / "new.jsonl", ["x"])
+    with pytest.raises(InvalidInputError):
+        add_task(repo, "animals", rows, signature=SIGN)
+    add_task(repo, "animals", rows, force=True, signature=SIGN)
+    assert show_task(repo, "animals").fingerprint != report.fingerprint
+    remove_task(repo, "animals", signature=SIGN)
+    with pytest.raises(NotFoundError):
+        find_task(repo, "animals")
+    (root / "bad.jsonl").write_text(json.dumps({"prompt": "x"}) + "\n")
+    with pytest.raises(InvalidInputError) as caught:
+        add_task(repo, "bad", root / "bad.jsonl", signature=SIGN)
+    assert "bad.jsonl:1" in str(caught.value)
+    piqa = {"question": "q", "choices": ["a", "b"], "label": 0}
+    (root / "piqa.jsonl").write_text(json.dumps(piqa) + "\n")
+    shown = add_task(repo, "piqa", root / "piqa.jsonl", signature=SIGN)
+    assert "Goal: q" in shown.examples[0].prompt

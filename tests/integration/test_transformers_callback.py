@@ -1,0 +1,120 @@
+"""`DvxCallback` in real `Trainer` runs, and a PEFT adapter there and back."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+import torch
+from toys import build_model, build_tokenizer, save
+
+from deltavcs.integrations.transformers import DvxCallback
+from deltavcs.objects.model import Kind, Role
+from deltavcs.porcelain.checkout import checkout_files
+from deltavcs.porcelain.commit import commit
+from deltavcs.porcelain.import_ import import_base
+from deltavcs.porcelain.load import load_model
+from deltavcs.refs.store import Signature
+from deltavcs.testing.invariants import check_repository
+
+SIGN = Signature("tester", 1_700_000_000_000_000)
+
+
+class Rows(torch.utils.data.Dataset):
+    """Random token rows."""
+
+    def __len__(self) -> int:
+        return 32
+
+    def __getitem__(self, i: int) -> dict[str, torch.Tensor]:
+        ids = torch.randint(4, 60, (12,), generator=torch.Generator().manual_seed(i))
+        return {"input_ids": ids, "labels": ids}
+
+
+def run(model, out: Path, callback: DvxCallback, **more):
+    from transformers import Trainer, TrainingArguments
+
+    settings = {
+        "max_steps": 6, "save_steps": 2, "logging_steps": 1, "save_total_limit": 1, "learning_rate": 1e-3,
+        "per_device_train_batch_size": 4, "report_to": [], "use_cpu": True, "disable_tqdm": True,
+    }  # fmt: skip
+    arguments = TrainingArguments(output_dir=str(out), **{**settings, **more})
+    trainer = Trainer(model=model, args=arguments, train_dataset=Rows(), callbacks=[callback])
+    trainer.train()
+    return trainer
+
+
+@pytest.fixture
+def base(repo, tmp_path):
+    import_base(repo, save(build_model(0), tmp_path / "base"), name="base", signature=SIGN)
+    return repo
+
+
+def test_every_save_is_a_commit(base, tmp_path) -> None:
+    checkout_files(base, "base", tmp_path / "init")
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "init")
+    callback = DvxCallback(base, name="run", task="noise", author="me", metadata={"note": "x"})
+    trainer = run(model, tmp_path / "out", callback)
+    assert callback.errors == []
+    assert len(callback.commits) == 3
+    tip = base.commit(base.resolve("run"))
+    assert base.resolve("run~2") == callback.commits[0]
+    assert tip.kind is Kind.FINETUNE
+    assert tip.parent_as(Role.BASE) == base.resolve("base")
+    assert tip.task == "noise"
+    facts = dict(tip.metadata)
+    assert facts["step"] == "6"
+    assert facts["note"] == "x"
+    assert facts["hyper.learning-rate"] == "0.001"
+    assert float(facts["loss"]) == trainer.state.log_history[-2]["loss"]
+    assert Path(tip.source["path"]) == tmp_path / "out" / "checkpoint-6"
+    # The Trainer kept one save; the repository has all three, and none of the optimizer's state.
+    assert [p.name for p in (tmp_path / "out").glob("checkpoint-*")] == ["checkpoint-6"]
+    paths = {f.path for f in base.manifest(base.resolve("run~2")).files}
+    assert "model.safetensors" in paths
+    assert not any(p.startswith(("optimizer", "rng_state", "training_args")) for p in paths)
+    loaded = load_model(base, "run").state_dict()
+    assert all(torch.equal(v, loaded[k]) for k, v in trainer.model.state_dict().items())
+    assert not list((base.path / "tmp").glob("writer-*"))
+    check_repository(base.path.parent)
+
+
+def test_training_does_not_fail_with_a_commit(base, tmp_path, caplog) -> None:
+    callback = DvxCallback(base, name="run", base="nonsense")
+    with caplog.at_level(logging.WARNING):
+        run(build_model(1), tmp_path / "out", callback, max_steps=2)
+    assert len(callback.errors) == 1
+    assert "a save was not committed" in caplog.text
+    assert callback.commits == []
+
+
+def test_peft_there_and_back(base, tmp_path) -> None:
+    peft = pytest.importorskip("peft")
+    config = peft.LoraConfig(r=2, lora_alpha=4, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM")
+    model = peft.get_peft_model(load_model(base, "base"), config)
+    callback = DvxCallback(base, name="lora", base="base")
+    trainer = run(model, tmp_path / "out", callback, max_steps=4, learning_rate=1e-2)
+    assert callback.errors == []
+    assert base.commit(base.resolve("lora")).kind is Kind.ADAPTER
+    checkout_files(base, "lora", tmp_path / "adapter")
+    saved = tmp_path / "out" / "checkpoint-4"
+    for name in ("adapter_model.safetensors", "adapter_config.json"):
+        assert (tmp_path / "adapter" / name).read_bytes() == (saved / name).read_bytes()
+    loaded = peft.PeftModel.from_pretrained(load_model(base, "base"), str(tmp_path / "adapter")).eval()
+    ids = build_tokenizer()("say cat", return_tensors="pt").input_ids
+    trainer.model.eval()
+    with torch.no_grad():
+        assert torch.equal(loaded(ids).logits, trainer.model(ids).logits)
+        checkout_files(base, "lora", tmp_path / "merged", merge_adapter=True)
+        from transformers import AutoModelForCausalLM
+
+        merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged").eval()
+        assert torch.allclose(merged(ids).logits, trainer.model(ids).logits, atol=1e-5)
+    again = commit(base, str(tmp_path / "adapter"), name="lora2", signature=SIGN)
+    value = base.commit(again.recorded.commit)
+    assert value.manifest == base.commit(base.resolve("lora")).manifest
+    assert value.parent_as(Role.BASE) == base.resolve("base")
+    assert value.parent_as("init") == base.resolve("lora")
