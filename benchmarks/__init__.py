@@ -1,0 +1,1 @@
+"""What deltavcs costs, beside what a user would do instead: `python -m benchmarks` (`make bench`)."""
