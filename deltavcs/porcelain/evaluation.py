@@ -17,7 +17,7 @@ from deltavcs.errors import ErrorKind, InvalidInputError, MissingDependencyError
 from deltavcs.objects.model import Kind, Role
 from deltavcs.oid import CommitId
 from deltavcs.parallel import Resources
-from deltavcs.porcelain.load import build_model, config_directory
+from deltavcs.porcelain.load import BUILDING, build_model, config_directory
 from deltavcs.porcelain.task import find_task
 from deltavcs.rank.candidates import whole_keys
 from deltavcs.rank.encode import Sample, context_length, encode_examples, pad_token
@@ -191,7 +191,8 @@ def _wrap(model: Any, folder: str) -> Any:
             kind=ErrorKind.MISSING_PACKAGE,
             hint="Install it: pip install peft",
         ) from exc
-    return peft.get_peft_model(model, peft.PeftConfig.from_pretrained(folder)).eval()
+    with BUILDING:
+        return peft.get_peft_model(model, peft.PeftConfig.from_pretrained(folder)).eval()
 
 
 def open_probe(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,11 @@ from deltavcs.porcelain.checkout import parse_dtype, prepare
 from deltavcs.repo import Repository
 
 _SMALL_FILE = 64 << 20
+
+# transformers and peft swap functions and defaults of the whole process while they build a model (tied weights,
+# initialisers, the default dtype). Two threads at it at once leave the wrong ones behind, and every model built
+# afterwards is wrong. Re-entrant: building a model may wrap another.
+BUILDING = threading.RLock()
 
 
 def load_model(
@@ -68,7 +74,7 @@ def build_model(folder: Path, state: dict[str, Any], *, dtype: str | None = None
             hint="Use checkout() for the tensors alone.",
         )
     config = transformers.AutoConfig.from_pretrained(folder)
-    with _no_progress_bar(transformers):
+    with BUILDING, _no_progress_bar(transformers):
         return _model_class(transformers, config).from_pretrained(
             None, config=config, state_dict=state, dtype=torch_dtype(dtype) if dtype else "auto"
         )

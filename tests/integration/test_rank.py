@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -401,3 +403,24 @@ def test_tasks(repo: Repository, root: Path) -> None:
     (root / "piqa.jsonl").write_text(json.dumps(piqa) + "\n")
     shown = add_task(repo, "piqa", root / "piqa.jsonl", signature=SIGN)
     assert "Goal: q" in shown.examples[0].prompt
+
+
+def test_threads_build_models_at_the_same_time(repo: Repository, root: Path) -> None:
+    """transformers swaps globals while it builds a model: one worker per GPU must not see the other's."""
+    import_base(repo, save(build_model(0, tie_word_embeddings=True), root / "tied"), name="tied", signature=SIGN)
+    wanted = load_model(repo, "tied").state_dict()
+
+    def build() -> list[bool]:
+        models = (load_model(repo, "tied") for _ in range(10))
+        return [all(torch.equal(wanted[k], v) for k, v in m.state_dict().items()) for m in models]
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+            assert all(all(done.result()) for done in [pool.submit(build) for _ in range(4)])
+    finally:
+        sys.setswitchinterval(interval)
+    after = load_model(repo, "tied")
+    assert after.lm_head.weight is after.model.embed_tokens.weight
+    assert not any(p.is_meta for p in after.parameters()) and torch.get_default_dtype() == torch.float32
