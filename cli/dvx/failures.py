@@ -41,7 +41,9 @@ class Failure:
 def handle(error: BaseException, *, as_json: bool) -> int:
     """Report whatever a command raised; returns the exit code."""
     if signals.received() is not None or isinstance(error, KeyboardInterrupt):
-        return signals.report(as_json=as_json)
+        return signals.report(
+            as_json=as_json, detail=str(error) if isinstance(error, KeyboardInterrupt) else ""
+        )
     if isinstance(error, BrokenPipeError):
         return _broken_pipe()
     if isinstance(error, click.exceptions.Exit):

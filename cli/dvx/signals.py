@@ -7,6 +7,7 @@ driver's own error. Once a signal came, no exception is a bug.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import sys
@@ -31,15 +32,17 @@ def received() -> int | None:
     return _received
 
 
-def report(*, as_json: bool) -> int:
-    """Say that the command was interrupted; returns the exit code."""
+def report(*, as_json: bool, detail: str = "") -> int:
+    """Say that the command was interrupted, and what it had done before; returns the exit code."""
     code = 128 + (_received or signal.SIGINT)
     word = "terminated" if code == 128 + signal.SIGTERM else "interrupted"
+    message = f"{word}; {detail}" if detail else word
     if as_json:
-        line = f'{{"error": {{"kind": "{word}", "message": "{word}", "hint": null, "exit_code": {code}}}}}'
+        error = {"kind": word, "message": message, "hint": None, "exit_code": code}
+        line = json.dumps({"error": error})
     else:
         # A terminal shows ^C at the cursor: begin a line of our own.
-        line = ("\n" if sys.stderr.isatty() else "") + f"error: {word}"
+        line = ("\n" if sys.stderr.isatty() else "") + f"error: {message}"
     with contextlib.suppress(OSError):
         print(line, file=sys.stderr, flush=True)
     return code

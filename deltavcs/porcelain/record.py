@@ -65,6 +65,7 @@ def record(
     Raises:
         ConflictError: `ref-moved` if someone committed to the branch meanwhile.
         AlreadyExistsError: `ref-exists` if the branch exists and `append` is False.
+        KeyboardInterrupt: with a text if it came after the branch had moved: the commit stays.
     """
     repo.check_writable()
     ref = branch_ref(name)
@@ -83,7 +84,10 @@ def record(
         commit_id = transaction.put_commit(commit)
         transaction.finish()
         repo.refs.move(ref, expected=tip or ABSENT, new=commit_id, signature=signature)
-    catch_up(repo)
+    try:
+        catch_up(repo)
+    except KeyboardInterrupt as exc:
+        raise KeyboardInterrupt(f"{name} was already recorded as {commit_id[:12]}") from exc
     return _recorded(commit_id, name, commit, done, base)
 
 

@@ -90,18 +90,31 @@ class Workspace:
 
     def __enter__(self) -> Self:
         sweep(self._storage)
-        with translate_os_errors(f"cannot write below {self._storage.root}"):
-            self._storage.step("mkdir", f"tmp/{self._name}")
-            self._stack.enter_context(self._storage.lock(f"tmp/{self._name}/lock"))
+        try:
+            with translate_os_errors(f"cannot write below {self._storage.root}"):
+                self._storage.step("mkdir", f"tmp/{self._name}")
+                self._stack.enter_context(self._storage.lock(f"tmp/{self._name}/lock"))
+        except BaseException:  # an interrupt on the way in: nobody would call __exit__
+            self._remove()
+            raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for file in self._files:
-            file.close()
-        shutil.rmtree(self._storage.path(f"tmp/{self._name}"), ignore_errors=True)
-        self._stack.close()
+        try:
+            for file in self._files:
+                file.close()
+        finally:
+            self._remove()
+
+    def _remove(self) -> None:
+        folder = self._storage.path(f"tmp/{self._name}")
+        try:
+            shutil.rmtree(folder, ignore_errors=True)
+        finally:  # an interrupt may come in the middle of it
+            shutil.rmtree(folder, ignore_errors=True)
+            self._stack.close()
 
 
 def sweep(storage: LocalStorage) -> None:

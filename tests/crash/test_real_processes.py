@@ -129,12 +129,12 @@ def test_interrupted_at_random_moments(world, directory):
         time.sleep(rng.uniform(0.0, 0.8 * length))
         child.process.send_signal(signal.SIGINT)
         start = time.monotonic()
-        _, err = child.join()
+        lines, err = child.join()
         assert time.monotonic() - start < 20
         assert child.process.returncode in (0, -signal.SIGINT)
-        ended.add(child.process.returncode)
-        if child.process.returncode:
-            assert err.strip().endswith("KeyboardInterrupt")
+        if len(lines) < len(sources):  # else it was done, and Python itself was interrupted while it ended
+            assert child.process.returncode and "KeyboardInterrupt" in err.splitlines()[-1]
+            ended.add(child.process.returncode)
         assert not list((directory / ".dvx" / "tmp").iterdir())
         check_repository(directory, lineage=attempt == 5)
     assert -signal.SIGINT in ended

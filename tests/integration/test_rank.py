@@ -407,7 +407,9 @@ def test_tasks(repo: Repository, root: Path) -> None:
 
 def test_threads_build_models_at_the_same_time(repo: Repository, root: Path) -> None:
     """transformers swaps globals while it builds a model: one worker per GPU must not see the other's."""
-    import_base(repo, save(build_model(0, tie_word_embeddings=True), root / "tied"), name="tied", signature=SIGN)
+    import_base(
+        repo, save(build_model(0, tie_word_embeddings=True), root / "tied"), name="tied", signature=SIGN
+    )
     wanted = load_model(repo, "tied").state_dict()
 
     def build() -> list[bool]:
