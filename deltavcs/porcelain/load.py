@@ -19,10 +19,10 @@ from deltavcs.repo import Repository
 
 _SMALL_FILE = 64 << 20
 
-# transformers and peft swap functions and defaults of the whole process while they build a model (tied weights,
-# initialisers, the default dtype). Two threads at it at once leave the wrong ones behind, and every model built
-# afterwards is wrong. Re-entrant: building a model may wrap another.
-BUILDING = threading.RLock()
+# transformers and peft swap functions and defaults of the whole process while they build a model (tied
+# weights, initialisers, the default dtype). Two threads at it at once leave the wrong ones behind, and every
+# model built afterwards is wrong.
+BUILDING = threading.Lock()
 
 
 def load_model(
