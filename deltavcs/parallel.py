@@ -21,6 +21,9 @@ SPAN_BYTES = 4 << 20
 _SPAN_FACTOR = 8
 
 
+_NOTHING = contextlib.nullcontext()
+
+
 class Progress(Protocol):
     """Told how far a long operation is; called from the calling thread only."""
 
@@ -44,17 +47,17 @@ class Profile:
         self._lock = threading.Lock()
         self._stages: dict[str, list[float]] = {}
 
-    @contextlib.contextmanager
-    def stage(self, name: str, n_bytes: int = 0) -> Iterator[None]:
+    def stage(self, name: str, n_bytes: int = 0) -> contextlib.AbstractContextManager[None]:
         """Count the time of the block, in which `n_bytes` are worked on."""
-        if self._timer is None:
-            yield
-            return
-        started = self._timer()
+        return _NOTHING if self._timer is None else self._measure(self._timer, name, n_bytes)
+
+    @contextlib.contextmanager
+    def _measure(self, timer: Callable[[], float], name: str, n_bytes: int) -> Iterator[None]:
+        started = timer()
         try:
             yield
         finally:
-            spent = self._timer() - started
+            spent = timer() - started
             with self._lock:
                 sums = self._stages.setdefault(name, [0.0, 0.0])
                 sums[0] += spent
@@ -109,6 +112,19 @@ class Resources:
         """How many spans may be in flight at once."""
         by_memory = self.memory_bytes // (SPAN_BYTES * _SPAN_FACTOR)
         return max(1, min(4 * self.threads, by_memory))
+
+
+class Scratch(threading.local):
+    """One buffer per thread, used again and again: the system's fresh pages cost as much as decoding does."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def take(self, n_bytes: int) -> memoryview:
+        """`n_bytes` of anything, to be filled; this thread's next call takes them back."""
+        if len(self._buffer) < n_bytes:
+            self._buffer = bytearray(n_bytes)
+        return memoryview(self._buffer)[:n_bytes]
 
 
 class Pool:

@@ -19,8 +19,11 @@ from deltavcs.objects.domain import FILE_DOMAIN
 from deltavcs.objects.paths import check_path, check_paths
 from deltavcs.objects.store import ObjectStore
 from deltavcs.oid import BlobId
-from deltavcs.parallel import SPAN_BYTES, Pool, Profile, Resources
+from deltavcs.parallel import SPAN_BYTES, Pool, Profile, Resources, Scratch
 from deltavcs.storage.files import os_error, translate_os_errors, write_all
+
+# Decoded and written while it is in the processor's cache. Tensors begin at a chunk, so pieces are chunks.
+_PIECE_BYTES = 1 << 20
 
 
 def check_output(out: Path, *, force: bool) -> None:
@@ -139,11 +142,8 @@ def _write_files(objects: ObjectStore, view: View, draft: Path, resources: Resou
     targets: list[_Target] = []
     try:
         with Pool(resources) as pool:
-            work = pool.map(
-                lambda span: _write_span(objects, span, resources.profile),
-                _spans(objects, view, draft, targets),
-            )
-            for span, data in work:
+            writer = _SpanWriter(objects, resources.profile)
+            for span, data in pool.map(writer.write, _spans(objects, view, draft, targets)):
                 done += span.n_bytes
                 resources.progress("writing", done, view.size)
                 if span.last:
@@ -216,22 +216,35 @@ def _pieces(view: View, file: ViewFile) -> Iterator[_Piece]:
         at += content.size
 
 
-def _write_span(
-    objects: ObjectStore, span: _Span, profile: Profile
-) -> tuple[_Span, npt.NDArray[np.uint8] | None]:
-    """Decode or compute a span and write it; on a worker thread. Gives back bytes that need proof."""
-    data = np.empty(span.n_bytes, np.uint8)
-    prove = False
-    with profile.stage("decode", span.n_bytes):
-        if span.content is not None:
-            span.content.read_into(objects.blobs, span.start, data.data)
-            blob = span.content.blob
-            prove = blob is not None and objects.blobs.stored(blob).derivation is not None
-        elif span.blob is not None:
-            objects.blobs.read_into(span.blob, span.start, data)
-    try:
-        with profile.stage("write", span.n_bytes):
-            write_all(span.target.fd, data.data, span.at)
-    except OSError as exc:
-        raise os_error(f"cannot write {span.target.path}", exc) from exc
-    return span, data if prove else None
+class _SpanWriter:
+    """Decodes or computes spans and writes them; on worker threads."""
+
+    def __init__(self, objects: ObjectStore, profile: Profile) -> None:
+        self._blobs = objects.blobs
+        self._profile = profile
+        self._scratch = Scratch()
+
+    def write(self, span: _Span) -> tuple[_Span, npt.NDArray[np.uint8] | None]:
+        """Write a span. Gives back bytes that need proof."""
+        if span.content is not None and self._is_computed(span.content):
+            data = np.empty(span.n_bytes, np.uint8)
+            self._write(span, 0, data.data)
+            return span, data
+        for at in range(0, span.n_bytes, _PIECE_BYTES):
+            self._write(span, at, self._scratch.take(min(_PIECE_BYTES, span.n_bytes - at)))
+        return span, None
+
+    def _is_computed(self, content: Content) -> bool:
+        return content.blob is not None and self._blobs.stored(content.blob).derivation is not None
+
+    def _write(self, span: _Span, at: int, data: memoryview) -> None:
+        with self._profile.stage("decode", len(data)):
+            if span.content is not None:
+                span.content.read_into(self._blobs, span.start + at, data)
+            elif span.blob is not None:
+                self._blobs.read_into(span.blob, span.start + at, data)
+        try:
+            with self._profile.stage("write", len(data)):
+                write_all(span.target.fd, data, span.at + at)
+        except OSError as exc:
+            raise os_error(f"cannot write {span.target.path}", exc) from exc

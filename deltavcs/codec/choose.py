@@ -194,17 +194,16 @@ def _patterns(data: Bytes, dtype: str, narrow: bool) -> Array:
 
 
 def _trial(pairs: list[Pair], itemsize: int, level: int, *, limit: int, against_base: bool) -> float:
-    """Size ratio of a few pieces of the samples, put together, through planes and zstd."""
-    pieces = list(_pieces(pairs, itemsize, limit))
-    target = _joined([target for target, _ in pieces])
-    if not target.size:
-        return 1.0
-    base = _joined([base for _, base in pieces if base is not None]) if against_base else None
-    return len(compress(split_planes(target, itemsize, base), level)) / target.size
+    """Size ratio of a few pieces of the samples through planes and zstd.
 
-
-def _joined(parts: list[Bytes]) -> Bytes:
-    return parts[0] if len(parts) == 1 else np.concatenate([*parts, np.empty(0, np.uint8)])
+    Each piece is compressed alone, as each chunk will be: put together, they would find matches in each other
+    that the chunks, which are coded alone, do not have.
+    """
+    raw = stored = 0
+    for target, base in _pieces(pairs, itemsize, limit):
+        planes = split_planes(target, itemsize, base if against_base else None)
+        raw, stored = raw + target.size, stored + len(compress(planes, level))
+    return stored / raw if raw else 1.0
 
 
 def _pieces(pairs: list[Pair], itemsize: int, limit: int) -> Iterator[Pair]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 
@@ -19,6 +20,7 @@ def tensor_domain(dtype: str, shape: tuple[int, ...]) -> str:
     return f"tensor {dtype} [{','.join(map(str, shape))}]"
 
 
+@functools.lru_cache(maxsize=1024)
 def parse_domain(domain: str) -> tuple[str, tuple[int, ...]] | None:
     """Dtype and shape of a tensor domain; None for a file.
 

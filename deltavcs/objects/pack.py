@@ -149,14 +149,13 @@ def decode_head(data: bytes | bytearray | memoryview) -> EntryHead:
     )
 
 
-def decode_prefix(data: bytes | bytearray | memoryview) -> Prefix:
+def decode_prefix(head: EntryHead, data: bytes | bytearray | memoryview) -> Prefix:
     """Parse and verify an entry's prefix; `data` holds exactly `head.prefix_bytes` bytes.
 
     Raises:
         FormatError: a malformed field.
         IntegrityError: `corrupt` if the checksum does not fit.
     """
-    head = decode_head(data)
     view = memoryview(data)
     check = xxhash.xxh3_64()
     check.update(view[: ENTRY_HEADER_BYTES - 8])

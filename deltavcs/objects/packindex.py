@@ -20,6 +20,7 @@ INDEX_HEADER = b"\x89DVXIDX\n" + struct.pack("<H6x", 1)
 _COUNTS = struct.Struct("<QQ")
 _HEAD = len(INDEX_HEADER) + _COUNTS.size
 MAX_INDEX_BYTES = 1 << 30
+_USUAL_PREFIX_BYTES = 4096
 
 RECORD = np.dtype(
     [
@@ -82,6 +83,19 @@ def decode_index(data: bytes) -> tuple[Records, int]:
     return np.frombuffer(data, dtype=RECORD, count=count, offset=_HEAD), pack_bytes
 
 
+def read_prefix(file: FileReader, at: int) -> p.Prefix:
+    """Read and verify the prefix of the entry at `at`.
+
+    Raises:
+        FormatError: a malformed field.
+        IntegrityError: `corrupt` if the checksum does not fit, `truncated` if the file ends before.
+    """
+    first = file.read(at, max(p.ENTRY_HEADER_BYTES, min(_USUAL_PREFIX_BYTES, file.size - at)))
+    head = p.decode_head(first)
+    whole = first if head.prefix_bytes <= len(first) else file.read(at, head.prefix_bytes)
+    return p.decode_prefix(head, whole[: head.prefix_bytes])
+
+
 def scan_pack(file: FileReader) -> Records:
     """Rebuild a pack's records by walking its entries.
 
@@ -99,8 +113,7 @@ def scan_pack(file: FileReader) -> Records:
     heads: list[tuple[int, p.EntryHead]] = []
     at = len(p.PACK_HEADER)
     while at < file.size - p.TRAILER_BYTES:
-        head = p.decode_head(file.read(at, p.ENTRY_HEADER_BYTES))
-        p.decode_prefix(file.read(at, head.prefix_bytes))
+        head = read_prefix(file, at).head
         heads.append((at, head))
         at += head.entry_bytes
     if at != file.size - p.TRAILER_BYTES or len(heads) != n_entries:
@@ -128,9 +141,13 @@ class PackIndex:
         """Where `blob` is stored, or None."""
         want = bytes.fromhex(blob)
         at = int(np.searchsorted(self._keys, np.uint64(int.from_bytes(want[:8], "big"))))
-        while at < len(self._records) and (record := self._records[at])["blob"].tobytes()[:8] == want[:8]:
-            if record["blob"].tobytes() == want:
+        while at < len(self._records):
+            record = self._records[at]
+            found = record["blob"].tobytes()
+            if found == want:
                 return _location(self._ids[int(self._owner[at])], record)
+            if found[:8] != want[:8]:
+                break
             at += 1
         return None
 

@@ -20,7 +20,7 @@ from deltavcs.objects.domain import codec_dtype, domain_bytes, parse_domain
 from deltavcs.objects.reader import BlobReader
 from deltavcs.objects.sources import ByteSource, Difference, NewBlob
 from deltavcs.oid import BlobId
-from deltavcs.parallel import Profile
+from deltavcs.parallel import Profile, Scratch
 from deltavcs.tensors.dtypes import dtype_of, n_elements
 
 DEFAULT_CHUNK_LOG2 = 20
@@ -128,6 +128,7 @@ class Planner:
         self._profile = profile
         self._known = known
         self._level = level
+        self._scratch = Scratch()
 
     def plan(self, new: NewBlob) -> BlobPlan:
         """Hash a blob and choose how to store it."""
@@ -160,10 +161,12 @@ class Planner:
         return replace(draft, encoder=encoder, base=base)
 
     def _hash(self, draft: BlobPlan) -> BlobPlan:
+        assert draft.source is not None
         hasher = blake3(draft.domain.encode() + b"\0")
         hashes = []
         for at in range(0, draft.raw_bytes, draft.chunk_bytes):
-            data = draft.read(at, min(draft.chunk_bytes, draft.raw_bytes - at)).data
+            data = self._scratch.take(min(draft.chunk_bytes, draft.raw_bytes - at))
+            draft.source.read_into(at, data)
             hasher.update(data)
             hashes.append(xxhash.xxh3_64_intdigest(data))
         return replace(draft, blob=BlobId(hasher.hexdigest()), hashes=tuple(hashes))

@@ -23,15 +23,16 @@ from deltavcs.merge.stored import evaluate_stored
 from deltavcs.objects import pack as p
 from deltavcs.objects.derived import Derivation, Operand, decode_derivation
 from deltavcs.objects.domain import codec_dtype, parse_domain
-from deltavcs.objects.packindex import Location
+from deltavcs.objects.packindex import Location, read_prefix
 from deltavcs.oid import BlobId
+from deltavcs.parallel import Scratch
 from deltavcs.storage import FileReader
 from deltavcs.tensors.dtypes import dtype_of
 
 MAX_BASE_DEPTH = 64
 # Operators of operators multiply: without a bound, 64 levels of two inputs never end.
 MAX_READ_COST = 10_000
-_CACHED_CHUNKS = 6
+_LEAST_CACHE_BYTES = 4 << 20
 _CACHED_ENTRIES = 20_000
 _BLOCK_ELEMENTS = 1 << 18
 
@@ -65,7 +66,16 @@ class BlobReader:
         self._open_pack = open_pack
         self._stored: OrderedDict[BlobId, Stored] = OrderedDict()
         self._lock = threading.Lock()
-        self._local = threading.local()
+        # Bases are read again and again: to choose how to store a blob, to encode it, to compare it.
+        self._cache_bytes = _LEAST_CACHE_BYTES
+        self._chunks: OrderedDict[tuple[str, int], Bytes] = OrderedDict()
+        self._chunk_bytes = 0
+        self._payloads = Scratch()
+        self._bases = [Scratch() for _ in range(MAX_BASE_DEPTH + 1)]
+
+    def cache(self, n_bytes: int) -> None:
+        """Keep decoded chunks of `n_bytes` in all, or a few if that is less than a few."""
+        self._cache_bytes = max(_LEAST_CACHE_BYTES, n_bytes)
 
     def stored(self, blob: BlobId) -> Stored:
         """The prefix of a blob's entry, verified, with its bases checked to exist and to end.
@@ -140,10 +150,10 @@ class BlobReader:
         if where is None:
             raise _missing(blob, above)
         file = self._open_pack(where)
-        head = p.decode_head(file.read(where.offset, p.ENTRY_HEADER_BYTES))
+        prefix = read_prefix(file, where.offset)
+        head = prefix.head
         if head.blob != blob:
             raise _corrupt(where, f"holds {head.blob[:12]} where {blob[:12]} should be")
-        prefix = p.decode_prefix(file.read(where.offset, head.prefix_bytes))
         derivation = decode_derivation(prefix.side, prefix.domain) if head.codec == p.DERIVED else None
         decoder = (
             None if derivation else codec.open_decoder(head.codec, codec_dtype(prefix.domain), prefix.side)
@@ -159,22 +169,23 @@ class BlobReader:
         return Stored(where, prefix, decoder, derivation, depth, cost)
 
     def _chunk(self, stored: Stored, i: int) -> Bytes:
-        """Chunk `i`, decoded, from this thread's small cache: bases are read again and again."""
-        cache: OrderedDict[tuple[str, int], Bytes] | None = getattr(self._local, "chunks", None)
-        if cache is None:
-            cache = self._local.chunks = OrderedDict()
+        """Chunk `i`, decoded, from the cache of all threads; not to be written to."""
         key = (stored.prefix.head.blob, i)
-        found = cache.get(key)
-        if found is None:
-            low = i << stored.prefix.head.chunk_log2
-            size = min(1 << stored.prefix.head.chunk_log2, stored.prefix.head.raw_bytes - low)
-            found = np.empty(size, np.uint8)
-            self._decode(stored, i, found.data)
-            cache[key] = found
-            while len(cache) > _CACHED_CHUNKS:
-                cache.popitem(last=False)
-        else:
-            cache.move_to_end(key)
+        with self._lock:
+            found = self._chunks.get(key)
+            if found is not None:
+                self._chunks.move_to_end(key)
+                return found
+        low = i << stored.prefix.head.chunk_log2
+        size = min(1 << stored.prefix.head.chunk_log2, stored.prefix.head.raw_bytes - low)
+        found = np.empty(size, np.uint8)
+        self._decode(stored, i, found.data)
+        with self._lock:
+            if key not in self._chunks:
+                self._chunks[key] = found
+                self._chunk_bytes += size
+            while self._chunk_bytes > self._cache_bytes and len(self._chunks) > 1:
+                self._chunk_bytes -= len(self._chunks.popitem(last=False)[1])
         return found
 
     def _decode(self, stored: Stored, i: int, out: memoryview) -> None:
@@ -196,11 +207,13 @@ class BlobReader:
         prefix = stored.prefix
         length = int(prefix.chunks["length"][i])
         file = self._open_pack(stored.where)
-        payload = file.read(stored.where.offset + int(prefix.starts[i]), length)
+        start = stored.where.offset + int(prefix.starts[i])
         base = None
         if prefix.head.base is not None:
-            base = self.padded(prefix.head.base, i << prefix.head.chunk_log2, len(out))
+            base = self._base_of(prefix.head.base, i << prefix.head.chunk_log2, len(out))
         assert stored.decoder is not None
+        # Only now: reading the base took this thread's scratch for payloads of its own.
+        payload = file.borrow(start, length, self._payloads)
         try:
             stored.decoder.decode(payload, base, out)
         except FormatError as exc:
@@ -210,6 +223,19 @@ class BlobReader:
                 kind=ErrorKind.CORRUPT,
                 hint="Run 'dvx fsck --full' to see all damage, and restore the pack from a copy.",
             ) from exc
+
+    def _base_of(self, blob: BlobId, start: int, n_bytes: int) -> Bytes:
+        """As `padded`, for the one use of a chunk's base: the cache stays as it is."""
+        stored = self.stored(blob)
+        head = stored.prefix.head
+        i = start >> head.chunk_log2
+        whole = min(1 << head.chunk_log2, head.raw_bytes - start) == n_bytes and i << head.chunk_log2 == start
+        if not whole or (blob, i) in self._chunks:
+            return self.padded(blob, start, n_bytes)
+        # What lies below a blob is less deep, so no buffer is taken twice.
+        out = self._bases[stored.depth].take(n_bytes)
+        self._decode(stored, i, out)
+        return np.frombuffer(out, np.uint8)
 
     def padded(self, blob: BlobId, start: int, n_bytes: int) -> Bytes:
         """Bytes `start` to `start + n_bytes` of a blob, with zeros after its end."""

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Self
 
 from deltavcs.errors import DeltaVCSError, ErrorKind, IntegrityError, NotFoundError, StorageError
+from deltavcs.parallel import Scratch
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
@@ -74,8 +75,10 @@ class FileReader:
         """
         done = 0
         while done < len(out):
-            with translate_os_errors(f"cannot read {self.path}"):
+            try:
                 got = os.preadv(self._fd, [out[done:]], start + done)
+            except OSError as exc:
+                raise os_error(f"cannot read {self.path}", exc) from exc
             if not got:
                 raise IntegrityError(
                     f"{self.path} ends at {start + done} bytes, {len(out) - done} bytes early",
@@ -85,13 +88,23 @@ class FileReader:
 
     def read(self, start: int, n_bytes: int) -> bytearray:
         """Return `n_bytes` from `start` on. Raises as `read_into` does; checks the length first."""
+        self._check(start, n_bytes)
+        out = bytearray(n_bytes)
+        self.read_into(start, memoryview(out))
+        return out
+
+    def borrow(self, start: int, n_bytes: int, scratch: Scratch) -> memoryview:
+        """As `read`, into memory of `scratch`."""
+        self._check(start, n_bytes)
+        out = scratch.take(n_bytes)
+        self.read_into(start, out)
+        return out
+
+    def _check(self, start: int, n_bytes: int) -> None:
         if start < 0 or n_bytes < 0 or start + n_bytes > self.size:
             raise IntegrityError(
                 f"{self.path} has {self.size} bytes; {start + n_bytes} are needed", kind=ErrorKind.TRUNCATED
             )
-        out = bytearray(n_bytes)
-        self.read_into(start, memoryview(out))
-        return out
 
     def stamp(self) -> tuple[int, int, int]:
         """What changes when the file is written to: size, modification time, inode."""
