@@ -161,13 +161,15 @@ CREATE TABLE scores (
     seed BIGINT NOT NULL,
     evaluator BIGINT NOT NULL,
     loss DOUBLE NOT NULL,
-    accuracy DOUBLE
+    accuracy DOUBLE,
+    base VARCHAR,
+    dtype VARCHAR NOT NULL
 );
 COMMENT ON TABLE scores IS 'Evaluation results.';
 COMMENT ON COLUMN scores.ref IS 'Ref that names the score.';
 COMMENT ON COLUMN scores.score IS 'Id of the score.';
 COMMENT ON COLUMN scores."commit" IS 'Commit that was evaluated.';
-COMMENT ON COLUMN scores.manifest IS 'Its manifest; any commit that shares it has this score.';
+COMMENT ON COLUMN scores.manifest IS 'Its manifest; any commit that shares it, and the base''s if that took part, has this score.';
 COMMENT ON COLUMN scores.task IS 'Name of the task.';
 COMMENT ON COLUMN scores.task_fingerprint IS 'Id of the task''s content.';
 COMMENT ON COLUMN scores.split IS 'Split the samples came from.';
@@ -176,3 +178,5 @@ COMMENT ON COLUMN scores.seed IS 'Seed the samples were drawn with.';
 COMMENT ON COLUMN scores.evaluator IS 'Version of the evaluator.';
 COMMENT ON COLUMN scores.loss IS 'Mean loss.';
 COMMENT ON COLUMN scores.accuracy IS 'Share of correct answers, if the task has answers.';
+COMMENT ON COLUMN scores.base IS 'Manifest of the base, if its weights or its tokenizer took part.';
+COMMENT ON COLUMN scores.dtype IS 'Of the parameters while they ran; auto for the checkpoint''s own.';

@@ -105,8 +105,9 @@ COMMENT ON COLUMN disk_usage.shared_bytes IS 'Stored bytes of blobs that other c
 COMMENT ON COLUMN disk_usage.n_blobs IS 'Number of distinct blobs.';
 
 CREATE VIEW scoreboard AS
-SELECT s.task, s.split, s.samples, s.seed,
-       rank() OVER (PARTITION BY s.task_fingerprint, s.split, s.samples, s.seed, s.evaluator ORDER BY s.loss) AS rank,
+SELECT s.task, s.split, s.samples, s.seed, s.dtype,
+       rank() OVER (PARTITION BY s.task_fingerprint, s.split, s.samples, s.seed, s.dtype, s.evaluator
+                    ORDER BY s.loss) AS rank,
        s."commit", n.names, s.loss, s.accuracy, s.evaluator, s.task_fingerprint, s.manifest
 FROM scores s SEMI JOIN commits c ON c."commit" = s."commit" LEFT JOIN names n ON n."commit" = s."commit";
 COMMENT ON VIEW scoreboard IS 'Scores of the commits of this index, ranked by loss within equal conditions.';
@@ -114,7 +115,8 @@ COMMENT ON COLUMN scoreboard.task IS 'Name of the task.';
 COMMENT ON COLUMN scoreboard.split IS 'Split the samples came from.';
 COMMENT ON COLUMN scoreboard.samples IS 'Number of samples.';
 COMMENT ON COLUMN scoreboard.seed IS 'Seed the samples were drawn with.';
-COMMENT ON COLUMN scoreboard.rank IS '1 for the smallest loss under the same task, split, samples, seed and evaluator.';
+COMMENT ON COLUMN scoreboard.dtype IS 'Of the parameters while they ran; auto for the checkpoint''s own.';
+COMMENT ON COLUMN scoreboard.rank IS '1 for the smallest loss under the same task, split, samples, seed, dtype and evaluator.';
 COMMENT ON COLUMN scoreboard."commit" IS 'Commit that was evaluated.';
 COMMENT ON COLUMN scoreboard.names IS 'Its branches and tags.';
 COMMENT ON COLUMN scoreboard.loss IS 'Mean loss.';
@@ -125,9 +127,9 @@ COMMENT ON COLUMN scoreboard.manifest IS 'Manifest that was evaluated.';
 
 CREATE VIEW tasks AS
 SELECT r.name, r.target AS task,
-       (SELECT count(DISTINCT s."commit") FROM scores s WHERE s.task_fingerprint = r.target) AS n_scored
+       (SELECT count(DISTINCT s."commit") FROM scores s WHERE s.task = r.name) AS n_scored
 FROM refs r WHERE r.kind = 'task';
 COMMENT ON VIEW tasks IS 'Tasks of the repository.';
 COMMENT ON COLUMN tasks.name IS 'Name of the task.';
 COMMENT ON COLUMN tasks.task IS 'Id of the task.';
-COMMENT ON COLUMN tasks.n_scored IS 'Commits evaluated on exactly this task.';
+COMMENT ON COLUMN tasks.n_scored IS 'Commits evaluated on a task of this name.';

@@ -31,7 +31,7 @@ CREATE TABLE refs("ref" VARCHAR NOT NULL, kind VARCHAR NOT NULL, "name" VARCHAR 
 CREATE TABLE schema_migrations("name" VARCHAR NOT NULL, sha256 VARCHAR NOT NULL);
 
 -- Evaluation results.
-CREATE TABLE scores("ref" VARCHAR NOT NULL, score VARCHAR NOT NULL, "commit" VARCHAR NOT NULL, manifest VARCHAR NOT NULL, task VARCHAR NOT NULL, task_fingerprint VARCHAR NOT NULL, split VARCHAR NOT NULL, samples BIGINT NOT NULL, seed BIGINT NOT NULL, evaluator BIGINT NOT NULL, loss DOUBLE NOT NULL, accuracy DOUBLE);
+CREATE TABLE scores("ref" VARCHAR NOT NULL, score VARCHAR NOT NULL, "commit" VARCHAR NOT NULL, manifest VARCHAR NOT NULL, task VARCHAR NOT NULL, task_fingerprint VARCHAR NOT NULL, split VARCHAR NOT NULL, samples BIGINT NOT NULL, seed BIGINT NOT NULL, evaluator BIGINT NOT NULL, loss DOUBLE NOT NULL, accuracy DOUBLE, base VARCHAR, dtype VARCHAR NOT NULL);
 
 -- How the tensors of commits differ from those of their base.
 CREATE TABLE tensor_stats(stats VARCHAR NOT NULL, base VARCHAR NOT NULL, "name" VARCHAR NOT NULL, changed BIGINT NOT NULL, elements BIGINT NOT NULL, l2 DOUBLE);
@@ -55,10 +55,10 @@ CREATE VIEW manifest_blobs AS (SELECT manifest, blob FROM manifest_tensors) UNIO
 CREATE VIEW "names" AS SELECT "target" AS "commit", string_agg("name", ', ' ORDER BY kind, "name") AS "names" FROM refs WHERE (kind IN ('branch', 'tag')) GROUP BY "target";
 
 -- Scores of the commits of this index, ranked by loss within equal conditions.
-CREATE VIEW scoreboard AS SELECT s.task, s.split, s.samples, s.seed, rank() OVER (PARTITION BY s.task_fingerprint, s.split, s.samples, s.seed, s.evaluator ORDER BY s.loss) AS rank, s."commit", n."names", s.loss, s.accuracy, s.evaluator, s.task_fingerprint, s.manifest FROM ((scores AS s SEMI JOIN commits AS c ON ((c."commit" = s."commit"))) LEFT JOIN "names" AS n ON ((n."commit" = s."commit")));
+CREATE VIEW scoreboard AS SELECT s.task, s.split, s.samples, s.seed, s.dtype, rank() OVER (PARTITION BY s.task_fingerprint, s.split, s.samples, s.seed, s.dtype, s.evaluator ORDER BY s.loss) AS rank, s."commit", n."names", s.loss, s.accuracy, s.evaluator, s.task_fingerprint, s.manifest FROM ((scores AS s SEMI JOIN commits AS c ON ((c."commit" = s."commit"))) LEFT JOIN "names" AS n ON ((n."commit" = s."commit")));
 
 -- Tasks of the repository.
-CREATE VIEW tasks AS SELECT r."name", r."target" AS task, (SELECT count(DISTINCT s."commit") FROM scores AS s WHERE (s.task_fingerprint = r."target")) AS n_scored FROM refs AS r WHERE (r.kind = 'task');
+CREATE VIEW tasks AS SELECT r."name", r."target" AS task, (SELECT count(DISTINCT s."commit") FROM scores AS s WHERE (s.task = r."name")) AS n_scored FROM refs AS r WHERE (r.kind = 'task');
 
 -- Tensors of commits: what they are, what they cost, how they differ from the base.
 CREATE VIEW tensors AS SELECT c."commit", t."name", t.dtype, t.shape, t.raw_bytes, b.stored_bytes, b.codec, s.l2, (s.changed / "nullif"(s.elements, 0)) AS changed_share, s.base, t.blob FROM (((commits AS c INNER JOIN manifest_tensors AS t USING (manifest)) LEFT JOIN tensor_stats AS s ON (((s.stats = c.stats) AND (s."name" = t."name")))) LEFT JOIN blobs AS b ON (((b.blob = t.blob) AND b.preferred)));

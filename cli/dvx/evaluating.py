@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+SAMPLES = 256
 RANKED = (
     Column("rank", right=True),
     Column("loss", right=True),
@@ -68,7 +69,7 @@ def sampling(function: F) -> F:
     for option in (
         click.option("--seed", type=int, default=0, show_default=True, help="Draws the samples."),
         click.option(
-            "--samples", type=click.IntRange(1), default=256, show_default=True, metavar="N",
+            "--samples", type=click.IntRange(1), default=SAMPLES, show_default=True, metavar="N",
             help="Rows of the task to ask.",
         ),
     ):  # fmt: skip

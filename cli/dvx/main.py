@@ -17,6 +17,7 @@ def main() -> None:
 
         cli.complete()
         code = cli.run(sys.argv[1:])
+        signals.ignore()
     except BaseException:
         # Only what was raised before errors are handled: while modules are imported.
         if signals.received() is None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, TypeVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
@@ -18,53 +20,71 @@ F = TypeVar("F", bound=Callable[..., Any])
 METHODS = (
     "average", "weighted", "task_arithmetic", "ties", "dare", "dare_ties", "slerp", "fisher", "regmean",
 )  # fmt: skip
-_HELP = {
+# Methods that draw something, and what.
+MASKED, SAMPLED = ("dare", "dare_ties"), ("fisher", "regmean")
+_LISTS = {
     "weights": ("W,…", "Weight of each model, or one for all."),
     "density": ("D,…", "ties, dare: share of each diff vector that is kept."),
 }
+_NUMBERS = {
+    "scale": "Factor of the merged diff vector.",
+    "t": "slerp: 0 is the first model, 1 the second.",
+    "floor": "fisher: smallest information that counts.",
+    "alpha": "regmean: factor of the off-diagonal elements.",
+    "ridge": "regmean: pull towards the average.",
+}
+_PARAMETERS = (*_LISTS, *_NUMBERS)
+
+
+class _MethodName(click.Choice[str]):
+    """A method as the command line spells it, or as the library does."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Hyphens for underscores."""
+        return str(super().convert(str(value).replace("_", "-"), param, ctx))
+
+
+@dataclass(frozen=True, slots=True)
+class How:
+    """A method with the parameters that were given, as the library spells them."""
+
+    method: str
+    exact: bool
+    options: dict[str, object]
 
 
 def method_options(function: F) -> F:
-    """Add `--method` and the parameters of the methods."""
-    for name, doc in (
-        ("ridge", "regmean: pull towards the average."),
-        ("alpha", "regmean: factor of the off-diagonal elements."),
-        ("floor", "fisher: smallest information that counts."),
-        ("t", "slerp: 0 is the first model, 1 the second."),
-        ("scale", "Factor of the merged diff vector."),
-    ):
-        function = click.option(f"--{name}", type=float, metavar="X", help=doc)(function)
-    function = click.option("--mask-seed", type=int, metavar="N", help="dare: seed of the random masks.")(
-        function
+    """Add `--method` and the parameters of the methods; the function gets them as `how`."""
+
+    @functools.wraps(function)
+    def with_method(*args: Any, method: str, exact: bool, **given: Any) -> Any:
+        options = {name: _single(given.pop(name)) for name in _PARAMETERS}
+        found = {name: value for name, value in options.items() if value is not None}
+        return function(*args, how=How(method.replace("-", "_"), exact, found), **given)
+
+    added: Any = with_method
+    for name in reversed(_NUMBERS):
+        added = click.option(f"--{name}", type=float, metavar="X", help=_NUMBERS[name])(added)
+    for name in reversed(_LISTS):
+        added = click.option(f"--{name}", type=NUMBERS, metavar=_LISTS[name][0], help=_LISTS[name][1])(added)
+    added = click.option("--exact", is_flag=True, help="Adapters: merge their products, not their factors.")(
+        added
     )
-    for name, (metavar, doc) in _HELP.items():
-        function = click.option(f"--{name}", type=NUMBERS, metavar=metavar, help=doc)(function)
-    function = click.option(
-        "--exact", is_flag=True, help="Adapters: merge their products, not their factors."
-    )(function)
-    return click.option(
+    added = click.option(
         "--method",
-        type=click.Choice([m.replace("_", "-") for m in METHODS]),
+        type=_MethodName([m.replace("_", "-") for m in METHODS]),
         default="average",
         show_default=True,
         help="How to merge; 'docs/merging.md' explains them.",
-    )(function)
+    )(added)
+    return cast(F, added)
 
 
-def collect(
-    weights: tuple[float, ...] | None,
-    density: tuple[float, ...] | None,
-    mask_seed: int | None,
-    **numbers: float | None,
-) -> dict[str, object]:
-    """The method's parameters that were given."""
-    found: dict[str, object] = {k: v for k, v in numbers.items() if v is not None}
-    for name, values in (("weights", weights), ("density", density)):
-        if values is not None:
-            found[name] = values[0] if len(values) == 1 else list(values)
-    if mask_seed is not None:
-        found["seed"] = mask_seed
-    return found
+def _single(value: Any) -> Any:
+    """One number stands for all models."""
+    if not isinstance(value, tuple):
+        return value
+    return value[0] if len(value) == 1 else list(value)
 
 
 def document(merged: Merged) -> dict[str, object]:
@@ -111,6 +131,7 @@ def lines(merged: Merged) -> Iterator[str]:
         yield from reports.unchanged_lines(made)
     else:
         yield f"stored {text.size(made.stored_bytes)} for {text.size(made.raw_bytes)} of weights"
+        yield from reports.nonfinite_lines(made)
     if made is not None:
         yield reports.next_step(f"dvx checkout {made.name} -o DIR")
 

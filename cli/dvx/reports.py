@@ -11,8 +11,8 @@ from dvx import text
 from dvx.table import Column, table
 
 if TYPE_CHECKING:
-    from deltavcs.porcelain.log import ScoreLine
     from deltavcs.porcelain.record import Recorded
+    from deltavcs.porcelain.score_lines import ScoreLine
     from deltavcs.porcelain.show import ShownTensor
 
 
@@ -42,6 +42,7 @@ def recorded_document(recorded: Recorded) -> dict[str, Any]:
         "raw_bytes": recorded.raw_bytes,
         "stored_bytes": recorded.stored_bytes,
         "unchanged": recorded.unchanged,
+        "nonfinite": recorded.nonfinite,
     }
 
 
@@ -52,6 +53,14 @@ def stored_line(recorded: Recorded) -> str:
     notes = ", ".join(n for n in (share, text.ratio(raw, stored)) if n)
     tensors = text.count(recorded.n_tensors, "tensor")
     return f"stored {text.size(stored)} of {text.size(raw)} ({notes}), {tensors}"
+
+
+def nonfinite_lines(recorded: Recorded, limit: int = 3) -> Iterator[str]:
+    """A warning about NaN and Inf."""
+    if recorded.nonfinite:
+        shown = text.join(recorded.nonfinite[:limit]) + (", …" if len(recorded.nonfinite) > limit else "")
+        label = click.style("warning:", fg="yellow")
+        yield f"{label} NaN or Inf in {text.count(len(recorded.nonfinite), 'tensor')}: {shown}"
 
 
 def unchanged_lines(recorded: Recorded) -> Iterator[str]:
@@ -77,11 +86,28 @@ def score_cell(scores: Sequence[ScoreLine], limit: int = 2) -> str:
 
 
 def score_table(scores: Sequence[ScoreLine], *, width: int | None, indent: int = 2) -> Iterator[str]:
-    """Scores, a row each."""
+    """Scores, a row each; tasks that were asked in several versions with the one that was."""
+    versions: dict[str, set[str]] = {}
+    for s in scores:
+        versions.setdefault(s.task, set()).add(s.fingerprint)
     columns = [Column("task"), Column("loss", right=True), Column("accuracy", right=True)]
-    columns.append(Column("samples", right=True))
+    columns += [
+        Column("samples", right=True),
+        Column("split", spare=True),
+        Column("seed", right=True, spare=True),
+    ]
+    columns += [Column("dtype", spare=True), Column("version", spare=True)]
     rows = [
-        (text.plain(s.task), text.number(s.loss, 4), text.number(s.accuracy, 3), f"{s.samples:,}")
+        (
+            text.plain(s.task),
+            text.number(s.loss, 4),
+            text.number(s.accuracy, 3),
+            f"{s.samples:,}",
+            text.plain(s.split),
+            str(s.seed),
+            s.dtype,
+            text.short(s.fingerprint) if len(versions[s.task]) > 1 else "",
+        )
         for s in scores
     ]
     return table(columns, rows, width=width, indent=indent)

@@ -22,9 +22,17 @@ def install() -> None:
     signal.signal(signal.SIGINT, _on_signal)
     if hasattr(signal, "SIGTERM"):
         signal.signal(signal.SIGTERM, _on_signal)
-    unraisable, thread = sys.unraisablehook, threading.excepthook
+    # Extension modules print an interrupt that hits their import, and raise another error.
+    uncaught, unraisable, thread = sys.excepthook, sys.unraisablehook, threading.excepthook
+    sys.excepthook = lambda *args: uncaught(*args) if _received is None else None
     sys.unraisablehook = lambda args: unraisable(args) if _received is None else _again(args.exc_value)
     threading.excepthook = lambda args: thread(args) if _received is None else None
+
+
+def ignore() -> None:
+    """The command is done, and ending takes no time: from now on a signal changes nothing."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def received() -> int | None:

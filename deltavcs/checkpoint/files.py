@@ -42,6 +42,11 @@ def follows_finetune(path: str) -> bool:
     return path in _TOKENIZER_FILES or path.startswith("additional_chat_templates/")
 
 
+def holds_tokenizer(paths: Iterable[str]) -> bool:
+    """True if there is a tokenizer among the files, and not only settings around one."""
+    return any(follows_finetune(p) and ("token" in p or p.startswith(("vocab", "spiece"))) for p in paths)
+
+
 def is_safetensors(path: str) -> bool:
     """True for a safetensors file."""
     return path.endswith(".safetensors")

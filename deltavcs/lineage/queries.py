@@ -60,20 +60,6 @@ class StorageTotals:
 
 
 @dataclass(frozen=True, slots=True)
-class ScoreRow:
-    """One evaluation result (table `scores`)."""
-
-    commit: CommitId
-    task: str
-    task_fingerprint: str
-    split: str
-    samples: int
-    seed: int
-    loss: float
-    accuracy: float | None
-
-
-@dataclass(frozen=True, slots=True)
 class TensorRow:
     """One tensor of a commit (view `tensors`)."""
 
@@ -120,14 +106,6 @@ def disk_usage(index: LineageIndex, commits: Collection[CommitId] | None = None)
 def storage_totals(index: LineageIndex) -> StorageTotals:
     """What all packs hold, and how much of it commits use."""
     return StorageTotals(*index.read(lambda c: c.execute(_TOTALS).fetchall())[0])
-
-
-def scores_of(
-    index: LineageIndex, commits: Collection[CommitId], *, task: str | None = None
-) -> list[ScoreRow]:
-    """Scores of commits, also those measured on another commit with the same manifest; by task and loss."""
-    rows = index.read(lambda c: with_ids(c, commits, _SCORES))
-    return [ScoreRow(*row) for row in rows if task is None or row[1] == task]
 
 
 def tensors_of(index: LineageIndex, commit: CommitId) -> list[TensorRow]:
@@ -233,11 +211,4 @@ SELECT (SELECT count(*) FROM packs), (SELECT coalesce(sum(stored_bytes), 0)::BIG
        count(*), coalesce(sum(b.stored_bytes) FILTER (u.blob IS NOT NULL), 0)::BIGINT,
        coalesce(sum(b.raw_bytes) FILTER (u.blob IS NOT NULL), 0)::BIGINT
 FROM blobs b LEFT JOIN (SELECT DISTINCT blob FROM manifest_blobs) u USING (blob) WHERE b.preferred
-"""
-
-_SCORES = """
-SELECT c."commit", s.task, s.task_fingerprint, s.split, s.samples, s.seed, s.loss, s.accuracy
-FROM commits c JOIN scores s USING (manifest)
-WHERE c."commit" IN (SELECT id FROM dvx_source)
-ORDER BY s.task, s.loss, c."commit", s.ref
 """

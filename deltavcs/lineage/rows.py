@@ -65,7 +65,7 @@ def score_rows(ref: str, score_id: str, s: Score) -> Rows:
     """The row of one score."""
     yield "scores", (
         ref, score_id, s.commit, s.manifest, s.task, s.task_fingerprint, s.split,
-        s.samples, s.seed, s.evaluator, s.loss, s.accuracy,
+        s.samples, s.seed, s.evaluator, s.loss, s.accuracy, s.base, s.dtype,
     )  # fmt: skip
 
 

@@ -298,7 +298,13 @@ def decode_stats(data: bytes) -> Stats:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """One evaluation result: commit × task → loss, accuracy (spec §3.4)."""
+    """One evaluation result: commit × task → loss, accuracy (spec §3.4).
+
+    Attributes:
+        manifest: what was evaluated.
+        base: manifest below it that took part, with weights or a tokenizer; None if it stands alone.
+        dtype: of the parameters while they ran; `auto` for the checkpoint's own.
+    """
 
     commit: CommitId
     manifest: ManifestId
@@ -310,6 +316,8 @@ class Score:
     evaluator: int
     loss: float
     accuracy: float | None = None
+    base: ManifestId | None = None
+    dtype: str = "auto"
     metadata: Mapping[str, str] = field(default_factory=dict)
 
     def encode(self) -> bytes:
@@ -318,7 +326,8 @@ class Score:
 
 
 _SCORE_KEYS = frozenset(
-    "accuracy commit evaluator loss manifest metadata samples seed split task task_fingerprint".split()
+    "accuracy base commit dtype evaluator loss manifest metadata samples seed split task"
+    " task_fingerprint".split()
 )
 
 
@@ -336,5 +345,7 @@ def decode_score(data: bytes) -> Score:
         evaluator=f.integer(raw["evaluator"], "evaluator"),
         loss=f.number(raw["loss"], "loss"),
         accuracy=None if raw["accuracy"] is None else f.number(raw["accuracy"], "accuracy"),
+        base=None if raw["base"] is None else ManifestId(f.oid(raw["base"])),
+        dtype=f.text(raw["dtype"], "dtype", max_bytes=16),
         metadata=f.text_map(raw["metadata"], "metadata"),
     )

@@ -6,6 +6,7 @@ What rank, connectivity and the merge methods with statistics share.
 from __future__ import annotations
 
 import threading
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -119,7 +120,7 @@ class Prompts:
 
 def _tokenizer_files(view: View) -> tuple[tuple[str, str | None], ...]:
     files = tuple((f.path, f.blob) for f in view.files if f.keys is None and names.follows_finetune(f.path))
-    if not any("token" in path or path.startswith(("vocab", "spiece")) for path, _ in files):
+    if not names.holds_tokenizer(path for path, _ in files):
         return ()
     return files
 
@@ -143,12 +144,16 @@ class Bench:
     ) -> None:
         self._repo = repo
         self._prompts = prompts
-        self._device = device
+        self._device = checked_device(device)
         self._dtype = dtype
         self._resources = resources
         self._evaluator = Evaluator(pad_id=0, batch_size=batch_size)
         self._model_key: str | None = None
         self._stored: StoredModel | None = None
+
+    def ask(self, prompts: Prompts) -> None:
+        """Go on with other samples, on the model that is loaded."""
+        self._prompts = prompts
 
     def load(self, subject: Subject) -> Any:
         """The model with the subject's weights. Builds a model only if the architecture is another one."""
@@ -181,6 +186,38 @@ class Bench:
             return StoredModel(objects, _wrap(model, str(folder)), resources)
 
 
+def checked_device(device: str) -> str:
+    """The device, if torch has it here.
+
+    Raises:
+        InvalidInputError: `bad-argument`.
+    """
+    import torch
+
+    try:
+        found = torch.device(device)
+    except RuntimeError as exc:
+        raise InvalidInputError(
+            f"there is no kind of device called {device!r}",
+            kind=ErrorKind.BAD_ARGUMENT,
+            hint="Such as cpu, cuda, cuda:1 or mps.",
+        ) from exc
+    if found.type == "cpu":
+        return device
+    present = torch.accelerator.current_accelerator(check_available=True)
+    if (
+        present is None
+        or present.type != found.type
+        or (found.index or 0) >= torch.accelerator.device_count()
+    ):
+        raise InvalidInputError(
+            f"this machine has no device {device}, or this torch ({torch.__version__}) cannot use it",
+            kind=ErrorKind.BAD_ARGUMENT,
+            hint="Run 'dvx doctor' to see what there is, or use --device cpu.",
+        )
+    return device
+
+
 def _wrap(model: Any, folder: str) -> Any:
     """The model with an adapter of the configuration in `folder`, still without its weights."""
     try:
@@ -191,7 +228,9 @@ def _wrap(model: Any, folder: str) -> Any:
             kind=ErrorKind.MISSING_PACKAGE,
             hint="Install it: pip install peft",
         ) from exc
-    with BUILDING:
+    with BUILDING, warnings.catch_warnings():
+        # Advice about training, to people who only want a number.
+        warnings.simplefilter("ignore")
         return peft.get_peft_model(model, peft.PeftConfig.from_pretrained(folder)).eval()
 
 

@@ -10,8 +10,8 @@ from deltavcs.graph.walk import walk
 from deltavcs.lineage.queries import descendants
 from deltavcs.objects.model import Role
 from deltavcs.oid import CommitId
-from deltavcs.porcelain.log import ScoreLine, scores_by_manifest
 from deltavcs.porcelain.names import SHORT, names_by_commit
+from deltavcs.porcelain.score_lines import ScoreBook, ScoreLine
 from deltavcs.repo import Repository
 
 
@@ -114,7 +114,7 @@ def _down(repo: Repository, root: CommitId, *, full: bool) -> list[LineageEdge]:
 
 def _nodes(repo: Repository, commits: Iterable[CommitId]) -> tuple[LineageNode, ...]:
     names = names_by_commit(repo)
-    scores = scores_by_manifest(repo)
+    scores = ScoreBook(repo)
     out = []
     for commit in commits:
         value = repo.commit(commit)
@@ -128,7 +128,7 @@ def _nodes(repo: Repository, commits: Iterable[CommitId]) -> tuple[LineageNode, 
                 task=value.task,
                 recipe=value.recipe,
                 time=value.time,
-                scores=scores.get(value.manifest, ()),
+                scores=scores.of(value),
             )
         )
     return tuple(out)

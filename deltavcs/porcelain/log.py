@@ -7,20 +7,11 @@ from dataclasses import dataclass
 from itertools import islice
 
 from deltavcs.graph.walk import walk, walk_topological
-from deltavcs.objects.model import Commit, Score
-from deltavcs.oid import CommitId, ManifestId
+from deltavcs.objects.model import Commit
+from deltavcs.oid import CommitId
 from deltavcs.porcelain.names import SHORT, names_by_commit, tips
+from deltavcs.porcelain.score_lines import ScoreBook, ScoreLine
 from deltavcs.repo import Repository
-
-
-@dataclass(frozen=True, slots=True)
-class ScoreLine:
-    """One score of a checkpoint, in short."""
-
-    task: str
-    loss: float
-    accuracy: float | None
-    samples: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,31 +49,16 @@ def log(
     starts: Sequence[CommitId] = tips(repo) if revision is None else [repo.resolve(revision)]
     order = walk_topological if graph and limit is None else walk
     names = names_by_commit(repo)
-    scores = scores_by_manifest(repo)
+    scores = ScoreBook(repo)
     found = islice(order(repo.objects, starts), limit)
     return [_entry(commit, value, names, scores) for commit, value in found]
-
-
-def scores_by_manifest(repo: Repository) -> dict[ManifestId, tuple[ScoreLine, ...]]:
-    """Scores by what was scored, ordered by task and loss."""
-    found: dict[ManifestId, list[Score]] = {}
-    for score_id in repo.refs.all("refs/scores").values():
-        score = repo.objects.get_score(score_id)
-        found.setdefault(score.manifest, []).append(score)
-    return {
-        manifest: tuple(
-            ScoreLine(s.task, s.loss, s.accuracy, s.samples)
-            for s in sorted(scores, key=lambda s: (s.task, s.loss))
-        )
-        for manifest, scores in found.items()
-    }
 
 
 def _entry(
     commit: CommitId,
     value: Commit,
     names: dict[CommitId, list[str]],
-    scores: dict[ManifestId, tuple[ScoreLine, ...]],
+    scores: ScoreBook,
 ) -> LogEntry:
     return LogEntry(
         commit=commit,
@@ -94,5 +70,5 @@ def _entry(
         time=value.time,
         task=value.task,
         parents=tuple((p.commit, p.role) for p in value.parents),
-        scores=scores.get(value.manifest, ()),
+        scores=scores.of(value),
     )

@@ -255,10 +255,13 @@ def _gather(
     tasks = _tasks(repo, request, sampling)
     gathered = GatheredStatistics(workspace.folder("statistics"), memory_bytes=resources.memory_bytes)
     total = sampling.samples * len(tasks)
+    bench: Bench | None = None
     for position, (commit, model, task) in enumerate(zip(request.inputs, request.models, tasks, strict=True)):
         probe = open_probe(repo, task, samples=sampling.samples, seed=sampling.seed, hub=sampling.hub)
         prompts = Prompts(repo, probe.examples)
-        bench = Bench(repo, prompts, device=sampling.device, resources=resources)
+        # One model for all: loading the next checkpoint exchanges its weights.
+        bench = bench or Bench(repo, prompts, device=sampling.device, resources=resources)
+        bench.ask(prompts)
         subject = subject_of(repo, commit, model.name)
         before = sampling.samples * position
         gathered.gather(

@@ -15,7 +15,7 @@ from deltavcs.porcelain.checkout import parse_dtype
 from deltavcs.porcelain.evaluation import Bench, Probe, Prompts, Subject, open_probe, subject_of
 from deltavcs.porcelain.names import name_of, names_by_commit, tips
 from deltavcs.porcelain.record import catch_up
-from deltavcs.porcelain.scores import find_score, make_score, save_score
+from deltavcs.porcelain.scores import Conditions, find_score, make_score, save_score
 from deltavcs.rank.candidates import Candidate, Unusable, base_chain, find_candidates, whole_keys
 from deltavcs.rank.evaluate import Evaluation
 from deltavcs.rank.executor import Executor, LocalExecutor
@@ -79,6 +79,7 @@ class Ranked:
         base: name of what it was made from.
         recipe: how it was made, if it is derived.
         recalled: True if the score was there already.
+        truncated: samples that were longer than the model can take, and cut.
     """
 
     rank: int
@@ -91,6 +92,7 @@ class Ranked:
     base: str | None
     recipe: str | None
     recalled: bool
+    truncated: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +147,17 @@ class _Run:
     failed: list[NotRanked] = field(default_factory=list)
     done: int = 0
     total: int = 0
+
+    def conditions(self, candidate: Candidate) -> Conditions:
+        """What a candidate's score depends on."""
+        return Conditions(
+            candidate.manifest,
+            candidate.below,
+            self.probe.rows.fingerprint,
+            len(self.probe.examples),
+            self.probe.seed,
+            self.dtype,
+        )
 
 
 def rank(
@@ -259,8 +272,10 @@ def _made_from(repo: Repository, candidates: Sequence[Candidate], base: CommitId
     return [
         c
         for c in candidates
-        if (c.is_adapter or c.group == group)
-        and (c.manifest == manifest or base in base_chain(repo.objects, c.commit))
+        if c.manifest == manifest
+        # An adapter runs on the very base it was made for, and on nothing that was made from it.
+        or (c.is_adapter and c.below == manifest)
+        or (c.group == group and base in base_chain(repo.objects, c.commit))
     ]
 
 
@@ -274,14 +289,7 @@ def _evaluate(run: _Run, candidates: Sequence[Candidate]) -> list[Evaluated]:
     single = run.running.executor is None and len(run.running.devices) == 1
 
     def recall(candidate: Candidate) -> Evaluated | None:
-        found = find_score(
-            run.repo,
-            candidate.manifest,
-            run.probe.rows.fingerprint,
-            run.probe.samples,
-            run.probe.seed,
-            dtype=run.dtype,
-        )
+        found = find_score(run.repo, run.conditions(candidate))
         return Evaluated(candidate, found, recalled=True) if found is not None else None
 
     def start(device: str) -> _Worker:
@@ -296,7 +304,8 @@ def _evaluate(run: _Run, candidates: Sequence[Candidate]) -> list[Evaluated]:
             _note_failure(run, outcome.item, outcome.error)
             continue
         if not found.recalled:
-            save_score(run.repo, found.score, signature=run.signature)
+            conditions = run.conditions(outcome.item)
+            save_score(run.repo, conditions, found.score, signature=run.signature)
         out.append(found)
     return out
 
@@ -334,16 +343,8 @@ class _Worker:
             subject, split=run.probe.rows.split, progress=self._report if self._reports else None
         )
         _check_finite(found)
-        score = make_score(
-            candidate.commit,
-            candidate.manifest,
-            run.probe.rows,
-            found,
-            samples=run.probe.samples,
-            seed=run.probe.seed,
-            dtype=run.dtype,
-            device=self._device,
-        )
+        conditions = run.conditions(candidate)
+        score = make_score(candidate.commit, conditions, run.probe.rows, found, device=self._device)
         return Evaluated(candidate, score, recalled=False)
 
     def _subject(self, candidate: Candidate) -> Subject:
@@ -373,4 +374,5 @@ def _ranked(run: _Run, position: int, one: Evaluated) -> Ranked:
         base=name_of(run.repo, base) if base is not None else None,
         recipe=value.recipe,
         recalled=one.recalled,
+        truncated=int(one.score.metadata.get("truncated", "0")),
     )

@@ -14,6 +14,7 @@ from deltavcs.parallel import Resources
 from deltavcs.refs import ABSENT, branch_ref
 from deltavcs.refs.store import Signature
 from deltavcs.repo import Repository
+from deltavcs.tensors.dtypes import dtype_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,7 @@ class Recorded:
         raw_bytes: of the checkpoint's files.
         stored_bytes: that were added to the packs.
         unchanged: True if the branch's tip had this content already and nothing was committed.
+        nonfinite: tensors that differ from the base where one of both is NaN or Inf.
     """
 
     commit: CommitId
@@ -35,6 +37,7 @@ class Recorded:
     raw_bytes: int
     stored_bytes: int
     unchanged: bool = False
+    nonfinite: tuple[str, ...] = ()
 
 
 def tip_of(repo: Repository, name: str) -> CommitId | None:
@@ -151,7 +154,15 @@ def _recorded(
         raw_bytes=done.raw_bytes,
         stored_bytes=0 if unchanged else done.stored_bytes,
         unchanged=unchanged,
+        nonfinite=_nonfinite(done),
     )
+
+
+def _nonfinite(done: Ingested) -> tuple[str, ...]:
+    """Tensors whose difference has no finite norm though their dtype has arithmetic."""
+    tensors = done.manifest.tensors
+    without_norm = (name for name, stat in done.stats.items() if stat.l2 is None)
+    return tuple(name for name in without_norm if dtype_of(tensors[name].dtype).arithmetic)
 
 
 def catch_up(repo: Repository) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from deltavcs.objects.canonical import encode_json
 from deltavcs.objects.model import Score
@@ -19,62 +20,73 @@ _PREFIX = "refs/scores/"
 AUTO_DTYPE = "auto"
 
 
-def score_key(manifest: ManifestId, fingerprint: str, samples: int, seed: int) -> str:
-    """Key of a score: what was measured, on what, by which evaluator."""
-    parts = [manifest, fingerprint, samples, seed, EVALUATOR_VERSION]
-    return hash_bytes("score-key", encode_json(parts))
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """What a score depends on, but for the evaluator's version.
 
-
-def find_score(
-    repo: Repository, manifest: ManifestId, fingerprint: str, samples: int, seed: int, *, dtype: str | None
-) -> Score | None:
-    """The score of a checkpoint's content, whichever commit it was measured on; None if there is none.
-
-    A score that was measured in another dtype than asked for does not count.
+    Attributes:
+        manifest: what is measured.
+        base: manifest below it that takes part, with weights or a tokenizer.
+        samples: rows that are used.
+        dtype: of the parameters; None for the checkpoint's own.
     """
-    value = repo.refs.get(_PREFIX + score_key(manifest, fingerprint, samples, seed))
-    if value is ABSENT:
-        return None
-    score = repo.objects.get_score(value)
-    return score if score.metadata.get("dtype", AUTO_DTYPE) == (dtype or AUTO_DTYPE) else None
+
+    manifest: ManifestId
+    base: ManifestId | None
+    fingerprint: str
+    samples: int
+    seed: int
+    dtype: str | None
+
+    def key(self) -> str:
+        """Key of the score (spec §3.4)."""
+        dtype = self.dtype or AUTO_DTYPE
+        parts = [
+            self.manifest,
+            self.base,
+            self.fingerprint,
+            self.samples,
+            self.seed,
+            dtype,
+            EVALUATOR_VERSION,
+        ]
+        return hash_bytes("score-key", encode_json(parts))
+
+
+def find_score(repo: Repository, conditions: Conditions) -> Score | None:
+    """The score under these conditions, whichever commit it was measured on; None if there is none."""
+    value = repo.refs.get(_PREFIX + conditions.key())
+    return None if value is ABSENT else repo.objects.get_score(value)
 
 
 def make_score(
-    commit: CommitId,
-    manifest: ManifestId,
-    rows: TaskRows,
-    found: Evaluation,
-    *,
-    samples: int,
-    seed: int,
-    dtype: str | None,
-    device: str,
+    commit: CommitId, conditions: Conditions, rows: TaskRows, found: Evaluation, *, device: str
 ) -> Score:
     """The score object of an evaluation. `accuracy` is the share of exact matches."""
     return Score(
         commit=commit,
-        manifest=manifest,
+        manifest=conditions.manifest,
+        base=conditions.base,
+        dtype=conditions.dtype or AUTO_DTYPE,
         task=rows.task,
-        task_fingerprint=rows.fingerprint,
+        task_fingerprint=conditions.fingerprint,
         split=rows.split,
-        samples=samples,
-        seed=seed,
+        samples=conditions.samples,
+        seed=conditions.seed,
         evaluator=found.evaluator_version,
         loss=found.loss,
         accuracy=found.exact_match,
         metadata={
             "answer-tokens": str(found.n_answer_tokens),
             "device": device,
-            "dtype": dtype or AUTO_DTYPE,
             "sample-loss": repr(found.sample_loss),
-            "samples-found": str(found.n_samples),
             "token-accuracy": repr(found.token_accuracy),
             "truncated": str(found.n_truncated),
         },
     )
 
 
-def save_score(repo: Repository, score: Score, *, signature: Signature) -> None:
+def save_score(repo: Repository, conditions: Conditions, score: Score, *, signature: Signature) -> None:
     """Write a score and its ref; an equal one that is there stays. Losses must be finite.
 
     Raises:
@@ -82,8 +94,7 @@ def save_score(repo: Repository, score: Score, *, signature: Signature) -> None:
     """
     assert math.isfinite(score.loss)
     repo.check_writable()
-    key = score_key(score.manifest, score.task_fingerprint, score.samples, score.seed)
-    ref = _PREFIX + key
+    ref = _PREFIX + conditions.key()
     current = repo.refs.get(ref)
     with repo.objects.transaction(Resources(), level=repo.config.zstd_level) as transaction:
         oid = transaction.put(score)

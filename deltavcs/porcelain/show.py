@@ -10,8 +10,8 @@ from typing import Any
 from deltavcs.objects.model import Commit, Manifest, Stats
 from deltavcs.objects.pack import DERIVED
 from deltavcs.oid import CommitId, ManifestId
-from deltavcs.porcelain.log import ScoreLine, scores_by_manifest
 from deltavcs.porcelain.names import name_of, names_by_commit
+from deltavcs.porcelain.score_lines import ScoreBook, ScoreLine
 from deltavcs.repo import Repository
 
 _CODECS = {0: "raw", 1: "plain", 2: "xor", 3: "exponent", 4: "delta", DERIVED: "derived"}
@@ -114,7 +114,7 @@ def show(repo: Repository, revision: str) -> Shown:
             ShownFile(f.path, f.size, len(f.tensors) if f.tensors is not None else None)
             for f in manifest.files
         ),
-        scores=scores_by_manifest(repo).get(value.manifest, ()),
+        scores=ScoreBook(repo).of(value),
     )
 
 

@@ -38,6 +38,7 @@ class Candidate:
             and targets), so that they can be merged.
         model_key: candidates of one key run in one model instance by swapping tensors.
         base: what it was trained from or added to; None for a base.
+        below: manifest of the base if a score depends on it: an adapter's, or one whose tokenizer is used.
         trained_on: tasks that went into it, also through its parents.
     """
 
@@ -46,6 +47,7 @@ class Candidate:
     kind: Kind
     task: str | None
     base: CommitId | None
+    below: ManifestId | None
     group: str
     model_key: str
     trained_on: frozenset[str]
@@ -75,14 +77,19 @@ def find_candidates(
     history = dict(walk(objects, tips))
     superseded = {p for value in history.values() for p in value.parents_as(Role.PREVIOUS)}
     reader = _Reader(objects, history)
-    seen: set[ManifestId] = set()
+    seen: set[tuple[ManifestId, ManifestId | None]] = set()
     for commit_id, value in history.items():
         # Prefer the commit that a branch names over an older one with the same content: walk is newest first.
-        if value.manifest in seen or (last_only and commit_id in superseded and commit_id not in tips):
+        whole = (value.manifest, reader.base_manifest(value))
+        if whole in seen or (last_only and commit_id in superseded and commit_id not in tips):
             continue
-        seen.add(value.manifest)
+        seen.add(whole)
         try:
-            yield reader.candidate(commit_id, value)
+            found = reader.candidate(commit_id, value)
+            content = (found.manifest, found.below)
+            if content == whole or content not in seen:
+                seen.add(content)
+                yield found
         except DeltaVCSError as exc:
             if exc.kind not in (ErrorKind.BAD_CHECKPOINT, ErrorKind.INCOMPATIBLE):
                 raise
@@ -97,25 +104,36 @@ class _Reader:
         self._history = history
         self._trained_on: dict[CommitId, frozenset[str]] = {}
 
+    def base_manifest(self, value: Commit) -> ManifestId | None:
+        """Content of a commit's base."""
+        base = value.parent_as(Role.BASE)
+        if base is None:
+            return None
+        below = self._history.get(base)
+        return (below if below is not None else self._objects.get_commit(base)).manifest
+
     def candidate(self, commit_id: CommitId, value: Commit) -> Candidate:
+        """What identifies a commit. Raises InvalidInputError: `bad-checkpoint`."""
         base = value.parent_as(Role.BASE)
         manifest = self._objects.get_manifest(value.manifest)
+        below = self.base_manifest(value)
         if value.kind is Kind.ADAPTER:
-            group, model_key = self._adapter_keys(manifest, base)
+            group, model_key = self._adapter_keys(manifest, below)
         else:
             group, model_key = whole_keys(self._objects, manifest)
+            if names.holds_tokenizer(f.path for f in manifest.files):
+                below = None
         trained_on = self._tasks(commit_id)
         return Candidate(
-            commit_id, value.manifest, value.kind, value.task, base, group, model_key, trained_on
+            commit_id, value.manifest, value.kind, value.task, base, below, group, model_key, trained_on
         )
 
-    def _adapter_keys(self, manifest: Manifest, base: CommitId | None) -> tuple[str, str]:
-        if base is None:
+    def _adapter_keys(self, manifest: Manifest, below: ManifestId | None) -> tuple[str, str]:
+        if below is None:
             raise InvalidInputError("the adapter has no base", kind=ErrorKind.BAD_CHECKPOINT)
         config = adapter_config_of(self._objects, manifest)
-        below = self._history[base] if base in self._history else self._objects.get_commit(base)
         settings = [
-            below.manifest,
+            below,
             config.rank,
             config.alpha,
             config.rslora,

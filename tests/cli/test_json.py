@@ -2,7 +2,17 @@
 
 import pytest
 
-COMMITTED = {"commit", "name", "kind", "base", "n_tensors", "raw_bytes", "stored_bytes", "unchanged"}
+COMMITTED = {
+    "commit",
+    "name",
+    "kind",
+    "base",
+    "n_tensors",
+    "raw_bytes",
+    "stored_bytes",
+    "unchanged",
+    "nonfinite",
+}
 
 SHAPES = {
     ("log",): {

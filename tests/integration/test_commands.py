@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from click.testing import CliRunner
 from toys import build_model, copy_task, perturbed, save
 
@@ -82,6 +83,11 @@ def test_rank(dvx: Shell) -> None:
     dvx("rank", status=2)
     dvx("rank", "--task", "animals", "--for", "base", status=2)
     dvx("rank", "--task", "animals", "--where", "oops", status=1)
+    dvx("rank", "--for", "base2", "--where", "true", status=2)
+    dvx("rank", "--task", "animals", "--device", "nosuch", status=1)
+    if not torch.cuda.is_available():
+        dvx("rank", "--task", "animals", "--samples", "3", "--device", "cuda", status=1)
+    assert len(dvx.json("rank", "--for", "base2", "--k", "1")["ranked"]) == 1
     deltas = dvx.json("rank", "--for", "base2")
     assert {r["source_name"] for r in deltas["ranked"]} == {"base"}
     assert "nearest source base first" in dvx("rank", "--for", "base2")
@@ -99,13 +105,31 @@ def test_merge(dvx: Shell) -> None:
     text = dvx("merge", "r1", "r2", "--method", "ties", "--density", "0.3,0.5", "--as", "m")
     assert "ties of r1, r2 over base" in text
     assert "density 0.3 0.5" in text
-    found = dvx.json("merge", "r1", "r2", "--method", "dare", "--mask-seed", "3", "--as", "n")
+    found = dvx.json("merge", "r1", "r2", "--method", "dare", "--seed", "3", "--as", "n")
     assert found["parameters"]["seed"] == 3
+    assert "seed=3" in dvx.json("show", "n")["recipe"]
+    dvx("merge", "r1", "r2", "--method", "ties", "--seed", "3", "--as", "x", status=2)
+    dvx("merge", "r1", "r2", "--samples", "3", "--as", "x", status=2)
+    assert dvx.json("merge", "r1", "r2", "--method", "task_arithmetic", "--as", "t")["base"]
+    assert not found["recorded"]["nonfinite"]
     assert found["recorded"]["kind"] == "merge"
     assert "dry run" in dvx("merge", "r1", "r2", "--as", "x", "--dry-run")
     dvx("show", "x", status=1)
     dvx("merge", "r1", "r2", "--method", "weighted", "--as", "x", status=1)
     dvx("merge", "r1", "r2", status=2)
+
+
+def test_a_merge_that_leaves_the_range_is_told(dvx: Shell) -> None:
+    for name, model in (("half", build_model(0)), ("h1", perturbed(build_model(0), 1, 0.5))):
+        save(model.half(), dvx.directory / name)
+    dvx("import", "half", "--as", "half")
+    dvx("commit", "h1", "--base", "half", "--as", "h1")
+    merge = ("merge", "h1", "h1", "--method", "task-arithmetic", "--scale", "1e6", "--as", "huge")
+    text = dvx(*merge)
+    assert "warning: NaN or Inf in " in text and "model.embed_tokens.weight" in text
+
+
+def test_merge_by_statistics(dvx: Shell) -> None:
     found = dvx.json(
         "merge", "r1", "r2", "--method", "fisher", "--task", "animals", "--samples", "4", "--device", "cpu",
         "--as", "f",

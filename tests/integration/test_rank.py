@@ -17,12 +17,14 @@ from toys import build_model, build_tokenizer, copy_task, perturbed, save, train
 import deltavcs.porcelain.evaluation as evaluation
 from deltavcs.errors import DeltaVCSError, ErrorKind, InvalidInputError, NotFoundError
 from deltavcs.lineage.queries import tensors_of
+from deltavcs.lineage.sql import query
 from deltavcs.objects.model import Kind, Role
 from deltavcs.porcelain.checkout import checkout_files
 from deltavcs.porcelain.commit import commit
 from deltavcs.porcelain.connectivity import connectivity
 from deltavcs.porcelain.import_ import import_base
 from deltavcs.porcelain.load import load_model
+from deltavcs.porcelain.log import log
 from deltavcs.porcelain.mashup import mashup
 from deltavcs.porcelain.merge import Sampling, merge
 from deltavcs.porcelain.rank import Running, Selection, rank
@@ -124,7 +126,7 @@ def test_nothing_is_evaluated_twice(repo: Repository, monkeypatch) -> None:
     assert len(seen) == 18
     rank(repo, "animals", samples=16, running=Running(dtype="bfloat16"))
     assert len(seen) == 24
-    assert len(list(all_scores(repo))) == 18
+    assert len(list(all_scores(repo))) == 24
 
 
 def test_an_interrupted_ranking_goes_on(repo: Repository, monkeypatch) -> None:
@@ -285,6 +287,45 @@ def test_adapters(repo: Repository, root: Path) -> None:
     assert repo.commit(done.merged.recorded.commit).kind is Kind.ADAPTER
     checkout_files(repo, "init", root / "init")
     peft.PeftModel.from_pretrained(load_model(repo, "base"), str(root / "init"))
+
+
+def test_an_adapter_is_scored_on_its_base(repo: Repository, root: Path) -> None:
+    """The same adapter on two bases is two checkpoints with two scores."""
+    peft = pytest.importorskip("peft")
+    model = peft.get_peft_model(load_model(repo, "base"), peft.LoraConfig(r=2, target_modules=["q_proj"]))
+    model.save_pretrained(root / "lora")
+    for name, base in (("on-base", "base"), ("on-animals", "animals")):
+        commit(repo, str(root / "lora"), base=base, name=name, signature=SIGN)
+    losses = {}
+    for name, base in (("on-base", "base"), ("on-animals", "animals")):
+        found = rank(repo, "animals", samples=8, selection=Selection(adapters=True, base=base))
+        assert [r.name for r in found.ranked] == [name]
+        loaded = peft.PeftModel.from_pretrained(load_model(repo, base), str(root / "lora")).eval()
+        wanted = evaluate(loaded, build_tokenizer(), sampled(repo, 8), split="train").loss
+        assert found.ranked[0].loss == pytest.approx(wanted, abs=1e-5)
+        losses[name] = found.ranked[0].loss
+    assert losses["on-base"] != losses["on-animals"]
+    shown = {e.names[0]: e.scores[0].loss for e in log(repo) if e.names and e.names[0] in losses}
+    assert shown == losses
+
+
+def test_the_score_that_says_most_is_shown_first(repo: Repository) -> None:
+    for samples, dtype in ((4, None), (16, None), (16, "bfloat16"), (1000, "bfloat16")):
+        rank(repo, "animals", samples=samples, running=Running(dtype=dtype))
+    full = len(read_task(find_task(repo, "animals")).examples)
+    entry = next(e for e in log(repo) if "animals" in e.names)
+    assert [(s.samples, s.dtype) for s in entry.scores] == [
+        (full, "BF16"), (16, "auto"), (16, "BF16"), (4, "auto"),
+    ]  # fmt: skip
+    assert all(s.seed == 0 and s.split == "train" for s in entry.scores)
+    assert query(repo.index, "SELECT n_scored FROM tasks WHERE name = 'animals'").rows == [(6,)]
+
+
+def test_asking_for_more_rows_than_there_are_is_the_same_question(repo: Repository, monkeypatch) -> None:
+    seen = count_forwards(monkeypatch)
+    rank(repo, "animals", samples=1000)
+    rank(repo, "animals", samples=2000)
+    assert len(seen) == 6
 
 
 def test_mashup_then_train_then_commit(repo: Repository, root: Path) -> None:

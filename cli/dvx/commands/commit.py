@@ -104,6 +104,7 @@ def _lines(done: Committed) -> Iterator[str]:
     yield reports.stored_line(made)
     if done.changed_share is not None:
         yield f"{text.percent(done.changed_share)} of the weights differ from the base"
+    yield from reports.nonfinite_lines(made)
     yield from reports.source_lines(done.skipped, done.converted)
 
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     "--k", type=click.IntRange(1), default=2, show_default=True, metavar="K", help="How many to merge."
 )
 @merging.method_options
+@click.option("--mask-seed", type=int, metavar="N", help="dare: seed of the random masks.")
 @click.option(
     "--metric", type=click.Choice(["loss", "accuracy"]), default="loss", show_default=True, help="Rank by it."
 )
@@ -46,16 +47,8 @@ def mashup(
     session: Session,
     task: str,
     k: int,
-    method: str,
-    exact: bool,
-    weights: tuple[float, ...] | None,
-    density: tuple[float, ...] | None,
+    how: merging.How,
     mask_seed: int | None,
-    scale: float | None,
-    t: float | None,
-    floor: float | None,
-    alpha: float | None,
-    ridge: float | None,
     metric: str,
     bases: bool,
     every: bool,
@@ -87,11 +80,9 @@ def mashup(
             task,
             k,
             name=name,
-            method=method.replace("-", "_"),
-            options=merging.collect(
-                weights, density, mask_seed, scale=scale, t=t, floor=floor, alpha=alpha, ridge=ridge
-            ),
-            exact=exact,
+            method=how.method,
+            options=how.options if mask_seed is None else {**how.options, "seed": mask_seed},
+            exact=how.exact,
             samples=samples,
             seed=seed,
             metric=metric,

@@ -7,6 +7,7 @@ import click
 from dvx import evaluating, merging, options
 from dvx.app import command
 from dvx.exits import CONFLICT, INTEGRITY, STORAGE
+from dvx.failures import Usage
 from dvx.options import REVISION
 from dvx.session import Session
 
@@ -30,7 +31,12 @@ from dvx.session import Session
     "--task", "tasks", multiple=True, metavar="TASK",
     help="fisher, regmean: rows to gather statistics from; one for all, or one for each model.",
 )  # fmt: skip
-@evaluating.sampling
+@click.option(
+    "--samples", type=click.IntRange(1), metavar="N", help="fisher, regmean: rows to ask; 256 if not said."
+)
+@click.option(
+    "--seed", type=int, metavar="N", help="dare: of the random masks; fisher, regmean: draws the rows."
+)
 @click.option("--device", metavar="DEV", help="fisher, regmean: where the models run.")
 @click.option("--as", "name", required=True, metavar="NAME", help="The branch.")
 @click.option("-n", "--dry-run", is_flag=True, help="Plan, and commit nothing.")
@@ -40,21 +46,12 @@ from dvx.session import Session
 def merge(
     session: Session,
     revisions: tuple[str, ...],
-    method: str,
-    exact: bool,
-    weights: tuple[float, ...] | None,
-    density: tuple[float, ...] | None,
-    mask_seed: int | None,
-    scale: float | None,
-    t: float | None,
-    floor: float | None,
-    alpha: float | None,
-    ridge: float | None,
+    how: merging.How,
     base: str | None,
     rank: int | None,
     tasks: tuple[str, ...],
-    samples: int,
-    seed: int,
+    samples: int | None,
+    seed: int | None,
     device: str | None,
     name: str,
     dry_run: bool,
@@ -69,21 +66,31 @@ def merge(
     from deltavcs.porcelain.merge import Sampling
     from deltavcs.porcelain.merge import merge as verb
 
+    sampled = how.method in merging.SAMPLED
+    if not sampled and (tasks or samples is not None or device is not None):
+        raise Usage("--task, --samples and --device are for fisher and regmean: the others run no model")
+    if seed is not None and not sampled and how.method not in merging.MASKED:
+        raise Usage(f"{how.method.replace('_', '-')} draws nothing at random: it has no --seed")
+    masked = {"seed": seed} if seed is not None and how.method in merging.MASKED else {}
+    drawn = Sampling(
+        tasks,
+        samples or evaluating.SAMPLES,
+        seed or 0,
+        device or (evaluating.default_devices()[0] if sampled else "cpu"),
+        evaluating.hub_options(),
+    )
     repo = session.repository()
-    place = device or (evaluating.default_devices()[0] if method in ("fisher", "regmean") else "cpu")
     with session.resources() as resources:
         done = verb(
             repo,
             revisions,
             name=name,
-            method=method.replace("-", "_"),
-            options=merging.collect(
-                weights, density, mask_seed, scale=scale, t=t, floor=floor, alpha=alpha, ridge=ridge
-            ),
+            method=how.method,
+            options={**how.options, **masked},
             base=base,
-            exact=exact,
+            exact=how.exact,
             rank=rank,
-            sampling=Sampling(tasks, samples, seed, place, evaluating.hub_options()),
+            sampling=drawn,
             message=message,
             metadata=dict(metadata),
             dry_run=dry_run,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
@@ -18,6 +19,11 @@ from dvx.table import Column, table
 if TYPE_CHECKING:
     from deltavcs.porcelain.rank import Ranking
     from deltavcs.porcelain.rank_deltas import DeltaRanking
+
+
+_WITH_TASK = frozenset(
+    "metric last base where exclude_tasks adapters samples seed devices dtype batch_size".split()
+)
 
 
 @command(
@@ -70,6 +76,7 @@ def rank(
     if (task is None) == (target is None):
         raise Usage("name a task with --task, or a base with --for")
     if target is not None:
+        _refuse_options()
         _rank_deltas(session, target, k)
         return
     assert task is not None
@@ -97,6 +104,15 @@ def rank(
         raise click.exceptions.Exit(PARTIAL)
 
 
+def _refuse_options() -> None:
+    """With --for no model runs and nothing is selected: an option that would be ignored is a mistake."""
+    context = click.get_current_context()
+    for parameter in context.command.params:
+        given = context.get_parameter_source(parameter.name or "") is click.core.ParameterSource.COMMANDLINE
+        if given and parameter.name in _WITH_TASK:
+            raise Usage(f"{parameter.opts[0]} goes with --task; --for runs no model")
+
+
 def _document(found: Ranking) -> dict[str, object]:
     from dvx.output import jsonable
 
@@ -111,6 +127,9 @@ def _lines(found: Ranking, width: int | None) -> Iterator[str]:
     notes = [f"{text.count(found.n_samples, 'row')} of {text.plain(found.task)} ({found.split})"]
     notes += [f"{more} more"] if more else []
     notes += [f"{recalled} known before"] if recalled else []
+    cut = max((r.truncated for r in found.ranked), default=0)
+    if cut:
+        yield f"{cut} of {text.count(found.n_samples, 'row')} were cut to what the model can take at once"
     yield f"by {found.metric} on {', '.join(notes)}"
     for one in found.failed:
         yield f"not ranked: {reports.name(one.name)}: {text.line(one.why)}"
@@ -128,7 +147,7 @@ def _rank_deltas(session: Session, target: str, k: int | None) -> None:
     def document() -> dict[str, object]:
         from dvx.output import jsonable
 
-        return dict(jsonable(found))
+        return dict(jsonable(replace(found, ranked=found.ranked[:k])))
 
     session.emit(document, _delta_lines(found, k, session.width))
 

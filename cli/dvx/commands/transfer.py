@@ -176,6 +176,7 @@ def _report(done: Transferred, width: int | None) -> Iterator[str]:
         yield from reports.unchanged_lines(made)
     else:
         yield f"stored {text.size(made.stored_bytes)} for {text.size(made.raw_bytes)} of weights"
+        yield from reports.nonfinite_lines(made)
     if made is not None:
         yield reports.next_step(f"dvx checkout {done.name} -o DIR")
 

@@ -144,7 +144,6 @@ class FakeRepository:
             1,
             loss,
             accuracy,
-            {},
         )
         id_ = self.objects.put("score", score)
         self.refs.refs[f"refs/scores/{oid((commit, task))}"] = id_

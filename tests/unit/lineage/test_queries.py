@@ -48,18 +48,6 @@ def test_disk_usage_of_some_equals_that_of_all(repo, index):
     assert (totals.n_packs, totals.n_blobs, totals.used_bytes) == (4, 9, 72)
 
 
-def test_scores_are_found_by_manifest(repo, index):
-    base = repo.commit(0, branch="llama")
-    twin = repo.commit(0, branch="twin", message="same content")
-    repo.score(base, "piqa", 1.5, 0.5)
-    repo.score(base, "arc", 2.5)
-    assert [(s.task, s.loss, s.accuracy) for s in q.scores_of(index, [twin])] == [
-        ("arc", 2.5, None),
-        ("piqa", 1.5, 0.5),
-    ]
-    assert [s.commit for s in q.scores_of(index, [base, twin], task="piqa")] == sorted([base, twin])
-
-
 def test_tensors_with_and_without_stats(repo, index):
     base = repo.commit(0, branch="llama")
     run = repo.commit(1, [(base, "base")], branch="run", base=base)
