@@ -102,6 +102,8 @@ def dvx(repo: Path, *arguments: object, watch: bool = False) -> Run:
     words = [program("dvx"), *map(str, arguments), *place, "--json"]
     environment = {k: v for k, v in os.environ.items() if not k.startswith("DVX_")}
     environment["DVX_AUTHOR"] = "bench"
+    # As in a user's shell: compiled modules are kept, as pip keeps those of a package it installs.
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     peak = [0]
     started = time.perf_counter()
     process = subprocess.Popen(words, stdout=subprocess.PIPE, env=environment)

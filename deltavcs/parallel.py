@@ -19,6 +19,8 @@ DEFAULT_MEMORY = 2 << 30
 SPAN_BYTES = 4 << 20
 # Raw target, base, base's base, output and the coder's own arrays, per span in flight.
 _SPAN_FACTOR = 8
+_BATCH_BYTES = 1 << 20
+_BATCH_ITEMS = 64
 
 
 _NOTHING = contextlib.nullcontext()
@@ -127,6 +129,24 @@ class Scratch(threading.local):
         return memoryview(self._buffer)[:n_bytes]
 
 
+def _batches(items: Iterable[In], size: Callable[[In], int] | None) -> Iterator[list[In]]:
+    """Items together until they have `_BATCH_BYTES`; one by one without `size`."""
+    batch: list[In] = []
+    n_bytes = 0
+    for item in items:
+        batch.append(item)
+        n_bytes += _BATCH_BYTES if size is None else size(item)
+        if n_bytes >= _BATCH_BYTES or len(batch) >= _BATCH_ITEMS:
+            yield batch
+            batch, n_bytes = [], 0
+    if batch:
+        yield batch
+
+
+def _all(fn: Callable[[In], Out], batch: list[In]) -> list[Out]:
+    return [fn(item) for item in batch]
+
+
 class Pool:
     """A thread pool whose results come back in order, with a bound on what is in flight.
 
@@ -139,16 +159,23 @@ class Pool:
             max_workers=max(1, min(resources.threads, resources.window)), thread_name_prefix="dvx"
         )
 
-    def map(self, fn: Callable[[In], Out], items: Iterable[In]) -> Iterator[Out]:
-        """Yield `fn(item)` in order of the items. The first error cancels the rest and is raised."""
-        pending: deque[Future[Out]] = deque()
+    def map(
+        self, fn: Callable[[In], Out], items: Iterable[In], *, size: Callable[[In], int] | None = None
+    ) -> Iterator[Out]:
+        """Yield `fn(item)` in order of the items. The first error cancels the rest and is raised.
+
+        Args:
+            size: bytes of an item. Small ones are then done several at a time: handing one to a thread
+                and back takes as long as decoding 64 KiB.
+        """
+        pending: deque[Future[list[Out]]] = deque()
         try:
-            for item in items:
-                pending.append(self._executor.submit(fn, item))
+            for batch in _batches(items, size):
+                pending.append(self._executor.submit(_all, fn, batch))
                 if len(pending) >= self._window:
-                    yield pending.popleft().result()
+                    yield from pending.popleft().result()
             while pending:
-                yield pending.popleft().result()
+                yield from pending.popleft().result()
         finally:
             for future in pending:
                 future.cancel()

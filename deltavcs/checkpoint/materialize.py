@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from deltavcs.checkpoint.view import Content, View
 from deltavcs.errors import ErrorKind, InvalidInputError, MissingDependencyError
@@ -78,7 +80,7 @@ def torch_dtype(dtype: str) -> torch.dtype:
 def load_tensors(
     objects: ObjectStore, tensors: Iterable[tuple[str, Content]], *, device: str, resources: Resources
 ) -> Iterator[tuple[str, torch.Tensor]]:
-    """Yield name and tensor, one after another, each decoded in parallel and moved to `device`.
+    """Yield name and tensor, one after another, decoded ahead in parallel and moved to `device`.
 
     Values are bit for bit those of the repository: the arithmetic of derivations is done here, in
     float64, and never left to the device.
@@ -89,19 +91,38 @@ def load_tensors(
     """
     torch = import_torch()
     with Pool(resources) as pool:
-        for name, content in tensors:
-            data = np.empty(content.size, np.uint8)
-            spans = [(content, at, data) for at in range(0, content.size, SPAN_BYTES)]
-            for _ in pool.map(lambda span: _fill(objects, *span), spans):
-                pass
+        for span in pool.map(lambda span: _fill(objects, span), _spans(tensors), size=_size):
+            if span.start + SPAN_BYTES < span.content.size:
+                continue
             # torch has no zero-sized frombuffer
-            flat = torch.from_numpy(data) if content.size else torch.empty(0, dtype=torch.uint8)
-            tensor = flat.view(torch_dtype(content.dtype)).reshape(content.shape)
-            yield name, tensor if device == "cpu" else tensor.to(device)
+            flat = torch.from_numpy(span.whole) if span.content.size else torch.empty(0, dtype=torch.uint8)
+            tensor = flat.view(torch_dtype(span.content.dtype)).reshape(span.content.shape)
+            yield span.name, tensor if device == "cpu" else tensor.to(device)
 
 
-def _fill(objects: ObjectStore, content: Content, start: int, data: np.ndarray[Any, Any]) -> None:
-    content.read_into(objects.blobs, start, data[start : start + SPAN_BYTES].data)
+@dataclass(frozen=True, slots=True)
+class _Span:
+    """A range of one tensor, and the memory of all of it."""
+
+    name: str
+    content: Content
+    start: int
+    whole: npt.NDArray[np.uint8]
+
+
+def _spans(tensors: Iterable[tuple[str, Content]]) -> Iterator[_Span]:
+    for name, content in tensors:
+        whole = np.empty(content.size, np.uint8)
+        yield from (_Span(name, content, at, whole) for at in range(0, max(1, content.size), SPAN_BYTES))
+
+
+def _size(span: _Span) -> int:
+    return min(SPAN_BYTES, span.content.size - span.start)
+
+
+def _fill(objects: ObjectStore, span: _Span) -> _Span:
+    span.content.read_into(objects.blobs, span.start, span.whole[span.start : span.start + SPAN_BYTES].data)
+    return span
 
 
 def load_state(objects: ObjectStore, view: View, *, device: str, resources: Resources) -> dict[str, Any]:

@@ -143,7 +143,7 @@ def _write_files(objects: ObjectStore, view: View, draft: Path, resources: Resou
     try:
         with Pool(resources) as pool:
             writer = _SpanWriter(objects, resources.profile)
-            for span, data in pool.map(writer.write, _spans(objects, view, draft, targets)):
+            for span, data in pool.map(writer.write, _spans(objects, view, draft, targets), size=_size):
                 done += span.n_bytes
                 resources.progress("writing", done, view.size)
                 if span.last:
@@ -197,6 +197,10 @@ def _spans(objects: ObjectStore, view: View, draft: Path, targets: list[_Target]
             yield _Span(target, content, blob, start, size, at, last=i == len(pieces) - 1)
         if not pieces:
             target.close()
+
+
+def _size(span: _Span) -> int:
+    return span.n_bytes
 
 
 _Piece = tuple[Content | None, BlobId | None, int, int, int]

@@ -1,7 +1,7 @@
 """Writing blobs into a new pack: hash, choose a representation, encode, append (spec §4, §8).
 
-The stages overlap: blobs are hashed and planned on one pool while spans of earlier blobs are encoded
-on another, and the calling thread appends in order. What is in flight is bounded by the budget.
+The stages overlap: blobs are hashed and planned while spans of earlier blobs are encoded, on the same
+threads, and the calling thread appends in order. What is in flight is bounded by the budget.
 """
 
 from __future__ import annotations
@@ -47,6 +47,15 @@ class _Encoded:
     last: bool
 
 
+def _raw_bytes(new: NewBlob) -> int:
+    # A derivation is all work and no bytes of its own.
+    return new.source.size if new.source is not None else SPAN_BYTES
+
+
+def _span_bytes(span: _Span) -> int:
+    return span.n_bytes
+
+
 class PackWriter:
     """Collects blobs into one new pack. For one thread; it runs its own.
 
@@ -85,10 +94,10 @@ class PackWriter:
             ConflictError: `source-changed` if a source gives other bytes than those that were hashed.
             StorageError: the disk is full or failed.
         """
-        with Pool(self._resources) as planners, Pool(self._resources) as encoders:
-            spans = self._spans(planners.map(self._planner.plan, blobs))
+        with Pool(self._resources) as pool:
+            spans = self._spans(pool.map(self._planner.plan, blobs, size=_raw_bytes))
             open_entry: _OpenEntry | None = None
-            for encoded in encoders.map(self._encode, spans):
+            for encoded in pool.map(self._encode, spans, size=_span_bytes):
                 open_entry = open_entry or self._open(encoded.plan)
                 with self._profile.stage("append", sum(map(len, encoded.payloads))):
                     open_entry.append(encoded)
