@@ -19,8 +19,8 @@ DEFAULT_MEMORY = 2 << 30
 SPAN_BYTES = 4 << 20
 # Raw target, base, base's base, output and the coder's own arrays, per span in flight.
 _SPAN_FACTOR = 8
-_BATCH_BYTES = 1 << 20
-_BATCH_ITEMS = 64
+_BATCH_BYTES = SPAN_BYTES
+_BATCH_ITEMS = 256
 
 
 _NOTHING = contextlib.nullcontext()

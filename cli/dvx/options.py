@@ -153,8 +153,20 @@ def metadata(function: F) -> F:
         type=KEY_VALUE,
         multiple=True,
         metavar="K=V",
+        callback=_each_once,
         help="Keep a fact with it; repeatable.",
     )(function)
+
+
+def _each_once(
+    ctx: click.Context, param: click.Parameter, value: tuple[tuple[str, str], ...]
+) -> tuple[tuple[str, str], ...]:
+    seen: set[str] = set()
+    for key, _ in value:
+        if key in seen:
+            raise click.BadParameter(f"{key!r} is given twice", ctx, param)
+        seen.add(key)
+    return value
 
 
 def name(function: F) -> F:

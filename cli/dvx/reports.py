@@ -55,12 +55,14 @@ def stored_line(recorded: Recorded) -> str:
     return f"stored {text.size(stored)} of {text.size(raw)} ({notes}), {tensors}"
 
 
+WARNING = click.style("warning:", fg="yellow")
+
+
 def nonfinite_lines(recorded: Recorded, limit: int = 3) -> Iterator[str]:
     """A warning about NaN and Inf."""
     if recorded.nonfinite:
         shown = text.join(recorded.nonfinite[:limit]) + (", …" if len(recorded.nonfinite) > limit else "")
-        label = click.style("warning:", fg="yellow")
-        yield f"{label} NaN or Inf in {text.count(len(recorded.nonfinite), 'tensor')}: {shown}"
+        yield f"{WARNING} NaN or Inf in {text.count(len(recorded.nonfinite), 'tensor')}: {shown}"
 
 
 def unchanged_lines(recorded: Recorded) -> Iterator[str]:

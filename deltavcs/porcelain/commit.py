@@ -85,7 +85,7 @@ def commit(
         NotFoundError: an unknown source or revision.
     """
     resources = resources or Resources()
-    branch = check_name(name or default_name(source))
+    branch = check_name(default_name(source) if name is None else name)
     given = repo.resolve_named(base) if base is not None else None
     extra = tuple(_parent(repo, text) for text in parents)
     tip = tip_of(repo, branch)

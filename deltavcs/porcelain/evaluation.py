@@ -21,7 +21,7 @@ from deltavcs.parallel import Resources
 from deltavcs.porcelain.load import BUILDING, build_model, config_directory
 from deltavcs.porcelain.task import find_task
 from deltavcs.rank.candidates import whole_keys
-from deltavcs.rank.encode import Sample, context_length, encode_examples, pad_token
+from deltavcs.rank.encode import Sample, check_ids, context_length, encode_examples, pad_token
 from deltavcs.rank.evaluate import Evaluation, Evaluator, Progress, summarize
 from deltavcs.rank.hub import HubOptions
 from deltavcs.rank.loading import StoredModel
@@ -105,11 +105,17 @@ class Prompts:
         key = (*_tokenizer_files(view), getattr(model.config, "max_position_embeddings", None))
         with self._lock:
             if key not in self._known:
-                tokenizer = self._load(view)
-                limit = context_length(model, tokenizer)
-                encoded = encode_examples(self._examples, tokenizer, max_length=limit)
-                self._known[key] = encoded, pad_token(tokenizer)
-            return self._known[key]
+                self._known[key] = self._encode(view, model)
+            samples, pad_id = self._known[key]
+        n_rows = model.get_input_embeddings().weight.shape[0]
+        check_ids(samples, n_rows, name=subject.name)
+        # Padding is masked: any row will do where a padding token was added and the model never resized.
+        return samples, pad_id if pad_id < n_rows else 0
+
+    def _encode(self, view: View, model: Any) -> tuple[list[Sample], int]:
+        tokenizer = self._load(view)
+        limit = context_length(model, tokenizer)
+        return encode_examples(self._examples, tokenizer, max_length=limit), pad_token(tokenizer)
 
     def _load(self, view: View) -> Any:
         import transformers

@@ -30,12 +30,14 @@ class Imported:
     Attributes:
         skipped: folders of the source that were left out.
         converted: weight files that were converted from pickle.
+        n_own_tensors: tensors at the top level; 0 for a folder of several models or parts.
     """
 
     recorded: Recorded
     source: Mapping[str, Any]
     skipped: tuple[str, ...]
     converted: tuple[str, ...]
+    n_own_tensors: int
 
 
 def import_base(
@@ -62,7 +64,7 @@ def import_base(
         ConflictError: a file changed while it was read, or someone else moved the branch.
     """
     resources = resources or Resources()
-    branch = check_name(name or default_name(source))
+    branch = check_name(default_name(source) if name is None else name)
     previous = tip_of(repo, branch)
     with open_source(repo, source, allow_pickle=allow_pickle) as opened:
         if opened.checkpoint.is_adapter:
@@ -90,7 +92,8 @@ def import_base(
             signature=signature,
             resources=resources,
         )
-        return Imported(recorded, opened.origin, tuple(opened.checkpoint.skipped), opened.converted)
+        n_own = len(repo.manifest(recorded.commit).primary)
+        return Imported(recorded, opened.origin, tuple(opened.checkpoint.skipped), opened.converted, n_own)
 
 
 def default_name(source: str) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from deltavcs.checkpoint import files
 from deltavcs.checkpoint.materialize import load_state, torch_dtype
 from deltavcs.checkpoint.view import View
 from deltavcs.errors import ErrorKind, InvalidInputError, MissingDependencyError
@@ -54,7 +55,7 @@ def load_tokenizer(repo: Repository, revision: str) -> Any:
     target = prepare(repo, revision, dtype=None, merge_adapter=False)
     transformers = _import_transformers()
     with config_directory(repo, target.view) as folder:
-        if not any("token" in p.name or p.name.startswith("vocab") for p in folder.iterdir()):
+        if not files.holds_tokenizer(p.name for p in folder.iterdir()):
             return None
         return transformers.AutoTokenizer.from_pretrained(folder)
 

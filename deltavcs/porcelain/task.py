@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,12 +92,14 @@ def add_task(
 
     Raises:
         NotFoundError: `unknown-source` if there is no such file.
-        InvalidInputError: `bad-task` with file, line and reason; `bad-argument` if the name is taken.
+        InvalidInputError: `bad-task` with file, line and reason; `bad-argument` if the name is taken, or if
+            path or template is not Unicode.
     """
     repo.check_writable()
+    _check_unicode(file=str(file), prompt=prompt, answer=answer, split=split)
     if not file.exists():
         raise NotFoundError(f"{file} does not exist", kind=ErrorKind.UNKNOWN_SOURCE)
-    path = file.absolute()
+    path = _plain_path(file)
     if name in BUILTIN_TASKS and prompt is None and answer is None:
         task = with_source(BUILTIN_TASKS[name], path, split=split)
     else:
@@ -114,6 +117,24 @@ def add_task(
         if current != oid:
             repo.refs.move(ref, expected=current, new=oid, signature=signature)
     return _report(task, rows, builtin=False)
+
+
+def _check_unicode(**given: str | None) -> None:
+    for name, value in given.items():
+        try:
+            (value or "").encode()
+        except UnicodeEncodeError as exc:
+            raise InvalidInputError(
+                f"--{name} is not UTF-8: {value!r}", kind=ErrorKind.BAD_ARGUMENT, hint="Rename or retype it."
+            ) from exc
+
+
+def _plain_path(file: Path) -> Path:
+    """The absolute path without `..`, but with its symbolic links: they may be there to be changed."""
+    path = file.absolute()
+    plain = Path(os.path.normpath(path))
+    # `link/..` is not always the folder that the link lies in.
+    return plain if plain.exists() and plain.samefile(path) else path
 
 
 def remove_task(repo: Repository, name: str, *, signature: Signature) -> None:

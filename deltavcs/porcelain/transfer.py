@@ -20,6 +20,7 @@ from deltavcs.oid import CommitId
 from deltavcs.parallel import Resources
 from deltavcs.porcelain.connectivity import Segment, connectivity
 from deltavcs.porcelain.names import name_of
+from deltavcs.porcelain.rank import Running
 from deltavcs.porcelain.record import EMPTY, Recorded, record
 from deltavcs.refs import check_name
 from deltavcs.refs.store import Signature
@@ -65,6 +66,7 @@ def transfer(
     vocab: str = "pad",
     dry_run: bool = False,
     probe_task: str | None = None,
+    probing: Running | None = None,
     message: str = "",
     signature: Signature,
     resources: Resources | None = None,
@@ -79,6 +81,7 @@ def transfer(
         name: branch for the result; by default `TO+DELTA`. Only with one fine-tune.
         probe_task: evaluate this task along the segment from the source to the target base: transfer works
             where no barrier lies between them. Needs torch and time.
+        probing: how the model runs there.
         vocab: `pad` counts rows that a base lacks as zeros; `strict` refuses them.
 
     Raises:
@@ -99,7 +102,8 @@ def transfer(
     _check_base(repo, target, to)
     plans = [_plan(repo, target, delta, scale, vocab) for delta in chosen]
     names = [
-        check_name(name or f"{_branch(repo, target, target_name)}+{_branch(repo, p.delta)}") for p in plans
+        check_name(f"{_branch(repo, target, target_name)}+{_branch(repo, p.delta)}" if name is None else name)
+        for p in plans
     ]
     done = []
     for plan, branch in zip(plans, names, strict=True):
@@ -109,7 +113,7 @@ def transfer(
             recorded = _record(repo, plan, branch, target, scale, message, signature, resources, numbers)
         result = _result(repo, plan, branch, target, scale, numbers, recorded)
         if probe_task is not None:
-            curve = connectivity(repo, plan.source, target, probe_task, resources=resources)
+            curve = connectivity(repo, plan.source, target, probe_task, running=probing, resources=resources)
             result = replace(result, connectivity=curve)
         done.append(result)
     return done

@@ -2,19 +2,22 @@
 
 Every reader of a built-in task takes both the dataset's original columns and the normalised
 `{question, choices, label}` (`label` counts from 0), and gives the same record where both say the same.
+
+Digits are a position or a label, and which of them depends on the column alone: `answerKey` is always one of
+the row's labels; elsewhere digits are a position, unless the row brings labels of its own and writes text.
 """
 
 from __future__ import annotations
 
 import ast
-import json
+import math
 import re
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
+from deltavcs.rank.rows import parse_json
 from deltavcs.rank.template import (
     DEFAULT_CUE,
-    LETTERS,
     BadRow,
     Record,
     default_labels,
@@ -24,21 +27,73 @@ from deltavcs.rank.template import (
 
 Row = Mapping[str, object]
 Reader = Callable[[Row, str], Record]
+Finder = Callable[[object, tuple[str, ...]], int]
 
 MAX_CHOICES = 100
+MATHQA_LETTERS = "abcde"
+
+
+def find_position(answer: object, labels: tuple[str, ...]) -> int:
+    """The option meant by a position from 0 (an int, or digits) or by one of the labels.
+
+    Digits are a position even where a label looks the same: CSV has no numbers.
+
+    Raises:
+        BadRow: it means none.
+    """
+    if isinstance(answer, bool) or not isinstance(answer, int | str):
+        raise BadRow(f"the label is {answer!r}, neither a label nor a position")
+    if isinstance(answer, str):
+        text = answer.strip()
+        if not (text.isascii() and text.isdigit()):
+            return find_label(text, labels)
+        answer = int((text.lstrip("0") or "0")[:10])
+    if not 0 <= answer < len(labels):
+        raise BadRow(f"the label is {answer}, but there are {len(labels)} options (counted from 0)")
+    return answer
+
+
+def find_label(answer: object, labels: tuple[str, ...]) -> int:
+    """The option meant by one of the labels; a number stands for its digits.
+
+    Raises:
+        BadRow: it means none.
+    """
+    if isinstance(answer, bool) or not isinstance(answer, int | str):
+        raise BadRow(f"the label is {answer!r}, not one of {list(labels)}")
+    text = str(answer).strip()
+    if not text:
+        raise BadRow("the label is empty (this split may have no answers)")
+    if text not in labels:
+        raise BadRow(f"the label {text[:80]!r} is not one of {list(labels)}")
+    return labels.index(text)
+
+
+def _find_either(answer: object, labels: tuple[str, ...]) -> int:
+    """As `find_position`, beside labels of the row's own: text is a label if any of them is digits."""
+    if isinstance(answer, str) and (answer.strip() in labels or any(label.isdigit() for label in labels)):
+        return find_label(answer, labels)
+    return find_position(answer, labels)
 
 
 def multiple_choice(
-    row: Row, question: str, choices: list[str], answer: object, *, labels: tuple[str, ...]
+    row: Row,
+    question: str,
+    choices: list[str],
+    answer: object,
+    *,
+    labels: tuple[str, ...],
+    find: Finder = find_position,
 ) -> Record:
     """A record for a question with options.
 
     Args:
         row: the columns, which stay available to placeholders.
         question: what is asked, ready to print.
-        choices: the options; at least two.
-        answer: an int (position from 0) or text (one of `labels`, else digits: a position from 0).
+        choices: the options; at least two. Each is printed on one line.
+        answer: what `find` understands.
         labels: one per option.
+        find: gives the position of the right option.
 
     Raises:
         BadRow: the options or the answer do not hold together.
@@ -51,41 +106,28 @@ def multiple_choice(
         raise BadRow(f"{len(choices)} options but {len(labels)} labels")
     if len(set(labels)) != len(labels) or not all(labels):
         raise BadRow(f"labels must differ and not be empty: {list(labels)}")
-    options = tuple(choice.strip() for choice in choices)
+    options = tuple(" ".join(choice.split()) for choice in choices)
+    if not all(options):
+        raise BadRow(f"option {labels[options.index('')]} is empty")
     fields = dict(row) | {
         "question": question.strip(),
         "options": option_lines(labels, options),
-        "answer": labels[_position(answer, labels)],
+        "answer": labels[find(answer, labels)],
     }
     return Record(fields=fields, choices=options, labels=labels)
-
-
-def _position(answer: object, labels: tuple[str, ...]) -> int:
-    if isinstance(answer, bool) or not isinstance(answer, int | str):
-        raise BadRow(f"the label is {answer!r}, neither a label nor a position")
-    if isinstance(answer, str):
-        text = answer.strip()
-        if not text:
-            raise BadRow("the label is empty (this split may have no answers)")
-        if text in labels:
-            return labels.index(text)
-        if not (text.isascii() and text.isdigit()):
-            raise BadRow(f"the label {text!r} is not one of {list(labels)}")
-        answer = int(text)
-    if not 0 <= answer < len(labels):
-        raise BadRow(f"the label is {answer}, but there are {len(labels)} options (counted from 0)")
-    return answer
 
 
 def _text_list(value: object, name: str) -> list[str]:
     if isinstance(value, str):
         # CSV has no lists; a JSON list in the cell is the usual way round it.
         try:
-            value = json.loads(value)
-        except (ValueError, RecursionError):
-            raise BadRow(f"column {name!r} is text, but not a JSON list") from None
+            value = parse_json(value)
+        except ValueError as exc:
+            raise BadRow(f"column {name!r} is text, but not a JSON list: {exc}") from None
     if not isinstance(value, list) or not all(isinstance(v, str | int | float) for v in value):
         raise BadRow(f"column {name!r} is not a list of texts")
+    if any(isinstance(v, float) and not math.isfinite(v) for v in value):
+        raise BadRow(f"column {name!r} holds a number that is not finite")
     return [str(v) for v in value]
 
 
@@ -99,11 +141,11 @@ def _labelled_choices(row: Row, name: str = "choices") -> tuple[list[str], tuple
 
 
 def _is_normalised(row: Row) -> bool:
-    return isinstance(row.get("choices"), list) and "label" in row
+    return isinstance(row.get("choices"), list | str) and "label" in row
 
 
 def read_normalised(row: Row, numbering: str) -> Record:
-    """Read `{question, choices: […], label: position}`."""
+    """Read `{question, choices: […], label}`: see `find_position` for what `label` says."""
     choices = _text_list(row.get("choices"), "choices")
     labels = default_labels(len(choices), numbering)
     return multiple_choice(row, field_text(row, "question"), choices, _required(row, "label"), labels=labels)
@@ -122,9 +164,8 @@ def _read_keyed(row: Row, numbering: str, *, question: str) -> Record:
     if _is_normalised(row):
         return read_normalised(row, numbering)
     choices, labels = _labelled_choices(row)
-    return multiple_choice(
-        row, field_text(row, question), choices, _required(row, "answerKey"), labels=labels
-    )
+    answer = _required(row, "answerKey")
+    return multiple_choice(row, field_text(row, question), choices, answer, labels=labels, find=find_label)
 
 
 def read_arc(row: Row, numbering: str) -> Record:
@@ -141,7 +182,9 @@ def read_hellaswag(row: Row, numbering: str) -> Record:
     """HellaSwag: `activity_label`, `ctx_a`, `ctx_b`, `endings`, `label` (a position, as text)."""
     if _is_normalised(row):
         return read_normalised(row, numbering)
-    context = field_text(row, "ctx_a") + " " + field_text(row, "ctx_b").capitalize()
+    # In CSV, an empty second half is null.
+    ctx_b = "" if row.get("ctx_b", "") is None else field_text(row, "ctx_b")
+    context = f"{field_text(row, 'ctx_a')} {ctx_b[:1].upper()}{ctx_b[1:]}"
     question = f"{field_text(row, 'activity_label')}: {_clean_wikihow(context)}"
     endings = [_clean_wikihow(ending) for ending in _text_list(row.get("endings"), "endings")]
     labels = default_labels(len(endings), numbering)
@@ -155,12 +198,12 @@ def _clean_wikihow(text: str) -> str:
 
 
 def read_mathqa(row: Row, numbering: str) -> Record:
-    """MathQA: `Problem`, `options` ("a ) 38 , b ) 27 , …"), `correct` ("a")."""
+    """MathQA: `Problem`, `options` ("a ) 38 , b ) 27 , …", up to e), `correct` ("a")."""
     if _is_normalised(row):
         return read_normalised(row, numbering)
     choices = _split_mathqa_options(field_text(row, "options"))
     correct = field_text(row, "correct").strip().lower()
-    letters = LETTERS.lower()[: len(choices)]
+    letters = MATHQA_LETTERS[: len(choices)]
     if len(correct) != 1 or correct not in letters:
         raise BadRow(f"the label {correct!r} is not one of {list(letters)}")
     labels = default_labels(len(choices), numbering)
@@ -170,26 +213,73 @@ def read_mathqa(row: Row, numbering: str) -> Record:
 def _split_mathqa_options(text: str) -> list[str]:
     """Split "a ) 38 , b ) f ( x ) , c ) …", or a Python list of such options.
 
-    Each letter is looked for after the one before, so that brackets and commas inside an option stay there.
+    Raises:
+        BadRow: there is no way to split it, or more than one.
     """
     text = text.strip()
     if text.startswith("["):
-        try:
-            options = ast.literal_eval(text)
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
-            raise BadRow(f"the options are no list: {text[:80]!r}") from None
-        return [re.sub(r"^[a-z]\s*\)\s*", "", option).strip() for option in _text_list(options, "options")]
+        return _split_mathqa_list(text)
     found = re.match(r"a\s*\)", text)
     if found is None:
         raise BadRow(f"the options do not read 'a ) … , b ) …': {text[:80]!r}")
-    choices, start = [], found.end()
-    for letter in LETTERS.lower()[1:]:
-        following = re.compile(rf"\s*,\s*{letter}\s*\)").search(text, start)
-        if following is None:
-            break
-        choices.append(text[start : following.start()].strip())
-        start = following.end()
-    return [*choices, text[start:].strip()]
+    text = text[found.end() :]
+    choices = _split_balanced(text)
+    return choices if choices is not None else _split_unbalanced(text)
+
+
+def _split_mathqa_list(text: str) -> list[str]:
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError) as exc:
+        raise BadRow(f"the options are no list: {text[:80]!r}") from exc
+    options = _text_list(value, "options")
+    if len(options) > len(MATHQA_LETTERS):
+        raise BadRow(f"{len(options)} options; MathQA has {len(MATHQA_LETTERS)}")
+    marked = [re.match(r"\s*([a-e])\s*\)", option) for option in options]
+    if not any(marked):
+        return options
+    if [found and found[1] for found in marked] != list(MATHQA_LETTERS[: len(options)]):
+        raise BadRow(f"the options are not marked a, b, c, … in order: {text[:80]!r}")
+    return [option[found.end() :] for option, found in zip(options, marked, strict=True) if found]
+
+
+def _split_balanced(text: str) -> list[str] | None:
+    """Split what follows "a )" outside brackets; None if they do not match. There is at most one such split.
+
+    Kinds of brackets are not told apart: "[ 2 , 5 )" is an interval.
+    """
+    bounds, depth, last = [(0, 0)], 0, len(MATHQA_LETTERS)
+    for found in re.finditer(r"[(\[{]|,\s*([b-e])\s*\)|[)\]}]", text):
+        if found[0] in "([{":
+            depth += 1
+        elif depth:
+            depth -= 1
+        elif len(bounds) < last and found[1] == MATHQA_LETTERS[len(bounds)]:
+            bounds.append(found.span())
+        else:
+            return None
+    if depth:
+        return None
+    choices = _between(text, bounds)
+    if len(bounds) < last and re.search(rf",\s*{MATHQA_LETTERS[len(bounds)]}\s*\)\s*\S", choices[-1]):
+        # "c ) ( 3 , d ) 4": two options and a bracket too many, or one.
+        raise BadRow(f"the options can be split in more than one way, at {choices[-1][:80]!r}")
+    return choices
+
+
+def _split_unbalanced(text: str) -> list[str]:
+    """Split what follows "a )" where brackets do not match: every "letter )" must be the next option's."""
+    markers = list(re.finditer(r",\s*([b-e])\s*\)", text))
+    letters = re.findall(r"\b([a-e])\s*\)", text)
+    if [found[1] for found in markers] != letters or letters != list(MATHQA_LETTERS[1 : len(letters) + 1]):
+        raise BadRow(f"brackets do not match, and the options cannot be told apart: {text[:80]!r}")
+    return _between(text, [(0, 0), *(found.span() for found in markers)])
+
+
+def _between(text: str, bounds: list[tuple[int, int]]) -> list[str]:
+    """The pieces that start where a marker ends and end where the next one starts."""
+    ends = [start for start, _ in bounds[1:]] + [len(text)]
+    return [text[start:end].strip() for (_, start), end in zip(bounds, ends, strict=True)]
 
 
 def read_piqa(row: Row, numbering: str) -> Record:
@@ -259,8 +349,12 @@ def read_user(row: Row, numbering: str) -> Record:
     else:
         choices = _text_list(row["choices"], "choices")
         labels = default_labels(len(choices), numbering)
-    answer = row["answerKey"] if "answerKey" in row else _required(row, "label")
-    record = multiple_choice(row, question, choices, answer, labels=labels)
+    if row.get("answerKey") is not None:
+        answer, find = row["answerKey"], find_label
+    else:
+        answer = _required(row, "label")
+        find = _find_either if isinstance(row["choices"], dict) else find_position
+    record = multiple_choice(row, question, choices, answer, labels=labels, find=find)
     if "prompt" in row:
         return record
     prompt = f"{record.fields['question']}\n{record.fields['options']}\n{DEFAULT_CUE}"

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from deltavcs.errors import ErrorKind, InvalidInputError
 from deltavcs.rank.template import Example, bad_task
 
 # Chat templates that print today's date would make a score depend on the day it was computed. Llama's take
@@ -74,7 +75,8 @@ def encode_examples(
         max_length: most tokens per sample; None for no limit. See `fit` for what is dropped.
 
     Raises:
-        InvalidInputError: `bad-task` if an answer has no tokens, or `max_length` is below 2.
+        InvalidInputError: `bad-task` if an answer has no tokens, or `max_length` is below 2;
+            `bad-checkpoint` if the chat template fails.
     """
     if max_length is not None and max_length < 2:
         raise bad_task(f"a context of {max_length} tokens holds no prompt and answer")
@@ -136,19 +138,60 @@ def _encode(example: Example, tokenizer: Any, leading: tuple[int, ...], max_leng
 
 
 def chat_prompt(prompt: str, tokenizer: Any) -> str:
-    """The text of one user turn and the start of the assistant's, on a fixed date and without reasoning."""
-    template = tokenizer.get_chat_template()
-    if "strftime_now" in template:
-        template = _DATE_MACRO + template
-    text = tokenizer.apply_chat_template(
-        [{"role": "user", "content": prompt}],
-        chat_template=template,
-        tokenize=False,
-        add_generation_prompt=True,
-        enable_thinking=False,
-        date_string=_DATE_STRING,
-    )
+    """The text of one user turn and the start of the assistant's, on a fixed date and without reasoning.
+
+    Raises:
+        InvalidInputError: `bad-checkpoint` if the chat template is malformed or fails.
+    """
+    try:
+        template = tokenizer.get_chat_template()
+        if "strftime_now" in template:
+            template = _DATE_MACRO + template
+        text = tokenizer.apply_chat_template(
+            [{"role": "user", "content": prompt}],
+            chat_template=template,
+            tokenize=False,
+            add_generation_prompt=True,
+            enable_thinking=False,
+            date_string=_DATE_STRING,
+        )
+    except ImportError:  # of jinja2, which the checkpoint cannot help
+        raise
+    except Exception as exc:  # a template is a program of the checkpoint's: it can raise anything
+        raise _bad_chat_template(exc) from exc
     return str(text)
+
+
+def _bad_chat_template(exc: Exception) -> InvalidInputError:
+    reason = (str(exc).strip().splitlines() or ["no reason given"])[0]
+    line = getattr(exc, "lineno", None)
+    where = f" (line {line})" if isinstance(line, int) else ""
+    return InvalidInputError(
+        f"the checkpoint's chat template fails: {type(exc).__name__}: {reason}{where}",
+        kind=ErrorKind.BAD_CHECKPOINT,
+        hint="correct chat_template.jinja, or chat_template in tokenizer_config.json, and commit it;"
+        " without a chat template, prompts are plain text",
+    )
+
+
+def check_ids(samples: Iterable[Sample], n_rows: int, *, name: str = "the checkpoint") -> None:
+    """Check that a model can look up every token.
+
+    Args:
+        samples: what it is to run on.
+        n_rows: rows of its input embedding.
+        name: of the checkpoint, for the message.
+
+    Raises:
+        InvalidInputError: `bad-checkpoint` if an id lies beyond the embedding.
+    """
+    most = max((max(sample.ids) for sample in samples), default=0)
+    if most >= n_rows:
+        raise InvalidInputError(
+            f"the tokenizer of {name} has ids up to {most}, the model has {n_rows} embedding rows",
+            kind=ErrorKind.BAD_CHECKPOINT,
+            hint="does the tokenizer belong to this model? if tokens were added, resize the embedding to it",
+        )
 
 
 def _shared_prefix(a: Sequence[int], b: Sequence[int]) -> int:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from deltavcs.errors import InvalidInputError
 from deltavcs.oid import hash_bytes
 from deltavcs.rank.columns import READERS
 from deltavcs.rank.hub import HubOptions, fetch_split, group_by_split, split_of
@@ -181,9 +182,21 @@ def render_row(task: Task, columns: Mapping[str, object], *, origin: str) -> Exa
         InvalidInputError: `bad-task`; the message starts with `origin`.
     """
     try:
-        return task.template.render(READERS[task.columns](columns, task.template.numbering))
+        example = task.template.render(READERS[task.columns](columns, task.template.numbering))
+        _check_text("prompt", example.prompt)
+        _check_text("answer", example.answer)
     except BadRow as exc:
         raise bad_task(f"{origin}: {exc}") from exc
+    return example
+
+
+def _check_text(name: str, text: str) -> None:
+    """Raise BadRow for what JSON can write, but no tokenizer can read."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as exc:
+        half = text[exc.start].encode("unicode_escape").decode()
+        raise BadRow(f"the {name} holds {half}, half of a surrogate pair, which is no character") from exc
 
 
 def example_id(example: Example) -> str:
@@ -278,7 +291,16 @@ def _open_split(
         return fetched.split, _read_files(fetched.paths, limits)
     if source.path.is_dir():
         return _open_folder(task, source.path, wanted, limits)
+    if not source.path.exists():
+        raise _moved(task, source.path)
     return _open_file(source, wanted, limits)
+
+
+def _moved(task: Task, path: Path) -> InvalidInputError:
+    again = f"dvx task add {task.name} --file NEW --force"
+    if task.columns == "user" and (task.template.prompt, task.template.answer) != ("{prompt}", "{answer}"):
+        again += ", with its --prompt and --answer"
+    return bad_task(f"{path}: no such file (rows of task {task.name})", hint=f"if it has moved: {again}")
 
 
 def _read_files(paths: Sequence[Path], limits: RowLimits) -> Iterator[SourceRow]:

@@ -53,6 +53,8 @@ CASES = [
     (("commit", "other"), 1, "base-unknown", "--base REV"),
     (("commit", "full/v1", "--base", "v1", "--as", "a b"), 1, "bad-ref-name", "letters, digits"),
     (("commit", "full/v1", "--base", "v1", "--parent", "v1:No!"), 1, "bad-argument", "REV:ROLE"),
+    (("commit", "full/v1", "--base", "v1", "--as", ""), 1, "bad-ref-name", "letters, digits"),
+    (("import", "full/v1", "--meta", "x=1", "--meta", "x=2"), 2, "usage", "--help"),
     (("branch", "chat", "v1"), 1, "ref-exists", "--delete"),
     (("branch", "--delete", "nope"), 1, "unknown-ref", "dvx branch"),
     (("tag", "--delete", "nope"), 1, "unknown-ref", "dvx tag"),

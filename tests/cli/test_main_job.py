@@ -1,6 +1,7 @@
 """The main job, as a user does it."""
 
 import hashlib
+import shutil
 
 import numpy as np
 from safetensors.numpy import load_file
@@ -146,3 +147,12 @@ def test_the_author_comes_from_git(repo, dvx, models, monkeypatch, tmp_path):
     )
     dvx("commit", models.code, "--base", "v1")
     assert dvx.json("show", "code")["author"] == "Grace H <g@h>"
+
+
+def test_a_folder_of_models_is_no_model(repo, models, dvx):
+    shutil.copytree(models.v1, repo / "zoo/one")
+    shutil.copytree(models.chat, repo / "zoo/two")
+    out = dvx("import", "zoo").stdout
+    assert "warning: no weights at the top of it" in out
+    assert "dvx import DIR/MODEL --as NAME" in out
+    assert "warning" not in dvx("import", "zoo/one", "--as", "one").stdout

@@ -173,3 +173,12 @@ def test_connectivity(dvx: Shell) -> None:
     assert (dvx.directory / "curve.svg").read_text().startswith("<svg")
     found = dvx.json(*words)
     assert len(found["curve"]["losses"]) == 3
+
+
+def test_a_transfer_probes_the_way_between_its_bases(dvx: Shell) -> None:
+    words = ("transfer", "--from", "r1", "--to", "base2", "--probe-task", "animals", "--dry-run")
+    found = dvx.json(*words)["transfers"][0]["connectivity"]
+    alone = dvx.json("connectivity", "base", "base2", "--task", "animals")
+    assert found["curve"] == alone["curve"]
+    assert len(found["curve"]["losses"]) == 11
+    assert "barrier" in dvx(*words)

@@ -13,6 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from toys import build_model, build_tokenizer, copy_task, perturbed, save, train
+from transformers import AutoTokenizer
 
 import deltavcs.porcelain.evaluation as evaluation
 from deltavcs.errors import DeltaVCSError, ErrorKind, InvalidInputError, NotFoundError
@@ -467,3 +468,23 @@ def test_threads_build_models_at_the_same_time(repo: Repository, root: Path) -> 
     after = load_model(repo, "tied")
     assert after.lm_head.weight is after.model.embed_tokens.weight
     assert not any(p.is_meta for p in after.parameters()) and torch.get_default_dtype() == torch.float32
+
+
+def test_a_checkpoint_that_cannot_be_asked_does_not_stop_the_others(repo: Repository, root: Path) -> None:
+    """A tokenizer with more ids than the model has rows, and a chat template that fails."""
+    names = []
+    for name in ("ids", "template"):
+        folder = Path(save(perturbed(build_model(0), 40), root / name))
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        if name == "ids":
+            tokenizer.add_tokens([f"q{i}" for i in range(60)] + "at he is an or in on er re ca do".split())
+        else:
+            tokenizer.chat_template = "{{ raise_exception('no') }}"
+        tokenizer.save_pretrained(folder)
+        commit(repo, str(folder), base="base", name=name, signature=SIGN)
+        names.append(name)
+    found = rank(repo, "animals", samples=8)
+    assert {r.name for r in found.ranked}.isdisjoint(names) and len(found.ranked) == 6
+    assert {f.name for f in found.failed} == set(names)
+    whys = " ".join(f.why for f in found.failed)
+    assert "embedding rows" in whys and "chat template fails" in whys

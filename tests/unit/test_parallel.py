@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from deltavcs.parallel import Pool, Resources, Scratch
+from deltavcs.parallel import SPAN_BYTES, Pool, Resources, Scratch
 
 MIB = 1 << 20
 
@@ -31,7 +31,7 @@ def test_no_more_is_taken_than_the_window_and_its_batches():
         results = pool.map(lambda i: i, source())
         assert next(results) == 0
         assert len(taken) <= resources.window
-        results = pool.map(lambda i: i, source(), size=lambda _: MIB // 4)
+        results = pool.map(lambda i: i, source(), size=lambda _: SPAN_BYTES // 4)
         taken.clear()
         assert next(results) == 0
         assert len(taken) <= 4 * resources.window

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dvx import options, reports, text
+from dvx import evaluating, options, reports, text
 from dvx.app import command
 from dvx.exits import CONFLICT, INTEGRITY, STORAGE
 from dvx.options import REVISION
@@ -112,6 +112,7 @@ def transfer(
             name=name,
             vocab=vocab,
             probe_task=probe_task,
+            probing=evaluating.make_running((), None, "auto") if probe_task is not None else None,
             dry_run=dry_run,
             message=message,
             signature=session.signature(message or f"transfer {from_} to {to}"),

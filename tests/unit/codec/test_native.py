@@ -69,3 +69,11 @@ def test_chunks_have_a_limit() -> None:
     encoder = make_encoder(CodecId.RAW, "U8", [])
     with pytest.raises(InvalidInputError):
         encoder.encode(bytes(MAX_CHUNK_BYTES + 1), None)
+
+
+def test_repetition_across_chunks_does_not_pass_for_repetition() -> None:
+    """The same matrix eight times over: no chunk can use another, so what the tokens say counts."""
+    base = np.frombuffer(bf16(CHUNK_BYTES // 2), "<u2")
+    target = base + np.random.default_rng(1).integers(0, 5, base.size).astype("<u2")
+    samples = [(target[:131072].tobytes(), base[:131072].tobytes())] * 8
+    assert plan("BF16", samples).codec is CodecId.DELTA

@@ -4,8 +4,17 @@ from typing import Any
 
 import pytest
 
-from deltavcs.errors import InvalidInputError
-from deltavcs.rank.encode import chat_prompt, context_length, encode_examples, fit, leading_tokens, pad_token
+from deltavcs.errors import ErrorKind, InvalidInputError
+from deltavcs.rank.encode import (
+    Sample,
+    chat_prompt,
+    check_ids,
+    context_length,
+    encode_examples,
+    fit,
+    leading_tokens,
+    pad_token,
+)
 from deltavcs.rank.template import Example
 
 
@@ -37,6 +46,42 @@ def test_chat_templates_that_print_the_date_do_not_change_by_the_day(chat_tokeni
     finally:
         chat_tokenizer.chat_template = kept
     assert text == "2024-07-26|July 26, 2024|26 Jul 2024|x"
+
+
+@pytest.mark.parametrize(
+    ("template", "reason"),
+    [
+        ("{% if %}", "TemplateSyntaxError: Expected an expression, got 'end of statement block' (line 1)"),
+        ("\n{% for m in messages %}{{ m.content }}", "(line 2)"),
+        ("{{ raise_exception('one turn only') }}", "TemplateError: one turn only"),
+        ("{{ messages[0].content.nothing.more }}", "UndefinedError: "),
+        ("{{ 1 // 0 }}", "ZeroDivisionError: "),
+        ("{{ ''.__class__.__mro__ }}", "SecurityError: "),
+        ("{% if %}{{ strftime_now('%Y') }}", "TemplateSyntaxError: "),
+        ({"a": "x", "b": "y"}, "ValueError: "),
+    ],
+)
+def test_a_chat_template_that_fails_is_the_checkpoints_fault(
+    chat_tokenizer: Any, monkeypatch: pytest.MonkeyPatch, template: Any, reason: str
+) -> None:
+    monkeypatch.setattr(chat_tokenizer, "chat_template", template)
+    with pytest.raises(InvalidInputError) as caught:
+        encode_examples([Example("a", "b")], chat_tokenizer)
+    assert caught.value.kind is ErrorKind.BAD_CHECKPOINT
+    assert str(caught.value).startswith("the checkpoint's chat template fails: ")
+    assert reason in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert "chat_template" in (caught.value.hint or "")
+
+
+def test_ids_beyond_the_embedding() -> None:
+    samples = [Sample((1, 7), 1), Sample((9, 2, 3), 1)]
+    check_ids(samples, 10)
+    check_ids([], 1)
+    with pytest.raises(InvalidInputError) as caught:
+        check_ids(samples, 9, name="main")
+    assert caught.value.kind is ErrorKind.BAD_CHECKPOINT
+    assert str(caught.value) == "the tokenizer of main has ids up to 9, the model has 9 embedding rows"
 
 
 def test_a_token_across_the_boundary_belongs_to_the_answer() -> None:

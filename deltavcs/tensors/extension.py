@@ -1,0 +1,77 @@
+"""A C extension with kernels for several processors; numpy stands in where it was not built."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from types import ModuleType
+
+from deltavcs.errors import ErrorKind, InvalidInputError
+
+NUMPY = "numpy"
+_LEVELS = ("scalar", "avx2", "avx512")
+
+
+@dataclass(frozen=True, slots=True)
+class NativeInfo:
+    """Which kernels this process uses.
+
+    Attributes:
+        available: True if the C extension was built and loads.
+        level: `avx512`, `avx2`, `scalar`, or `numpy` without the extension.
+        why: the reason, for people.
+    """
+
+    available: bool
+    level: str
+    why: str
+
+
+class Extension:
+    """One extension module and the level of its kernels that is in use, for the whole process.
+
+    Every level gives the same bits.
+
+    Args:
+        name: of the module; a module that cannot be imported is no error.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._module: ModuleType | None = None
+        self._why_not = ""
+        try:
+            self._module = importlib.import_module(name)
+        except ImportError as exc:
+            self._why_not = f"the native kernels were not built ({exc}); reinstall with a C compiler at hand"
+        self._best = -1 if self._module is None else int(self._module.best_level())
+        self._level = self._best
+
+    def levels(self) -> tuple[str, ...]:
+        """The levels this machine can run, slowest first."""
+        return (NUMPY, *_LEVELS[: self._best + 1])
+
+    def set_level(self, name: str) -> None:
+        """Use the kernels of `name` from now on, in the whole process. For tests and benchmarks.
+
+        Raises:
+            InvalidInputError: `bad-argument` if this machine cannot run them.
+        """
+        if name not in self.levels():
+            known = ", ".join(self.levels())
+            raise InvalidInputError(
+                f"no kernels of level {name!r} here", kind=ErrorKind.BAD_ARGUMENT, hint=f"one of {known}"
+            )
+        self._level = self.levels().index(name) - 1
+
+    def info(self) -> NativeInfo:
+        """Say which kernels are in use."""
+        name = self.levels()[self._level + 1]
+        if self._module is None:
+            return NativeInfo(False, name, self._why_not)
+        if self._level < self._best:
+            return NativeInfo(True, name, "chosen by set_level()")
+        return NativeInfo(True, name, "the best this processor can run")
+
+    def kernels(self) -> tuple[ModuleType, int] | None:
+        """The module and the level to call it with; None if numpy is to do the work."""
+        return None if self._module is None or self._level < 0 else (self._module, self._level)
