@@ -5,7 +5,7 @@
 
 Each save becomes a commit of the branch `my-run` (`my-run`, `my-run~1`, …) with step, loss and
 hyper-parameters as metadata. Training never waits for a commit, except at its end, and never fails because
-of one.
+of one: what is not committed is logged, when it happens and once more at the end.
 """
 
 from __future__ import annotations
@@ -13,18 +13,20 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import shutil
 import threading
 import time
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import wait as wait_for
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from transformers import TrainerCallback
 
-from deltavcs.errors import DeltaVCSError
+from deltavcs.errors import DeltaVCSError, InvalidInputError
 from deltavcs.oid import CommitId
 from deltavcs.parallel import Resources
 from deltavcs.porcelain.commit import commit
@@ -37,6 +39,7 @@ _log = logging.getLogger(__name__)
 
 # State of the optimizer and of random generators: several times the model, pickled, and no part of it.
 _LEFT_OUT = ("optimizer", "scheduler", "rng_state", "scaler", "training_args", "trainer_state")
+_MAX_NAME_BYTES = 200  # of a branch that is called after a folder
 _HYPER_PARAMETERS = (
     "adam_beta1", "adam_beta2", "adam_epsilon", "bf16", "fp16", "gradient_accumulation_steps",
     "label_smoothing_factor", "learning_rate", "lr_scheduler_type", "max_grad_norm", "max_steps",
@@ -60,7 +63,8 @@ class DvxCallback(TrainerCallback):  # type: ignore[misc]
 
     Args:
         repository: an open repository, or a directory in or below it.
-        name: branch of the run; by default the name of the output directory.
+        name: branch of the run; by default the name of the output directory, with '-' for what a branch's
+            name may not hold.
         base: what the training started from. Without it the base is found: from the marker of a checkout
             that the model was loaded from, else from the weights.
         task: task it is trained on, for `rank --exclude-task` and statistics.
@@ -71,6 +75,10 @@ class DvxCallback(TrainerCallback):  # type: ignore[misc]
     Attributes:
         commits: ids of the commits made so far, oldest first.
         errors: what went wrong; each was also logged as a warning.
+
+    Raises:
+        InvalidInputError: `bad-ref-name` for the name. Like the next, when it is made and not in training.
+        NotFoundError: `no-repository`.
     """
 
     def __init__(
@@ -93,17 +101,28 @@ class DvxCallback(TrainerCallback):  # type: ignore[misc]
         self.metadata = dict(metadata or {})
         self.author = author
         self.commits: list[CommitId] = []
-        self.errors: list[Exception] = []
+        self.errors: list[BaseException] = []
         self._resources = Resources(threads=threads)
         self._pool: ThreadPoolExecutor | None = None
         self._pending: list[Future[None]] = []
         self._lock = threading.Lock()
+        self._lost: list[str] = []
+        self._branch: str | None = None
         self._marker_base: str | None = None
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **more: Any) -> None:
-        """Look whether the model was loaded from a checkout of the repository."""
-        if self.base is None:
+        """Settle the branch, and look whether the model was loaded from a checkout of the repository."""
+        self._branch, self._lost = self._branch_for(args), []
+        if state.is_world_process_zero and self.name is None and self._branch != _folder_name(args):
+            _log.warning(
+                "dvx: saves go to the branch %s (%r cannot be one)", self._branch, _folder_name(args)
+            )
+        if self.base is not None:
+            return
+        try:
             self._marker_base = self._find_marker(more.get("model"))
+        except Exception as exc:
+            _log.warning("dvx: the base is looked for at each save: %s", _told(exc))
 
     def on_save(self, args: Any, state: Any, control: Any, **more: Any) -> None:
         """Put the files of the save aside and queue their commit."""
@@ -113,62 +132,72 @@ class DvxCallback(TrainerCallback):  # type: ignore[misc]
         if not source.is_dir():
             _log.warning("dvx: %s is not there, nothing to commit", source)
             return
-        name = self.name or check_name(Path(args.output_dir).absolute().name)
+        try:
+            self._queue(args, state, source)
+        except Exception as exc:
+            self._failed(source, exc)
+
+    def _queue(self, args: Any, state: Any, source: Path) -> None:
+        facts = {**_facts(args, state), **self.metadata}
+        signature = Signature(self.author, time.time_ns() // 1000, f"save at step {state.global_step}")
         stack = contextlib.ExitStack()
         try:
             folder = stack.enter_context(Workspace(self.repository.storage)).folder("save")
             _set_aside(source, folder)
-        except (DeltaVCSError, OSError) as exc:
+            save = _Save(stack, folder, source, self._branch or self._branch_for(args))
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="dvx-commit")
+            self._pending.append(self._pool.submit(self._commit, save, facts, signature))
+        except BaseException:
             stack.close()
-            self._failed(exc)
-            return
-        save = _Save(stack, folder, source, name)
-        facts = {**_facts(args, state), **self.metadata}
-        signature = Signature(self.author, time.time_ns() // 1000, f"save at step {state.global_step}")
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="dvx-commit")
-        self._pending.append(self._pool.submit(self._commit, save, facts, signature))
+            raise
 
     def on_train_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
-        """Wait for the commits under way."""
+        """Wait for the commits under way, and tell which saves were not committed."""
         self.wait()
+        if self._lost:
+            _log.warning(
+                "dvx: not committed: %s. Why is said above, and in `errors` of the callback; saves that are "
+                "still there can be committed with 'dvx commit DIR'.",
+                ", ".join(self._lost),
+            )
 
     def wait(self) -> None:
         """Wait until every save so far is committed or has failed."""
         pending, self._pending = self._pending, []
-        for one in pending:
-            one.result()
+        wait_for(pending)
         if self._pool is not None:
             self._pool.shutdown(wait=True)
             self._pool = None
 
     def _commit(self, save: _Save, facts: Mapping[str, str], signature: Signature) -> None:
         try:
-            done = commit(
-                self.repository,
-                str(save.folder),
-                base=self.base or self._marker_base,
-                name=save.name,
-                origin={"path": str(save.source.absolute())},
-                message=f"step {facts['step']}",
-                task=self.task,
-                metadata=facts,
-                signature=signature,
-                resources=self._resources,
-            )
-        except (DeltaVCSError, OSError) as exc:
-            self._failed(exc)
-        else:
-            with self._lock:
-                self.commits.append(done.recorded.commit)
-        finally:
-            save.stack.close()
+            with save.stack:
+                done = commit(
+                    self.repository,
+                    str(save.folder),
+                    base=self.base or self._marker_base,
+                    name=save.name,
+                    origin={"path": str(save.source.absolute())},
+                    message=f"step {facts['step']}",
+                    task=self.task,
+                    metadata=facts,
+                    signature=signature,
+                    resources=self._resources,
+                )
+                with self._lock:
+                    self.commits.append(done.recorded.commit)
+        except BaseException as exc:  # nobody interrupts this thread; a panic of native code is no Exception
+            self._failed(save.source, exc)
 
-    def _failed(self, exc: Exception) -> None:
+    def _failed(self, source: Path, exc: BaseException) -> None:
         with self._lock:
             self.errors.append(exc)
-        hint = getattr(exc, "hint", None)
-        _log.warning("dvx: a save was not committed: %s%s", exc, f" ({hint})" if hint else "")
+            self._lost.append(source.name)
+        _log.warning("dvx: a save was not committed: %s: %s", source.name, _told(exc))
+
+    def _branch_for(self, args: Any) -> str:
+        return self.name or _branch_name(_folder_name(args))
 
     def _find_marker(self, model: Any) -> str | None:
         """The commit that the model's directory was checked out from."""
@@ -181,6 +210,36 @@ class DvxCallback(TrainerCallback):  # type: ignore[misc]
             return None
         marker = read_marker(Path(place))
         return marker.commit if marker is not None and self.repository.objects.has(marker.commit) else None
+
+
+def _folder_name(args: Any) -> str:
+    return Path(args.output_dir).absolute().name
+
+
+def _branch_name(folder: str) -> str:
+    """A name that a branch may have, as near to a folder's as can be."""
+    if _may_be_a_name(folder):
+        return folder
+    text = "".join(c if _may_be_a_name(f"x{c}x") else "-" for c in folder)
+    text = text.encode()[:_MAX_NAME_BYTES].decode(errors="ignore")
+    text = re.sub(r"\.{2,}", ".", text).replace("@{", "@-").lstrip(".-").rstrip(".")
+    text = re.sub(r"\.lock$", "-lock", text)
+    return text if _may_be_a_name(text) else f"run-{text}".removesuffix("-")
+
+
+def _may_be_a_name(text: str) -> bool:
+    try:
+        check_name(text)
+    except InvalidInputError:
+        return False
+    return True
+
+
+def _told(exc: BaseException) -> str:
+    """An error for the log: those of other libraries say little without their type."""
+    if not isinstance(exc, DeltaVCSError):
+        return f"{type(exc).__name__}: {exc}"
+    return f"{exc} ({exc.hint})" if exc.hint else str(exc)
 
 
 def _set_aside(source: Path, aside: Path) -> None:

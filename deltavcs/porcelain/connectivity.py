@@ -43,9 +43,9 @@ class Segment:
     seed: int
     curve: Connectivity
 
-    def text(self, *, width: int = 60, height: int = 12) -> str:
+    def text(self, *, width: int = 60, height: int = 12, ascii_only: bool = False) -> str:
         """The curve drawn with characters."""
-        return plot_text(self.curve, width=width, height=height)
+        return plot_text(self.curve, width=width, height=height, ascii_only=ascii_only)
 
     def svg(self) -> str:
         """The curve as an SVG document."""
@@ -102,11 +102,12 @@ def connectivity(
     def at(alpha: float) -> Subject:
         return replace(subject, contents=interpolated(repo, manifests, alpha))
 
-    def report(done: int, total: int) -> None:
-        resources.progress("evaluating", done, total)
-
+    progress = _Rows(resources, len(probe.examples), points)
     curve = measure_connectivity(
-        lambda s: bench.evaluate(s, split=probe.rows.split).loss, at, points=points, progress=report
+        lambda s: bench.evaluate(s, split=probe.rows.split, progress=progress.row).loss,
+        at,
+        points=points,
+        progress=progress.point,
     )
     return Segment(
         start=ends[0],
@@ -121,6 +122,25 @@ def connectivity(
         seed=seed,
         curve=curve,
     )
+
+
+class _Rows:
+    """Tells the progress in rows, as evaluations count: those of a point, for every point."""
+
+    def __init__(self, resources: Resources, n_rows: int, points: int) -> None:
+        self._resources = resources
+        self._n_rows = n_rows
+        self._total = n_rows * points
+        self._before = 0
+
+    def row(self, done: int, _: int) -> None:
+        """`done` rows of the point under way are evaluated."""
+        self._resources.progress("evaluating", self._before + done, self._total)
+
+    def point(self, done: int, _: int) -> None:
+        """`done` points are."""
+        self._before = done * self._n_rows
+        self.row(0, 0)
 
 
 def interpolated(repo: Repository, ends: list[Manifest], alpha: float) -> Mapping[str, Content]:

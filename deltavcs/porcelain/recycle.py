@@ -13,13 +13,15 @@ M_{i−1}). Both agree for the first two versions.
 from __future__ import annotations
 
 import shutil
+import signal
 import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from deltavcs.errors import AlreadyExistsError, ErrorKind, InvalidInputError
-from deltavcs.objects.model import Kind, Role
+from deltavcs.objects.model import Commit, Kind, Role
 from deltavcs.oid import CommitId, hash_bytes
 from deltavcs.parallel import Resources
 from deltavcs.porcelain.checkout import checkout_files
@@ -27,6 +29,7 @@ from deltavcs.porcelain.commit import commit
 from deltavcs.porcelain.record import tip_of
 from deltavcs.porcelain.recycle_plan import (
     Stage,
+    are_in_conflict,
     fill_command,
     parse_command,
     plan_stages,
@@ -40,6 +43,7 @@ from deltavcs.storage import translate_os_errors
 
 Runner = Callable[[Sequence[str]], int]
 Clock = Callable[[], int]
+Watcher = Callable[[Stage, int], None]
 INIT_ROLE = "init"
 
 
@@ -73,6 +77,10 @@ def run_command(arguments: Sequence[str]) -> int:
     return subprocess.run(list(arguments), check=False).returncode
 
 
+def _no_watcher(stage: Stage, n_stages: int) -> None:
+    pass
+
+
 def recycle(
     repo: Repository,
     bases: Sequence[str],
@@ -86,6 +94,7 @@ def recycle(
     author: str,
     clock: Clock,
     runner: Runner = run_command,
+    watcher: Watcher = _no_watcher,
     resources: Resources | None = None,
 ) -> Recycled:
     """Fine-tune every base in turn, each from what was learnt on the one before.
@@ -105,12 +114,14 @@ def recycle(
         iterative: False for the direct form.
         keep: leave the directories of finished stages.
         clock: microseconds since 1970, for commit times.
-        runner: runs the command and returns its exit status.
+        runner: runs the command and returns its exit status, negative for a signal.
+        watcher: told each stage that is about to be run, and how many there are in all.
 
     Raises:
         InvalidInputError: `command-failed`; `bad-argument` for the command or the bases.
-        AlreadyExistsError: `ref-exists` if a branch holds something else.
+        AlreadyExistsError: `ref-exists` if a branch holds something else; noticed before anything is run.
         ConflictError: `locked` if this run is under way already.
+        KeyboardInterrupt: with a text that says how to go on.
     """
     mode = "iterative" if iterative else "direct"
     parse_command(command)
@@ -119,11 +130,14 @@ def recycle(
         repo, check_name(name), mode, command, work, keep, author, clock, runner, resources or Resources()
     )
     if dry_run:
-        results = [StageResult(s, done, done is not None) for s in stages for done in [run.finished(s)]]
-        return Recycled(name, mode, command, work, tuple(results))
+        return Recycled(name, mode, command, work, tuple(run.look(stages)))
     repo.check_writable()
     with repo.storage.lock(f"locks/recycle-{hash_bytes('ref', name.encode())[:32]}", wait=False):
-        results = [run.run(stage) for stage in stages]
+        run.look(stages)  # a training takes hours: whatever stands in the way is said first
+        try:
+            results = [run.run(stage, partial(watcher, stage, len(stages))) for stage in stages]
+        except KeyboardInterrupt as exc:
+            raise KeyboardInterrupt("finished stages are kept: repeat the command to go on") from exc
     if not keep and work.is_dir() and not any(work.iterdir()):
         with translate_os_errors(f"cannot remove {work}"):
             work.rmdir()
@@ -145,11 +159,34 @@ class _Run:
     runner: Runner
     resources: Resources
 
-    def run(self, stage: Stage) -> StageResult:
+    def look(self, stages: Sequence[Stage]) -> list[StageResult]:
+        """Which stages are finished.
+
+        Raises:
+            AlreadyExistsError: `ref-exists` if a branch stands in the way of any of them.
+        """
+        found = [self.finished(stage) for stage in stages]
+        for stage, done in zip(stages, found, strict=True):
+            if done is None:
+                self._check_room(stage)
+        return [StageResult(s, done, done is not None) for s, done in zip(stages, found, strict=True)]
+
+    def _check_room(self, stage: Stage) -> None:
+        names = (ref.removeprefix("refs/heads/") for ref in self.repo.refs.names("refs/heads"))
+        taken = next((name for name in names if are_in_conflict(name, stage.branch)), None)
+        if taken is not None:
+            raise AlreadyExistsError(
+                f"{stage.branch} of stage {stage.position} cannot be created: {taken} exists",
+                kind=ErrorKind.REF_EXISTS,
+                hint="A branch cannot be a folder of another; choose another name with --as.",
+            )
+
+    def run(self, stage: Stage, begins: Callable[[], None]) -> StageResult:
         """Finish a stage, or find it finished."""
         done = self.finished(stage)
         reused = done is not None
         if done is None:
+            begins()
             done = self._transfer(stage) if stage.is_transfer else self._train(stage)
         folder = self._folder(stage)
         if not self.keep and folder.is_dir():
@@ -165,19 +202,33 @@ class _Run:
         tip = tip_of(self.repo, stage.branch)
         if tip is None:
             return None
-        value = self.repo.commit(tip)
-        if stage.is_transfer:
-            fits = value.kind is Kind.TRANSFER and value.parent_as(Role.DELTA) == self._tip(stage.delta)
-        else:
-            fits = value.kind is Kind.FINETUNE and dict(value.metadata).items() >= self._facts(stage).items()
-            fits = fits and value.parent_as(INIT_ROLE) == self._tip(stage.init)
-        if not fits or value.parent_as(Role.BASE) != stage.base:
+        why = self._difference(stage, self.repo.commit(tip))
+        if why is not None:
             raise AlreadyExistsError(
-                f"{stage.branch} exists already and is not stage {stage.position} of this run",
+                f"{stage.branch} exists already and is not stage {stage.position} of this run: {why}",
                 kind=ErrorKind.REF_EXISTS,
                 hint="Choose another name with --as; to go on with an interrupted run, repeat its command.",
             )
         return tip
+
+    def _difference(self, stage: Stage, value: Commit) -> str | None:
+        """Why a commit is not a stage of this run; None if it is."""
+        kind = Kind.TRANSFER if stage.is_transfer else Kind.FINETUNE
+        if value.kind is not kind:
+            return f"it is a {value.kind}"
+        facts = {} if stage.is_transfer else self._facts(stage)
+        for key, wanted in facts.items():
+            found = value.metadata.get(key)
+            if found is None:
+                return "it was not made by 'dvx recycle'"
+            if found != wanted:
+                return f"its {key.removeprefix('recycle.')} is {found!r}"
+        if value.parent_as(Role.BASE) != stage.base:
+            return "its base is another commit"
+        role, branch = (Role.DELTA, stage.delta) if stage.is_transfer else (INIT_ROLE, stage.init)
+        if value.parent_as(role) != self._tip(branch):
+            return f"it was made from another commit than {branch}" if branch else "it started elsewhere"
+        return None
 
     def _tip(self, branch: str | None) -> CommitId | None:
         return None if branch is None else tip_of(self.repo, branch)
@@ -249,18 +300,15 @@ class _Run:
             "base": stage.base_name,
             "stage": str(stage.position),
         }
-        status = self.runner(fill_command(self.command, places))
+        try:
+            status = self.runner(fill_command(self.command, places))
+        except OSError as exc:
+            raise _failed(stage, f"could not be run: {exc.strerror or exc}: {exc.filename or ''}") from exc
         if status != 0:
-            raise InvalidInputError(
-                f"stage {stage.position} ({stage.text}): the command ended with status {status}",
-                kind=ErrorKind.COMMAND_FAILED,
-                hint="Finished stages are kept: repair the cause and run 'dvx recycle' again as before.",
-            )
+            raise _failed(stage, _ended(status))
         if not attempt.is_dir():
-            raise InvalidInputError(
-                f"stage {stage.position} ({stage.text}): the command wrote nothing to {attempt}",
-                kind=ErrorKind.COMMAND_FAILED,
-                hint="It must write the fine-tuned model to {out}.",
+            raise _failed(
+                stage, f"wrote nothing to {attempt}", "It must write the fine-tuned model to {out}."
             )
         with translate_os_errors(f"cannot rename {attempt}"):
             attempt.rename(out)
@@ -268,6 +316,20 @@ class _Run:
     def _folder(self, stage: Stage) -> Path:
         inputs = [self._tip(stage.init), self._tip(stage.delta)]
         return self.work.absolute() / stage_folder(stage, self.mode, self.command, inputs)
+
+
+def _failed(stage: Stage, what: str, hint: str | None = None) -> InvalidInputError:
+    return InvalidInputError(
+        f"stage {stage.position} ({stage.text}): the command {what}",
+        kind=ErrorKind.COMMAND_FAILED,
+        hint=hint or "Finished stages are kept: repair the cause and run 'dvx recycle' again as before.",
+    )
+
+
+def _ended(status: int) -> str:
+    if status < 0 and -status in {s.value for s in signal.Signals}:
+        return f"was killed by {signal.Signals(-status).name}"
+    return f"ended with status {status}"
 
 
 def _check_output(out: Path) -> None:

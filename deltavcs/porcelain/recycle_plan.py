@@ -10,7 +10,7 @@ from deltavcs.errors import ErrorKind, InvalidInputError
 from deltavcs.objects.canonical import encode_json
 from deltavcs.objects.model import Kind
 from deltavcs.oid import CommitId, hash_bytes
-from deltavcs.porcelain.names import name_of
+from deltavcs.porcelain.names import SHORT
 from deltavcs.refs import check_name
 from deltavcs.repo import Repository
 
@@ -50,19 +50,18 @@ class Stage:
 def plan_stages(repo: Repository, bases: Sequence[str], name: str, *, iterative: bool) -> list[Stage]:
     """The stages in order.
 
+    Branches are called after what the user wrote, never after what else names a base: a branch that is
+    made later must not hide the stages that are done.
+
     Raises:
         NotFoundError: an unknown revision.
-        InvalidInputError: `bad-argument` for no base, an adapter or one base twice.
+        InvalidInputError: `bad-argument` for no base, an adapter, one base twice, or results of one name.
     """
     if not bases:
         raise InvalidInputError("there is no base", kind=ErrorKind.BAD_ARGUMENT, hint="Name some: --bases.")
-    commits = [repo.resolve(b) for b in bases]
-    names = [_branch_part(name_of(repo, c)) for c in commits]
-    for commit, text in zip(commits, bases, strict=True):
-        if repo.commit(commit).kind is Kind.ADAPTER:
-            raise InvalidInputError(f"{text} is an adapter, not a base", kind=ErrorKind.BAD_ARGUMENT)
-    if len(set(names)) < len(names):
-        raise InvalidInputError("a base is named twice", kind=ErrorKind.BAD_ARGUMENT)
+    commits = [_resolve_base(repo, b) for b in bases]
+    _check_different(bases, commits)
+    names = [_branch_part(repo, b, c) for b, c in zip(bases, commits, strict=True)]
     stages: list[Stage] = []
 
     def add(i: int, suffix: str, text: str, *, delta: str | None = None, init: str | None = None) -> str:
@@ -78,11 +77,59 @@ def plan_stages(repo: Repository, bases: Sequence[str], name: str, *, iterative:
             carried = tuned
         elif i < len(commits) - 1:
             carried = add(i, ".plain", f"fine-tune {names[i]} plainly")
+    _check_branches([s.branch for s in stages])
     return stages
 
 
-def _branch_part(name: str) -> str:
-    return name.replace("~", "-")
+def _resolve_base(repo: Repository, text: str) -> CommitId:
+    commit = repo.resolve(text)
+    if repo.commit(commit).kind is Kind.ADAPTER:
+        raise InvalidInputError(
+            f"{text} is an adapter, not a base",
+            kind=ErrorKind.BAD_ARGUMENT,
+            hint=f"Fold it in and commit the result: dvx checkout {text} --merge-adapter -o DIR.",
+        )
+    return commit
+
+
+def _check_different(bases: Sequence[str], commits: Sequence[CommitId]) -> None:
+    first: dict[CommitId, str] = {}
+    for text, commit in zip(bases, commits, strict=True):
+        if commit in first:
+            both = text if text == first[commit] else f"{first[commit]} and {text} are one checkpoint"
+            raise InvalidInputError(
+                f"a base is named twice: {both}",
+                kind=ErrorKind.BAD_ARGUMENT,
+                hint="Name every version of the base once, oldest first.",
+            )
+        first[commit] = text
+
+
+def _branch_part(repo: Repository, text: str, commit: CommitId) -> str:
+    """What a base's results are called: as the user wrote it, but for ids, of which any prefix will do."""
+    name = text.partition("~")[0]
+    refs = {r.removeprefix("refs/") for kind in ("heads", "tags") for r in repo.refs.names(f"refs/{kind}")}
+    if refs.isdisjoint((name, f"heads/{name}", f"tags/{name}")):
+        return commit[:SHORT]
+    return text.replace("~", "-")
+
+
+def _check_branches(branches: Sequence[str]) -> None:
+    """The results of one base must not be called as another's, nor lie in a folder that is a result."""
+    for i, one in enumerate(branches):
+        other = next((b for b in branches[:i] if are_in_conflict(one, b)), None)
+        if other is not None:
+            both = f"two would be called {one}" if one == other else f"{other} and {one} cannot both be names"
+            raise InvalidInputError(
+                f"these bases have results that get in each other's way: {both}",
+                kind=ErrorKind.BAD_ARGUMENT,
+                hint="Give one of the bases another name first: dvx tag NAME BASE.",
+            )
+
+
+def are_in_conflict(one: str, other: str) -> bool:
+    """True if two branches cannot both exist: same name, or one a folder of the other."""
+    return one == other or one.startswith(f"{other}/") or other.startswith(f"{one}/")
 
 
 def parse_command(command: str) -> list[str]:

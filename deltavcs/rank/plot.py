@@ -12,15 +12,17 @@ _ALPHA = "\N{GREEK SMALL LETTER ALPHA}"
 _SVG_WIDTH, _SVG_HEIGHT = 640, 400
 _LEFT, _RIGHT, _TOP, _BOTTOM = 72, 24, 48, 56
 _TICKS = 5
+_ASCII = str.maketrans({"●": "*", "·": ".", "┤": "|", "└": "+", "─": "-", "→": "->", _ALPHA: "a"})
 
 
-def plot_text(curve: Connectivity, *, width: int = 60, height: int = 12) -> str:
+def plot_text(curve: Connectivity, *, width: int = 60, height: int = 12, ascii_only: bool = False) -> str:
     """Draw the curve with characters; lines end in no white space, the text in no line break.
 
     Args:
         curve: what to draw. Losses that are not finite are left out.
         width: columns of the plotting area, at least 10.
         height: rows of the plotting area, at least 3.
+        ascii_only: for a terminal that knows no better.
     """
     width, height = max(10, width), max(3, height)
     low, high = _bounds(curve)
@@ -47,7 +49,8 @@ def plot_text(curve: Connectivity, *, width: int = 60, height: int = 12) -> str:
     lines.append(" " * 11 + "└" + "─" * width)
     lines.append(" " * 12 + f"{_ALPHA} = 0" + f"{_ALPHA} = 1".rjust(width - 5))
     lines.append(" " * 12 + caption(curve))
-    return "\n".join(lines)
+    text = "\n".join(lines)
+    return text.translate(_ASCII) if ascii_only else text
 
 
 def plot_svg(curve: Connectivity, *, title: str) -> str:
@@ -88,10 +91,12 @@ def plot_svg(curve: Connectivity, *, title: str) -> str:
 
 def caption(curve: Connectivity) -> str:
     """One line: both ends and the barrier."""
-    return (
-        f"loss {curve.losses[0]:.4f} → {curve.losses[-1]:.4f}, "
-        f"barrier {curve.barrier:.4f} at {_ALPHA} = {curve.barrier_alpha:.2f}"
-    )
+    at = f"at {_ALPHA} = {curve.barrier_alpha:.2f}"
+    if not math.isfinite(curve.barrier):
+        barrier = f"the loss is {curve.barrier} {at}"
+    else:
+        barrier = f"barrier {curve.barrier:.4f} {at}" if curve.barrier else "no barrier"
+    return f"loss {curve.losses[0]:.4f} → {curve.losses[-1]:.4f}, {barrier}"
 
 
 def _bounds(curve: Connectivity) -> tuple[float, float]:

@@ -8,20 +8,29 @@ import sys
 from pathlib import Path
 
 from deltavcs.porcelain.recycle import recycle
+from deltavcs.porcelain.recycle_plan import Stage
 from deltavcs.repo import open_repository
 from deltavcs.storage import LocalStorage
 
 TRAIN = str(Path(__file__).parent / "recycle_train.py")
 
 
-def main(root: Path, mode: str, die_at: int) -> None:
-    """Run; kill this process hard at the `die_at`-th change of the repository (0: never)."""
-    count = 0
+def main(root: Path, mode: str, die_at: str) -> None:
+    """Run; kill this process hard at a change of the repository.
+
+    Args:
+        die_at: the how many-th (0: never), or the first of a kind in a stage, such as "2 rename refs".
+    """
+    count, current = 0, 0
+
+    def watch(stage: Stage, n_stages: int) -> None:
+        nonlocal current
+        current = stage.position
 
     def step(self: LocalStorage, what: str, key: str) -> None:
         nonlocal count
         count += 1
-        if count == die_at:
+        if die_at in (str(count), f"{current} {what} {key.partition('/')[0]}"):
             os.kill(os.getpid(), signal.SIGKILL)
 
     LocalStorage.step = step
@@ -34,6 +43,7 @@ def main(root: Path, mode: str, die_at: int) -> None:
         iterative=mode == "iterative",
         author="tester",
         clock=lambda: 1_700_000_000_000_000,
+        watcher=watch,
     )
     for result in done.stages:
         print(result.stage.branch, result.commit, "reused" if result.reused else "new")
@@ -41,4 +51,4 @@ def main(root: Path, mode: str, die_at: int) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]))
+    main(Path(sys.argv[1]), sys.argv[2], sys.argv[3])

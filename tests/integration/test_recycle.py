@@ -14,9 +14,11 @@ from safetensors.numpy import load_file, save_file
 
 from deltavcs.errors import AlreadyExistsError, ConflictError, ErrorKind, InvalidInputError
 from deltavcs.objects.model import Kind, Role
+from deltavcs.porcelain.branch import create_branch, create_tag, delete_branch
 from deltavcs.porcelain.checkout import checkout_files
 from deltavcs.porcelain.import_ import import_base
-from deltavcs.porcelain.recycle import recycle
+from deltavcs.porcelain.recycle import recycle, run_command
+from deltavcs.porcelain.recycle_plan import Stage, plan_stages
 from deltavcs.refs.store import Signature
 from deltavcs.repo import Repository, init_repository, open_repository
 from deltavcs.testing.invariants import check_repository
@@ -69,7 +71,7 @@ def expected(mode: str) -> dict[str, dict[str, np.ndarray]]:
     return out
 
 
-def drive(root: Path, mode: str = "iterative", die_at: int = 0) -> tuple[int, str]:
+def drive(root: Path, mode: str = "iterative", die_at: int | str = 0) -> tuple[int, str]:
     done = subprocess.run(
         [sys.executable, str(DRIVER), str(root), mode, str(die_at)],
         capture_output=True,
@@ -80,6 +82,7 @@ def drive(root: Path, mode: str = "iterative", die_at: int = 0) -> tuple[int, st
 
 
 def heads(root: Path) -> dict[str, str]:
+    """The commit id of every branch: two runs of the same author and clock must agree in all of them."""
     return open_repository(root / "repo").refs.all("refs/heads")
 
 
@@ -111,24 +114,43 @@ def fresh(root: Path, saved: Path) -> None:
     shutil.copytree(saved, root / "repo")
 
 
-def test_killed_in_every_training(root: Path) -> None:
+@pytest.mark.parametrize("mode", ["iterative", "direct"])
+def test_killed_several_times_in_every_stage(root: Path, mode: str) -> None:
+    """kill -9 in the training, before anything is stored, and before and after the branch moves."""
     saved = root / "saved"
     shutil.copytree(root / "repo", saved)
-    status, text = drive(root)
+    status, text = drive(root, mode)
     assert status == 0, text
     wanted = heads(root)
-    for training in (1, 2, 3):
-        fresh(root, saved)
-        (root / "deaths").mkdir()
-        (root / "deaths" / str(training)).touch()
-        status, text = drive(root)
-        assert status == -9, text
-        status, text = drive(root)
-        assert status == 0, text
-        assert heads(root) == wanted
-        # Trainings that were finished before are not repeated: three, and the one that died.
-        assert len((root / "deaths" / "log").read_text().splitlines()) == 4
-        check_repository(root / "repo")
+    n_stages = len(wanted) - 3
+    fresh(root, saved)
+    (root / "deaths").mkdir()
+    kinds = [
+        "training",
+        "transfer",
+        "training",
+        *(["training"] if mode == "direct" else []),
+        "transfer",
+        "training",
+    ]
+    assert len(kinds) == n_stages
+    n_trainings = 0
+    for stage, kind in enumerate(kinds, start=1):
+        if kind == "training":
+            (root / "deaths" / str(n_trainings + 1)).touch()
+            n_trainings += 2
+            status, text = drive(root, mode)
+            assert status == -9, text
+        for moment in ("mkdir tmp", "rename refs", "sync refs"):
+            status, text = drive(root, mode, f"{stage} {moment}")
+            assert status == -9, text
+        assert len(heads(root)) == 3 + stage
+        assert len((root / "deaths" / "log").read_text().splitlines()) == n_trainings
+    status, text = drive(root, mode)
+    assert status == 0, text
+    assert text.count("reused") == n_stages
+    assert heads(root) == wanted
+    check_repository(root / "repo")
 
 
 def test_killed_at_writes_all_along(root: Path) -> None:
@@ -263,3 +285,130 @@ def test_two_runs_at_once(root: Path) -> None:
 
     with pytest.raises(ConflictError):
         call(repo, root, nested)
+
+
+def test_another_name_of_a_base_hides_no_stage(root: Path) -> None:
+    repo = open_repository(root / "repo")
+    first = call(repo, root, Trainer())
+    for name in ("aaa", "m1-too"):
+        create_branch(repo, name, "m1", signature=Signature("tester", NOW))
+    trainer = Trainer()
+    again = call(repo, root, trainer)
+    assert trainer.calls == []
+    assert [r.commit for r in again.stages] == [r.commit for r in first.stages]
+
+
+def branches_of(repo: Repository, *bases: str) -> list[str]:
+    return [s.branch for s in plan_stages(repo, bases, "run", iterative=True)]
+
+
+def test_branches_are_called_as_the_user_wrote(root: Path) -> None:
+    repo = open_repository(root / "repo")
+    for i in (1, 2):
+        create_branch(repo, f"aaa{i}", f"m{i}", signature=Signature("tester", NOW))
+        create_tag(repo, f"v{i}", f"m{i}", signature=Signature("tester", NOW))
+    create_tag(repo, "m1", "m1", signature=Signature("tester", NOW))
+    ids = [repo.resolve(f"m{i}") for i in (1, 2)]
+    assert branches_of(repo, "m1", "v2") == ["run/m1", "run/v2.init", "run/v2"]
+    assert branches_of(repo, "tags/m1") == ["run/tags/m1"]
+    # Any prefix of an id, however long, is the same base.
+    for n in (8, 20, 64):
+        wanted = [f"run/{ids[0][:12]}", f"run/{ids[1][:12]}.init", f"run/{ids[1][:12]}"]
+        assert branches_of(repo, ids[0][:n], ids[1][:n]) == wanted
+    call(repo, root, Trainer())
+    assert branches_of(repo, "run/m2~1") == ["run/run/m2-1"]
+    step = f"{repo.resolve('run/m2')[:10]}~"
+    assert branches_of(repo, step) == [f"run/{ids[1][:12]}"]
+
+
+def test_one_base_twice(root: Path) -> None:
+    repo = open_repository(root / "repo")
+    create_branch(repo, "aaa", "m1", signature=Signature("tester", NOW))
+    for bases in (("m1", "m1"), ("m1", "aaa"), ("m1", "m2", repo.resolve("m1")[:9])):
+        with pytest.raises(InvalidInputError, match="named twice") as caught:
+            branches_of(repo, *bases)
+        assert caught.value.kind is ErrorKind.BAD_ARGUMENT
+
+
+def test_bases_whose_results_get_in_each_others_way(root: Path) -> None:
+    repo = open_repository(root / "repo")
+    for i, name in ((1, "x.init"), (2, "x"), (3, "y/z")):
+        create_branch(repo, name, f"m{i}", signature=Signature("tester", NOW))
+    create_tag(repo, "y", "m1", signature=Signature("tester", NOW))
+    for bases in (("x.init", "x"), ("y/z", "x", "x.init"), ("y", "y/z")):
+        with pytest.raises(InvalidInputError, match="each other's way") as caught:
+            branches_of(repo, *bases)
+        assert caught.value.kind is ErrorKind.BAD_ARGUMENT
+
+
+@pytest.mark.parametrize("taken", ["run/m2.init", "run/m2", "run/m2/x", "run"])
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_a_branch_in_the_way_is_noticed_before_any_training(root: Path, taken: str, dry_run: bool) -> None:
+    repo = open_repository(root / "repo")
+    create_branch(repo, taken, "m3", signature=Signature("tester", NOW))
+    trainer = Trainer()
+    with pytest.raises(AlreadyExistsError, match=taken) as caught:
+        call(repo, root, trainer, dry_run=dry_run)
+    assert caught.value.kind is ErrorKind.REF_EXISTS
+    assert trainer.calls == []
+    assert heads(root).keys() == {f"refs/heads/{name}" for name in ("m1", "m2", "m3", taken)}
+
+
+def test_a_base_that_moved_is_noticed_before_any_training(root: Path) -> None:
+    repo = open_repository(root / "repo")
+    call(repo, root, Trainer())
+    save_file(base(9), root / "m2" / "model.safetensors")
+    import_base(repo, str(root / "m2"), name="m2", signature=Signature("tester", NOW))
+    trainer = Trainer()
+    with pytest.raises(AlreadyExistsError, match=r"run/m2\.init .*its base is another commit"):
+        call(repo, root, trainer)
+    assert trainer.calls == []
+
+
+def test_what_is_different_is_said(root: Path) -> None:
+    repo = open_repository(root / "repo")
+    call(repo, root, Trainer())
+    with pytest.raises(AlreadyExistsError, match=r"its command is 'train \{init\} \{out\}'"):
+        call(repo, root, Trainer(), command="train {init} {out} --lr 1")
+    with pytest.raises(AlreadyExistsError, match="its mode is 'iterative'"):
+        call(repo, root, Trainer(), iterative=False)
+    delete_branch(repo, "run/m2.init", signature=Signature("tester", NOW))
+    with pytest.raises(AlreadyExistsError, match=r"another commit than run/m2\.init"):
+        call(repo, root, Trainer())
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("no-such-program {init} {out}", "could not be run: No such file or directory: no-such-program"),
+        ("sh -c 'kill -9 $$' {init} {out}", "was killed by SIGKILL"),
+        ("sh -c 'exit 3' {init} {out}", "ended with status 3"),
+    ],
+)
+def test_how_a_command_failed(root: Path, command: str, said: str) -> None:
+    with pytest.raises(InvalidInputError, match=rf"stage 1 .*{said}") as caught:
+        call(open_repository(root / "repo"), root, run_command, command=command)
+    assert caught.value.kind is ErrorKind.COMMAND_FAILED
+
+
+def test_an_interrupt_says_how_to_go_on(root: Path) -> None:
+    def interrupted(words: list[str]) -> int:
+        raise KeyboardInterrupt
+
+    repo = open_repository(root / "repo")
+    with pytest.raises(KeyboardInterrupt, match="repeat the command"):
+        call(repo, root, interrupted)
+    assert not any(r.reused for r in call(repo, root, Trainer()).stages)
+
+
+def test_the_watcher_is_told_what_begins(root: Path) -> None:
+    repo = open_repository(root / "repo")
+    told: list[tuple[int, int]] = []
+
+    def watch(stage: Stage, n_stages: int) -> None:
+        told.append((stage.position, n_stages))
+
+    with pytest.raises(InvalidInputError):
+        call(repo, root, Trainer(fail_at=2), watcher=watch)
+    call(repo, root, Trainer(), watcher=watch)
+    assert told == [(1, 3), (2, 3), (3, 3), (3, 3)]

@@ -7,14 +7,18 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import example, given
+from hypothesis import strategies as st
 from toys import build_model, build_tokenizer, save
 
-from deltavcs.integrations.transformers import DvxCallback
+from deltavcs.errors import ErrorKind, InvalidInputError
+from deltavcs.integrations.transformers import DvxCallback, _branch_name
 from deltavcs.objects.model import Kind, Role
 from deltavcs.porcelain.checkout import checkout_files
 from deltavcs.porcelain.commit import commit
 from deltavcs.porcelain.import_ import import_base
 from deltavcs.porcelain.load import load_model
+from deltavcs.refs import check_name
 from deltavcs.refs.store import Signature
 from deltavcs.testing.invariants import check_repository
 
@@ -89,6 +93,86 @@ def test_training_does_not_fail_with_a_commit(base, tmp_path, caplog) -> None:
     assert len(callback.errors) == 1
     assert "a save was not committed" in caplog.text
     assert callback.commits == []
+
+
+@pytest.mark.parametrize(
+    ("folder", "branch"), [("my run", "my-run"), ("exp~1", "exp-1"), (".hidden..lock", "hidden-lock")]
+)
+def test_an_output_folder_whose_name_no_branch_may_have(base, tmp_path, caplog, folder, branch) -> None:
+    callback = DvxCallback(base, base="base")
+    with caplog.at_level(logging.WARNING):
+        trainer = run(build_model(1), tmp_path / "runs" / folder, callback, max_steps=2)
+    assert trainer.state.global_step == 2
+    assert callback.errors == []
+    assert callback.commits == [base.resolve(branch)]
+    assert f"saves go to the branch {branch}" in caplog.text
+
+
+def test_the_name_of_the_output_folder_is_the_branch(base, tmp_path, caplog) -> None:
+    callback = DvxCallback(base, base="base")
+    with caplog.at_level(logging.WARNING):
+        run(build_model(1), tmp_path / "größe.v2", callback, max_steps=2)
+    assert callback.commits == [base.resolve("größe.v2")]
+    assert "saves go" not in caplog.text
+
+
+@given(st.text(st.characters(exclude_characters="/\0"), max_size=255))
+@example("@")
+@example("@{")
+@example("a" * 64)
+@example("ä" * 255)
+@example("a\udc80")
+@example("..")
+@example(".lock")
+@example("-.x.lock.lock.")
+def test_any_folder_gives_a_branch(folder: str) -> None:
+    name = _branch_name(folder)
+    assert check_name(name) == name
+
+
+def test_a_bad_name_is_refused_before_training(base) -> None:
+    with pytest.raises(InvalidInputError) as caught:
+        DvxCallback(base, name="my run")
+    assert caught.value.kind is ErrorKind.BAD_REF_NAME
+
+
+class Panic(BaseException):
+    """What native code raises when it panics; no Exception."""
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("odd"), KeyboardInterrupt(), SystemExit(1), Panic("oh"), MemoryError()]
+)
+def test_no_exception_of_a_commit_ends_a_training(base, tmp_path, caplog, monkeypatch, error) -> None:
+    calls = []
+
+    def fails_once(*args, **more):
+        calls.append(args)
+        if len(calls) == 1:
+            raise error
+        return commit(*args, **more)
+
+    monkeypatch.setattr("deltavcs.integrations.transformers.commit", fails_once)
+    callback = DvxCallback(base, name="run", base="base")
+    with caplog.at_level(logging.WARNING):
+        trainer = run(build_model(1), tmp_path / "out", callback, max_steps=4)
+    assert trainer.state.global_step == 4
+    assert callback.errors == [error]
+    assert callback.commits == [base.resolve("run")]
+    told = [r.getMessage() for r in caplog.records if r.name == "deltavcs.integrations.transformers"]
+    assert told[0].startswith(f"dvx: a save was not committed: checkpoint-2: {type(error).__name__}")
+    assert told[1].startswith("dvx: not committed: checkpoint-2.")
+    assert len(told) == 2
+    assert not list((base.path / "tmp").glob("writer-*"))
+
+
+def test_no_exception_of_putting_files_aside_ends_a_training(base, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("deltavcs.integrations.transformers._set_aside", lambda *a: 1 / 0)
+    callback = DvxCallback(base, name="run", base="base")
+    trainer = run(build_model(1), tmp_path / "out", callback, max_steps=2)
+    assert trainer.state.global_step == 2
+    assert [type(e) for e in callback.errors] == [ZeroDivisionError]
+    assert not list((base.path / "tmp").glob("writer-*"))
 
 
 def test_peft_there_and_back(base, tmp_path) -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from dvx import evaluating, options, text
+from dvx import evaluating, options, terminal, text
 from dvx.app import command
 from dvx.exits import INTEGRITY, STORAGE
+from dvx.failures import Usage
 from dvx.options import REVISION
 from dvx.session import Session
 
@@ -18,6 +21,31 @@ if TYPE_CHECKING:
     from deltavcs.porcelain.connectivity import Segment
 
 _PLOT_WIDTH = 60
+
+
+def _check_plot(ctx: click.Context, param: click.Parameter, plot: Path | None) -> Path | None:
+    """Refuse a file that could not be written as SVG: said after the evaluation, it would be too late."""
+    if plot is None:
+        return None
+    if plot.suffix.lower() != ".svg":
+        raise Usage(
+            f"{str(plot)!r} does not end in .svg, and the plot is an SVG document",
+            hint=f"For example --plot {plot.with_suffix('.svg') if plot.name else 'curve.svg'}",
+            ctx=ctx,
+        )
+    if not plot.parent.is_dir():
+        raise Usage(
+            f"cannot write {str(plot)!r}: there is no folder {str(plot.parent)!r}",
+            hint="Make it first, or name another file.",
+            ctx=ctx,
+        )
+    if not os.access(plot.parent, os.W_OK):
+        raise Usage(
+            f"cannot write {str(plot)!r}: the folder {str(plot.parent)!r} may not be written to",
+            hint="Name a file in another folder.",
+            ctx=ctx,
+        )
+    return plot
 
 
 @command(
@@ -32,8 +60,9 @@ _PLOT_WIDTH = 60
 @click.option("--task", required=True, metavar="TASK", help="A task; see 'dvx task list'.")
 @click.option("--points", type=click.IntRange(2), default=11, show_default=True, help="With both ends.")
 @click.option(
-    "--plot", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Draw it as SVG as well."
-)
+    "--plot", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", callback=_check_plot,
+    help="Draw it as SVG as well.",
+)  # fmt: skip
 @evaluating.sampling
 @evaluating.running
 @options.works
@@ -85,9 +114,10 @@ def _document(found: Segment) -> dict[str, object]:
 
 def _lines(found: Segment, width: int | None, plot: Path | None) -> Iterator[str]:
     room = _PLOT_WIDTH if width is None else max(10, min(_PLOT_WIDTH, width - 14))
-    yield from found.text(width=room).splitlines()
+    ascii_only = not terminal.shows_lines(sys.stdout)
+    yield from found.text(width=room, ascii_only=ascii_only).splitlines()
     yield (
-        f"{text.plain(found.start_name)} → {text.plain(found.end_name)}, "
+        f"{text.plain(found.start_name)} {'->' if ascii_only else '→'} {text.plain(found.end_name)}, "
         f"{text.count(found.n_samples, 'row')} of {text.plain(found.task)} ({found.split})"
     )
     if plot is not None:

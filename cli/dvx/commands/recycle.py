@@ -6,19 +6,25 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from dvx import options, reports, text
+from dvx import options, progress, reports, text
 from dvx.app import command
 from dvx.exits import CONFLICT, INTEGRITY, STORAGE
 from dvx.session import Session
 from dvx.table import Column, table
 
 if TYPE_CHECKING:
+    from deltavcs.parallel import Progress as Report
+    from deltavcs.parallel import Resources
     from deltavcs.porcelain.recycle import Recycled
+    from deltavcs.porcelain.recycle_plan import Stage
 
 _STDERR = 2  # the process's own, whatever sys.stderr is
 
@@ -77,7 +83,7 @@ def recycle(
     from dvx.identity import author
 
     repo = session.repository()
-    with session.resources() as resources:
+    with _resources(session) as (resources, bar):
         done = verb(
             repo,
             [*bases, *more_bases],
@@ -89,14 +95,53 @@ def recycle(
             dry_run=dry_run,
             author=author(Path.cwd()),
             clock=lambda: time.time_ns() // 1000,
-            runner=_run,
+            runner=partial(_run, bar),
+            watcher=partial(_announce, session, bar),
             resources=resources,
         )
     session.emit(lambda: _document(done, dry_run), _lines(done, dry_run, session.width))
 
 
-def _run(words: Sequence[str]) -> int:
+class _Bar:
+    """A progress bar that can be taken away: the user's command writes to the same terminal."""
+
+    def __init__(self, *, enabled: bool) -> None:
+        self._enabled = enabled
+        self._stack = ExitStack()
+        self._report: Report | None = None
+
+    def __call__(self, stage: str, done_bytes: int, total_bytes: int) -> None:
+        """Show how far a stage is."""
+        if self._report is None:
+            self._report = self._stack.enter_context(progress.bar(enabled=self._enabled))
+        self._report(stage, done_bytes, total_bytes)
+
+    def hide(self) -> None:
+        """Take it away until something is reported again."""
+        self._report = None
+        self._stack.close()
+
+
+@contextmanager
+def _resources(session: Session) -> Iterator[tuple[Resources, _Bar]]:
+    """The session's resources with a bar of their own."""
+    bare, bar = replace(session, quiet=True), _Bar(enabled=not session.quiet)
+    try:
+        with bare.resources() as resources:
+            yield replace(resources, progress=bar), bar
+    finally:
+        bar.hide()
+    session.stages = bare.stages
+
+
+def _announce(session: Session, bar: _Bar, stage: Stage, n_stages: int) -> None:
+    bar.hide()
+    session.note(f"stage {stage.position} of {n_stages}: {text.plain(stage.text)}")
+
+
+def _run(bar: _Bar, words: Sequence[str]) -> int:
     """Run the user's command; its output must not mix with ours."""
+    bar.hide()
     sys.stderr.flush()
     return subprocess.run(list(words), check=False, stdout=_STDERR).returncode
 
