@@ -73,6 +73,7 @@ def geometry(
     sums: dict[str, list[npt.NDArray[np.float64]]] = {}
     total = sum(t[0].size for t in triples.values())
     done = 0
+    objects.blobs.prepare(resources)
     with Pool(resources) as pool:
         for key, n_bytes, part in pool.map(lambda span: _measure(objects, *span), _spans(triples)):
             sums.setdefault(group_of(key), []).append(part)

@@ -90,6 +90,7 @@ def load_tensors(
         IntegrityError: stored data is damaged.
     """
     torch = import_torch()
+    objects.blobs.prepare(resources)
     with Pool(resources) as pool:
         for span in pool.map(lambda span: _fill(objects, span), _spans(tensors), size=_size):
             if span.start + SPAN_BYTES < span.content.size:

@@ -200,6 +200,7 @@ def _plan_all(
         entries, old = left[key], lead.tensors[key]
         return key, derived_content(objects, method, key, entries, old, options)
 
+    objects.blobs.prepare(resources)
     with Pool(resources) as pool:
         for key, content in pool.map(plan_one, left):
             yield key, content

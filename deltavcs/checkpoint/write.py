@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,22 +111,44 @@ def _move_into_place(draft: Path, out: Path) -> None:
 
 
 class _Target:
-    """An output file, open while there are spans to write."""
+    """An output file, open from its first byte to its last: a checkpoint may have thousands. Thread-safe."""
 
-    def __init__(self, path: Path, mode: int) -> None:
+    def __init__(self, path: Path, mode: int, n_bytes: int) -> None:
         self.path = path
-        self.fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        self._mode = mode
+        self._left = n_bytes
+        self._fd = -1
+        self._lock = threading.Lock()
+        if not n_bytes:
+            self._open()
+            self.close()
+
+    def write(self, data: bytes | memoryview, at: int) -> None:
+        """Write a part of the file."""
+        with self._lock:
+            fd = self._open()
+        write_all(fd, data, at)
+        with self._lock:
+            self._left -= len(data)
+            if not self._left:
+                self.close()
+
+    def _open(self) -> int:
+        if self._fd < 0:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+            self._fd = os.open(self.path, flags, self._mode)
+        return self._fd
 
     def close(self) -> None:
         """Close the file. Idempotent."""
-        if self.fd >= 0:
-            os.close(self.fd)
-            self.fd = -1
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
 
 
 @dataclass(frozen=True, slots=True)
 class _Span:
-    """A range of one blob and its place in a file; the last of a file closes it."""
+    """A range of one blob and its place in a file."""
 
     target: _Target
     content: Content | None
@@ -133,10 +156,10 @@ class _Span:
     start: int
     n_bytes: int
     at: int
-    last: bool
 
 
 def _write_files(objects: ObjectStore, view: View, draft: Path, resources: Resources) -> None:
+    objects.blobs.prepare(resources)
     done = 0
     proof = _Proof()
     targets: list[_Target] = []
@@ -146,8 +169,6 @@ def _write_files(objects: ObjectStore, view: View, draft: Path, resources: Resou
             for span, data in pool.map(writer.write, _spans(objects, view, draft, targets), size=_size):
                 done += span.n_bytes
                 resources.progress("writing", done, view.size)
-                if span.last:
-                    span.target.close()
                 if data is not None and span.content is not None:
                     with resources.profile.stage("prove", span.n_bytes):
                         proof.update(span.content, span.start, data)
@@ -187,16 +208,13 @@ def _spans(objects: ObjectStore, view: View, draft: Path, targets: list[_Target]
         path = draft / file.path
         with translate_os_errors(f"cannot create {path}"):
             path.parent.mkdir(parents=True, exist_ok=True)
-            target = _Target(path, 0o777 if file.executable else 0o666)
+            target = _Target(path, 0o777 if file.executable else 0o666, file.size)
         targets.append(target)
-        pieces = list(_pieces(view, file))
-        if file.data is not None:
+        if file.data:
             with translate_os_errors(f"cannot write {path}"):
-                write_all(target.fd, file.data, 0)
-        for i, (content, blob, start, size, at) in enumerate(pieces):
-            yield _Span(target, content, blob, start, size, at, last=i == len(pieces) - 1)
-        if not pieces:
-            target.close()
+                target.write(file.data, 0)
+        for content, blob, start, size, at in _pieces(view, file):
+            yield _Span(target, content, blob, start, size, at)
 
 
 def _size(span: _Span) -> int:
@@ -249,6 +267,6 @@ class _SpanWriter:
                 self._blobs.read_into(span.blob, span.start + at, data)
         try:
             with self._profile.stage("write", len(data)):
-                write_all(span.target.fd, data, span.at + at)
+                span.target.write(data, span.at + at)
         except OSError as exc:
             raise os_error(f"cannot write {span.target.path}", exc) from exc

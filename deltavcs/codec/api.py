@@ -80,6 +80,8 @@ def needs_base(codec: CodecId) -> bool:
 def as_bytes(data: Any) -> Bytes:
     """View a buffer as a flat uint8 array without copying; writable if the buffer is."""
     if isinstance(data, np.ndarray):
+        if not data.flags.c_contiguous:
+            raise bad_call("the elements must lie next to each other")
         return data.reshape(-1).view(np.uint8)
     view = memoryview(data)
     if view.nbytes == 0:

@@ -97,12 +97,13 @@ class CodedCodec(ABC):
         """Return the payload of one chunk; see `Encoder.encode`."""
         data = check_target(target, self._itemsize)
         against = check_base(base, data.size) if needs_base(self.codec) else None
-        coded = None
-        if not self.tables.narrow:
-            coded = self._encode(self._patterns(data), None if against is None else self._patterns(against))
-        elif not data.view("<u2")[::2].any():
-            coded = self._encode(upper_halves(data), None if against is None else upper_halves(against))
-        return coded if coded is not None and len(coded) <= data.size else self._fallback(data, against)
+        if self.tables.narrow and data.view("<u2")[::2].any():
+            return self._fallback(data, against)
+        patterns = upper_halves if self.tables.narrow else self._patterns
+        target = patterns(data)
+        coded = self._encode(target, None if against is None else patterns(against))
+        # Every level stops here, wherever it noticed that it takes too much room.
+        return coded if coded is not None and len(coded) <= target.nbytes else self._fallback(data, against)
 
     def _patterns(self, data: Bytes) -> Array:
         return data.view(self.layout.word)

@@ -95,8 +95,9 @@ def _check_blobs(
 ) -> Iterator[tuple[Problem | None, int]]:
     sizes = {b: _size(objects, b) for b in found.blobs}
     total, done = sum(sizes.values()), 0
+    objects.blobs.prepare(resources)
     with Pool(resources) as pool:
-        work = pool.map(lambda b: (b, _check_blob(objects, b)), list(found.blobs))
+        work = pool.map(lambda b: (b, _check_blob(objects, b)), list(found.blobs), size=sizes.__getitem__)
         for blob, exc in work:
             done += sizes[blob]
             resources.progress("checking", done, total)

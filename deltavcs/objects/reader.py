@@ -25,14 +25,17 @@ from deltavcs.objects.derived import Derivation, Operand, decode_derivation
 from deltavcs.objects.domain import codec_dtype, parse_domain
 from deltavcs.objects.packindex import Location, read_prefix
 from deltavcs.oid import BlobId
-from deltavcs.parallel import Scratch
+from deltavcs.parallel import Resources, Scratch
 from deltavcs.storage import FileReader
 from deltavcs.tensors.dtypes import dtype_of
 
 MAX_BASE_DEPTH = 64
 # Operators of operators multiply: without a bound, 64 levels of two inputs never end.
 MAX_READ_COST = 10_000
-_LEAST_CACHE_BYTES = 4 << 20
+# A derived chunk and those of its inputs, which are read in smaller blocks.
+_CACHE_PER_THREAD = 8 << 20
+# With the default budget, what all blobs that are planned ahead were compared with is still there.
+_CACHE_SHARE = 16
 _CACHED_ENTRIES = 20_000
 _BLOCK_ELEMENTS = 1 << 18
 
@@ -56,6 +59,12 @@ class Stored:
     cost: int
 
 
+class _Nesting(threading.local):
+    """Bases of bases that this thread is decoding: each has a buffer of its own."""
+
+    level = 0
+
+
 class BlobReader:
     """Reads blobs through two functions: where a blob is, and the open file of a pack. Thread-safe."""
 
@@ -67,15 +76,17 @@ class BlobReader:
         self._stored: OrderedDict[BlobId, Stored] = OrderedDict()
         self._lock = threading.Lock()
         # Bases are read again and again: to choose how to store a blob, to encode it, to compare it.
-        self._cache_bytes = _LEAST_CACHE_BYTES
+        self._cache_bytes = _CACHE_PER_THREAD
         self._chunks: OrderedDict[tuple[str, int], Bytes] = OrderedDict()
         self._chunk_bytes = 0
         self._payloads = Scratch()
         self._bases = [Scratch() for _ in range(MAX_BASE_DEPTH + 1)]
+        self._nesting = _Nesting()
 
-    def cache(self, n_bytes: int) -> None:
-        """Keep decoded chunks of `n_bytes` in all, or a few if that is less than a few."""
-        self._cache_bytes = max(_LEAST_CACHE_BYTES, n_bytes)
+    def prepare(self, resources: Resources) -> None:
+        """Keep as many decoded chunks as work with these resources needs."""
+        least = _CACHE_PER_THREAD * resources.threads
+        self._cache_bytes = max(least, resources.memory_bytes // _CACHE_SHARE)
 
     def stored(self, blob: BlobId) -> Stored:
         """The prefix of a blob's entry, verified, with its bases checked to exist and to end.
@@ -161,9 +172,13 @@ class BlobReader:
         below = [head.base] if head.base else []
         if derivation:
             below += [x.blob for x in derivation.inputs]
+        if derivation and (head.base or head.payload_bytes):
+            raise _corrupt(where, f"stores {blob[:12]} as a derivation with bytes of its own")
         if not derivation and codec.needs_base(codec.CodecId(head.codec)) != bool(head.base):
             raise _corrupt(where, f"stores {blob[:12]} with a base that does not fit its codec")
         found = [self._resolve(b, (*above, blob)) for b in below]
+        if head.base and codec_dtype(found[0].prefix.domain) != codec_dtype(prefix.domain):
+            raise _corrupt(where, f"stores {blob[:12]} against a base of another dtype")
         depth = max((x.depth + 1 for x in found), default=0)
         cost = 1 + sum(x.cost for x in found)
         return Stored(where, prefix, decoder, derivation, depth, cost)
@@ -232,9 +247,13 @@ class BlobReader:
         whole = min(1 << head.chunk_log2, head.raw_bytes - start) == n_bytes and i << head.chunk_log2 == start
         if not whole or (blob, i) in self._chunks:
             return self.padded(blob, start, n_bytes)
-        # What lies below a blob is less deep, so no buffer is taken twice.
-        out = self._bases[stored.depth].take(n_bytes)
-        self._decode(stored, i, out)
+        level = self._nesting.level
+        self._nesting.level = level + 1
+        try:
+            out = self._bases[level].take(n_bytes)
+            self._decode(stored, i, out)
+        finally:
+            self._nesting.level = level
         return np.frombuffer(out, np.uint8)
 
     def padded(self, blob: BlobId, start: int, n_bytes: int) -> Bytes:

@@ -26,9 +26,6 @@ from deltavcs.tensors.dtypes import n_elements
 
 Bytes = npt.NDArray[np.uint8]
 
-# With the default budget, what all blobs that are planned ahead were compared with is still there.
-_CACHE_SHARE = 16
-
 
 @dataclass(frozen=True, slots=True)
 class _Span:
@@ -78,7 +75,7 @@ class PackWriter:
     ) -> None:
         self._workspace = workspace
         self._reader = reader
-        reader.cache(resources.memory_bytes // _CACHE_SHARE)
+        reader.prepare(resources)
         self._resources = resources
         self._profile = resources.profile
         self._planner = Planner(reader, known, level, resources.profile)

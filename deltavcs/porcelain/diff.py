@@ -121,6 +121,7 @@ def _compare_all(
     """Each pair's difference, and its sums: ‖B−A‖², ‖A‖², ‖B‖², ⟨A,B⟩, elements changed."""
     total = sum(a.size for _, a, _ in pairs)
     done = 0
+    objects.blobs.prepare(resources)
     with Pool(resources) as pool:
         for name, a, b in pairs:
             if (a.dtype, a.shape) != (b.dtype, b.shape):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import click
 
-from dvx import evaluating, options, reports, text
+from dvx import evaluating, options, reports, terminal, text
 from dvx.app import command
 from dvx.exits import CONFLICT, INTEGRITY, STORAGE
 from dvx.options import REVISION
@@ -185,7 +186,7 @@ def _report(done: Transferred, width: int | None) -> Iterator[str]:
 def _probe(found: Segment, width: int | None) -> Iterator[str]:
     room = 60 if width is None else max(10, min(60, width - 14))
     yield ""
-    yield from found.text(width=room).splitlines()
+    yield from found.text(width=room, ascii_only=not terminal.shows_lines(sys.stdout)).splitlines()
     yield f"{text.plain(found.task)}, {text.count(found.n_samples, 'row')} ({found.split})"
     yield ""
 

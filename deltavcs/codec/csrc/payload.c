@@ -4,11 +4,13 @@
 int dv_best_level(void) {
 #ifdef DV_X86
     __builtin_cpu_init();
+    /* A hypervisor may hide them from a processor that has AVX2. */
+    int has_bits = __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("popcnt");
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
-        __builtin_cpu_supports("avx512cd"))
+        __builtin_cpu_supports("avx512cd") && has_bits)
         return DV_AVX512;
-    if (__builtin_cpu_supports("avx2"))
+    if (__builtin_cpu_supports("avx2") && has_bits)
         return DV_AVX2;
 #endif
     return DV_SCALAR;
@@ -35,9 +37,12 @@ static int finished(const dv_section *s) {
 int dv_decode_payload(int level, const dv_model *m, const uint32_t *table, const uint8_t *payload,
                       size_t n_payload, const uint8_t *base, uint8_t *out, size_t n) {
     dv_section s[DV_MAX_SECTIONS];
-    if (n_payload < 4 || payload[0] || payload[1] < 1 || payload[1] > DV_MAX_SECTIONS || payload[2] || payload[3])
+    if (n_payload < 4 || payload[0] || payload[2] || payload[3])
         return DV_BAD;
-    int n_sections = payload[1];
+    /* Read once: another thread may write to the caller's buffer. */
+    int n_sections = *(const volatile uint8_t *)(payload + 1);
+    if (n_sections < 1 || n_sections > DV_MAX_SECTIONS)
+        return DV_BAD;
     size_t at = 4 + (size_t)n_sections * (4 + 4 * DV_LANES);
     if (n_payload < at)
         return DV_BAD;

@@ -1,0 +1,107 @@
+"""What reviews of the codec and the reader found."""
+
+import resource
+import threading
+
+import numpy as np
+import pytest
+
+from deltavcs.codec import CodecId, api, make_encoder, open_decoder
+from deltavcs.codec import native as kernels
+from deltavcs.errors import InvalidInputError
+from deltavcs.objects.reader import BlobReader
+from deltavcs.parallel import Resources
+from deltavcs.porcelain.checkout import checkout_files
+from deltavcs.porcelain.commit import commit
+from deltavcs.porcelain.import_ import import_base
+from deltavcs.porcelain.transfer import transfer
+from deltavcs.refs.store import Signature
+from deltavcs.repo import init_repository, open_repository
+from deltavcs.testing.checkpoints import fine_tuned, raw_tensor, write_checkpoint
+
+WHEN = Signature("tester", 1_700_000_000_000_000)
+
+
+@pytest.fixture
+def few_files():
+    """As many open files as some systems allow."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (200, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_a_checkpoint_of_many_small_files(tmp_path, few_files, threads):
+    source = tmp_path / "many"
+    write_checkpoint(source, {"w": raw_tensor("BF16", [64, 64], seed=1)})
+    for i in range(600):
+        (source / f"f{i:04}.txt").write_text(str(i) * (i % 3))
+    repo = init_repository(tmp_path / "repo", sync=False)
+    import_base(repo, str(source), name="many", signature=WHEN, resources=Resources(threads=threads))
+    checkout_files(repo, "many", tmp_path / "out", resources=Resources(threads=threads))
+    for path in source.iterdir():
+        assert (tmp_path / "out" / path.name).read_bytes() == path.read_bytes()
+
+
+def test_threads_do_not_push_each_others_chunks_out(tmp_path, monkeypatch):
+    """A fine-tune of a transferred model: each chunk is computed about once on any number of threads."""
+    base = {"w": raw_tensor("BF16", [4096, 2048], seed=1)}
+    repo = init_repository(tmp_path / "repo", sync=False)
+    for name, seed in (("v1", 0), ("v2", 5)):
+        write_checkpoint(tmp_path / name, fine_tuned(base, seed=seed) if seed else base)
+        import_base(repo, str(tmp_path / name), name=name, signature=WHEN)
+    write_checkpoint(tmp_path / "chat", fine_tuned(base, seed=2))
+    commit(repo, str(tmp_path / "chat"), base="v1", name="chat", signature=WHEN)
+    transfer(repo, from_="chat", to="v2", name="moved", signature=WHEN)
+    write_checkpoint(tmp_path / "top", fine_tuned(base, seed=7))
+    commit(repo, str(tmp_path / "top"), base="moved", name="top", signature=WHEN)
+    counted: list[int] = []
+    before = BlobReader._decode
+    lock = threading.Lock()
+
+    def count(self, stored, i, out):
+        with lock:
+            counted[-1] += 1
+        before(self, stored, i, out)
+
+    monkeypatch.setattr(BlobReader, "_decode", count)
+    for threads in (1, 4):
+        counted.append(0)
+        checkout_files(
+            open_repository(tmp_path / "repo"),
+            "top",
+            tmp_path / f"out{threads}",
+            resources=Resources(threads=threads),
+        )
+    # Two threads may miss the same chunk at once.
+    assert counted[1] <= 2 * counted[0], counted
+
+
+@pytest.mark.parametrize("codec", [CodecId.DELTA, CodecId.EXP])
+@pytest.mark.parametrize("n", [20_000, 70_000])
+def test_upcast_halves_that_do_not_fit_their_tables(codec, n):
+    """The same payload on every level, and not twice as long as the weights."""
+    rng = np.random.default_rng(3)
+    fit = (rng.standard_normal(n).astype("<f4").view("<u4") & np.uint32(0xFFFF0000)).view(np.uint8)
+    other = (rng.integers(0, 1 << 16, n).astype("<u4") << np.uint32(16)).view(np.uint8)
+    base = fit if codec is CodecId.DELTA else None
+    payloads = {}
+    best = kernels.native_info().level
+    try:
+        for level in kernels.levels():
+            kernels.set_level(level)
+            encoder = make_encoder(codec, "F32", [(fit, base)])
+            payload = payloads[level] = bytes(encoder.encode(other, base))
+            out = bytearray(4 * n)
+            open_decoder(codec, "F32", encoder.side).decode(payload, base, memoryview(out))
+            assert bytes(out) == other.tobytes()
+    finally:
+        kernels.set_level(best)
+    assert len(set(payloads.values())) == 1, {k: (v[0], len(v)) for k, v in payloads.items()}
+    assert len(next(iter(payloads.values()))) < 2.2 * n
+
+
+def test_elements_that_do_not_lie_together_are_refused():
+    with pytest.raises(InvalidInputError):
+        api.as_bytes(np.zeros((8, 8), np.uint8)[:, ::2])
