@@ -41,8 +41,8 @@ def test_lines_too_long_or_not_utf8_are_named(tmp_path: Path, name: str, head: b
     path = tmp_path / name
     long = refused(path, head + b"x" * 2000 + b"\n", limits=RowLimits(max_row_bytes=1000))
     assert str(long) == f"{path}:{line}: the line is longer than 1000 bytes, which is the limit"
-    broken = refused(path, head + b"caf\xe9,y\n")
-    assert str(broken) == f"{path}:{line}: not UTF-8: byte 4 of the line is 0xe9"
+    broken = refused(path, head + b"na\xef,y\n")
+    assert str(broken) == f"{path}:{line}: not UTF-8: byte 3 of the line is 0xef"
     assert broken.hint == "save the file as UTF-8"
 
 
