@@ -296,6 +296,10 @@ def decode_stats(data: bytes) -> Stats:
     return Stats(CommitId(f.oid(raw["base"])), tensors)
 
 
+AUTO_DTYPE = "auto"
+"""Dtype of a score: each parameter's own."""
+
+
 @dataclass(frozen=True, slots=True)
 class Score:
     """One evaluation result: commit × task → loss, accuracy (spec §3.4).
@@ -317,7 +321,7 @@ class Score:
     loss: float
     accuracy: float | None = None
     base: ManifestId | None = None
-    dtype: str = "auto"
+    dtype: str = AUTO_DTYPE
     metadata: Mapping[str, str] = field(default_factory=dict)
 
     def encode(self) -> bytes:

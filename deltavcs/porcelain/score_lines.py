@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from deltavcs.objects.model import Commit, Role, Score
+from deltavcs.objects.model import AUTO_DTYPE, Commit, Role, Score
 from deltavcs.oid import ManifestId
 from deltavcs.repo import Repository
 
@@ -30,14 +31,19 @@ class ScoreLine:
     fingerprint: str
 
 
+def all_scores(repo: Repository) -> Iterator[Score]:
+    """Every score of the repository."""
+    for oid in repo.refs.all("refs/scores").values():
+        yield repo.objects.get_score(oid)
+
+
 class ScoreBook:
     """All scores of a repository, by what was measured."""
 
     def __init__(self, repo: Repository) -> None:
         self._repo = repo
         self._by_manifest: dict[ManifestId, list[Score]] = {}
-        for score_id in repo.refs.all("refs/scores").values():
-            score = repo.objects.get_score(score_id)
+        for score in all_scores(repo):
             self._by_manifest.setdefault(score.manifest, []).append(score)
 
     def of(self, value: Commit) -> tuple[ScoreLine, ...]:
@@ -56,7 +62,7 @@ class ScoreBook:
 
 
 def _order(s: Score) -> tuple[str, int, bool, int, int, float]:
-    return s.task, -s.samples, s.dtype != "auto", s.seed, -s.evaluator, s.loss
+    return s.task, -s.samples, s.dtype != AUTO_DTYPE, s.seed, -s.evaluator, s.loss
 
 
 def _line(s: Score) -> ScoreLine:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from deltavcs.objects.canonical import encode_json
-from deltavcs.objects.model import Score
+from deltavcs.objects.model import AUTO_DTYPE, Score
 from deltavcs.oid import CommitId, ManifestId, hash_bytes
 from deltavcs.parallel import Resources
 from deltavcs.rank.evaluate import EVALUATOR_VERSION, Evaluation
@@ -17,7 +16,6 @@ from deltavcs.refs.store import Signature
 from deltavcs.repo import Repository
 
 _PREFIX = "refs/scores/"
-AUTO_DTYPE = "auto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +99,3 @@ def save_score(repo: Repository, conditions: Conditions, score: Score, *, signat
         transaction.finish()
         if current != oid:
             repo.refs.move(ref, expected=current, new=oid, signature=signature)
-
-
-def all_scores(repo: Repository) -> Iterator[Score]:
-    """Every score of the repository."""
-    for oid in repo.refs.all("refs/scores").values():
-        yield repo.objects.get_score(oid)

@@ -30,7 +30,7 @@ from deltavcs.porcelain.mashup import mashup
 from deltavcs.porcelain.merge import Sampling, merge
 from deltavcs.porcelain.rank import Running, Selection, rank
 from deltavcs.porcelain.rank_deltas import rank_deltas
-from deltavcs.porcelain.scores import all_scores
+from deltavcs.porcelain.score_lines import all_scores
 from deltavcs.porcelain.task import add_task, find_task, list_tasks, remove_task, show_task
 from deltavcs.porcelain.transfer import transfer
 from deltavcs.rank.encode import encode_examples
