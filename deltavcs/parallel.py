@@ -59,11 +59,16 @@ class Profile:
         try:
             yield
         finally:
-            spent = timer() - started
-            with self._lock:
-                sums = self._stages.setdefault(name, [0.0, 0.0])
-                sums[0] += spent
-                sums[1] += n_bytes
+            self.add(name, timer() - started, n_bytes)
+
+    def add(self, name: str, seconds: float, n_bytes: int) -> None:
+        """Count time that was measured elsewhere."""
+        if self._timer is None:
+            return
+        with self._lock:
+            sums = self._stages.setdefault(name, [0.0, 0.0])
+            sums[0] += seconds
+            sums[1] += n_bytes
 
     def rows(self) -> list[Stage]:
         """The stages, in the order in which each was first finished."""

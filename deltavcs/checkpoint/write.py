@@ -125,11 +125,18 @@ class _Target:
 
     def write(self, data: bytes | memoryview, at: int) -> None:
         """Write a part of the file."""
+        write_all(self.fileno(), data, at)
+        self.wrote(len(data))
+
+    def fileno(self) -> int:
+        """The open file, for whoever then says what it `wrote`."""
         with self._lock:
-            fd = self._open()
-        write_all(fd, data, at)
+            return self._open()
+
+    def wrote(self, n_bytes: int) -> None:
+        """Count bytes of the file as written; after the last one it is closed."""
         with self._lock:
-            self._left -= len(data)
+            self._left -= n_bytes
             if not self._left:
                 self.close()
 
@@ -252,12 +259,31 @@ class _SpanWriter:
             data = np.empty(span.n_bytes, np.uint8)
             self._write(span, 0, data.data)
             return span, data
-        for at in range(0, span.n_bytes, _PIECE_BYTES):
-            self._write(span, at, self._scratch.take(min(_PIECE_BYTES, span.n_bytes - at)))
+        done = 0
+        while done < span.n_bytes:
+            done += self._copy(span, done) or self._write_piece(span, done)
         return span, None
 
     def _is_computed(self, content: Content) -> bool:
         return content.blob is not None and self._blobs.stored(content.blob).derivation is not None
+
+    def _copy(self, span: _Span, at: int) -> int:
+        """Write what can go straight from the pack to the file; bytes done, 0 if that is nothing."""
+        if span.blob is None:
+            return 0
+        if span.content is not None:
+            check_blob(self._blobs, span.blob, span.content.domain, span.content.size)
+        with translate_os_errors(f"cannot write {span.target.path}"):
+            to = span.target.fileno()
+        rest = span.n_bytes - at
+        done = self._blobs.copy(span.blob, span.start + at, rest, to, span.at + at, self._profile)
+        span.target.wrote(done)
+        return done
+
+    def _write_piece(self, span: _Span, at: int) -> int:
+        size = min(_PIECE_BYTES, span.n_bytes - at)
+        self._write(span, at, self._scratch.take(size))
+        return size
 
     def _write(self, span: _Span, at: int, data: memoryview) -> None:
         with self._profile.stage("decode", len(data)):

@@ -18,6 +18,7 @@ from deltavcs.codec.api import (
     needs_base,
 )
 from deltavcs.codec.choose import make_encoder, open_decoder, plan
+from deltavcs.codec.entries import STAGES, NativeEntry, Run, open_entry
 from deltavcs.codec.native import NativeInfo, native_info
 
 __all__ = [
@@ -25,14 +26,18 @@ __all__ = [
     "DEFAULT_LEVEL",
     "MAX_CHUNK_BYTES",
     "MAX_SIDE_BYTES",
+    "STAGES",
     "Buffer",
     "CodecId",
     "Decoder",
     "Encoder",
+    "NativeEntry",
     "NativeInfo",
+    "Run",
     "make_encoder",
     "native_info",
     "needs_base",
     "open_decoder",
+    "open_entry",
     "plan",
 ]

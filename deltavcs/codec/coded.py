@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from deltavcs.codec.api import (
     check_target,
     needs_base,
 )
-from deltavcs.codec.native import Model, kernels
+from deltavcs.codec.native import kernels
 from deltavcs.codec.numbers import LAYOUTS, Array, Layout
 from deltavcs.codec.payload import MODE_CODED, MODE_PLANES, MODE_RAW, n_sections_for
 from deltavcs.codec.tables import Tables, read_side, write_side
@@ -46,12 +47,7 @@ class CodedCodec(ABC):
         self.tables = tables
         self.layout = coded_layout(dtype, narrow=tables.narrow)
         self.side = write_side(tables) if side is None else side
-        self._model = Model(
-            self.layout, tables.top, self.codec is CodecId.EXP, tables.table_of.astype(np.uint8).tobytes()
-        )
-        self._freqs = tables.freqs.astype("<u2").tobytes()
-        self._encode_table: bytes | None = None
-        self._decode_table: bytes | None = None
+        self._coder: Any = None
         self._itemsize = LAYOUTS[dtype].width // 8
         self._raw = RawCodec(self._itemsize)
         planes = CodecId.XOR if needs_base(self.codec) else CodecId.PLAIN
@@ -65,18 +61,27 @@ class CodedCodec(ABC):
     def _decode_numpy(self, payload: Bytes, base: Array | None, out: Array) -> None:
         """Undo `_encode_numpy`, or raise FormatError."""
 
+    def native(self) -> Any:
+        """The `Coder` of the native kernels, made once; there must be kernels."""
+        if self._coder is None:
+            found, layout, tables = kernels(), self.layout, self.tables
+            assert found is not None
+            self._coder = found[0].Coder(
+                layout.width,
+                layout.mantissa,
+                tables.top,
+                self.codec is CodecId.EXP,
+                tables.table_of.astype(np.uint8).tobytes(),
+                tables.freqs.astype("<u2").tobytes(),
+            )
+        return self._coder
+
     def _encode(self, target: Array, base: Array | None) -> bytes | None:
         """The payload in mode 0; None if it would be longer than the chunk."""
         native = kernels()
         if native is None:
             return self._encode_numpy(target, base)
-        module, level = native
-        if self._encode_table is None:
-            self._encode_table = module.encode_table(self._freqs, *self.tables.freqs.shape)
-        sections = n_sections_for(target.size)
-        found: bytes | None = module.encode(
-            level, *self._model.args(), self._encode_table, sections, target, base
-        )
+        found: bytes | None = self.native().encode(native[1], n_sections_for(target.size), target, base)
         return found
 
     def _decode(self, payload: Bytes, base: Array | None, out: Array) -> None:
@@ -85,11 +90,8 @@ class CodedCodec(ABC):
         if native is None:
             self._decode_numpy(payload, base, out)
             return
-        module, level = native
-        if self._decode_table is None:
-            self._decode_table = module.decode_table(self._freqs, *self.tables.freqs.shape)
         try:
-            module.decode(level, *self._model.args(), self._decode_table, payload, base, out)
+            self.native().decode(native[1], payload, base, out)
         except ValueError as exc:
             raise bad_payload(str(exc)) from exc
 

@@ -25,7 +25,7 @@ from deltavcs.objects.derived import Derivation, Operand, decode_derivation
 from deltavcs.objects.domain import codec_dtype, parse_domain
 from deltavcs.objects.packindex import Location, read_prefix
 from deltavcs.oid import BlobId
-from deltavcs.parallel import Resources, Scratch
+from deltavcs.parallel import Profile, Resources, Scratch
 from deltavcs.storage import FileReader
 from deltavcs.tensors.dtypes import dtype_of
 
@@ -49,6 +49,8 @@ class Stored:
     Attributes:
         depth: of the longest chain of bases and inputs below it.
         cost: entries read for one element, those below it counted each time they are needed.
+        native: what reads many chunks at once; None if only the decoder can.
+        links: where it and the bases below it are, for `native`.
     """
 
     where: Location
@@ -57,6 +59,8 @@ class Stored:
     derivation: Derivation | None
     depth: int
     cost: int
+    native: codec.NativeEntry | None
+    links: tuple[Location, ...]
 
 
 class _Nesting(threading.local):
@@ -82,6 +86,7 @@ class BlobReader:
         self._payloads = Scratch()
         self._bases = [Scratch() for _ in range(MAX_BASE_DEPTH + 1)]
         self._nesting = _Nesting()
+        self._natives = Scratch()
 
     def prepare(self, resources: Resources) -> None:
         """Keep as many decoded chunks as work with these resources needs."""
@@ -117,12 +122,49 @@ class BlobReader:
             high = min(low + (1 << log2), raw)
             take = min(high - start, len(view)) - done
             piece = view[done : done + take]
-            if start + done == low and take == high - low:
-                self._decode(stored, i, piece)
-            else:
+            if start + done != low or take < high - low:
                 at = start + done - low
                 piece[:] = self._chunk(stored, i).data[at : at + take]
+            elif natively := self._read_native(stored, i, view[done:]):
+                take = natively
+            else:
+                self._decode(stored, i, piece)
             done += take
+
+    def copy(self, blob: BlobId, start: int, n_bytes: int, to: int, at: int, profile: Profile) -> int:
+        """Write chunks of `blob`, from byte `start` on, to position `at` of the file open as `to`.
+
+        Returns:
+            How many bytes of `n_bytes` were done: whole chunks, and none where `read_into` must do the work
+            or tell what is wrong. What was done is proven.
+        """
+        stored = self.stored(blob)
+        head = stored.prefix.head
+        first = start >> head.chunk_log2
+        if stored.native is None or first << head.chunk_log2 != start or start + n_bytes > head.raw_bytes:
+            return 0
+        rest = start + n_bytes == head.raw_bytes
+        count = head.n_chunks - first if rest else n_bytes >> head.chunk_log2
+        files = [self._open_pack(where) for where in stored.links]
+        scratch = self._natives.take(stored.native.scratch_bytes)
+        run = stored.native.copy(tuple(f.fileno() for f in files), first, count, to, at, scratch)
+        done = min(run.chunks << head.chunk_log2, n_bytes)
+        for stage, seconds in zip(codec.STAGES, run.seconds, strict=True):
+            profile.add(stage, seconds, done)
+        return done
+
+    def _read_native(self, stored: Stored, first: int, out: memoryview) -> int:
+        """Fill the front of `out` with chunks from `first` on; returns the bytes done, perhaps none."""
+        if stored.native is None:
+            return 0
+        base = stored.prefix.head.base
+        if base is not None and (base, first) in self._chunks:
+            return 0
+        log2 = stored.prefix.head.chunk_log2
+        files = [self._open_pack(where) for where in stored.links]
+        scratch = self._natives.take(stored.native.scratch_bytes)
+        run = stored.native.read(tuple(f.fileno() for f in files), first, out, scratch)
+        return min(run.chunks << log2, stored.prefix.head.raw_bytes - (first << log2))
 
     def read(self, blob: BlobId, *, max_bytes: int) -> bytes:
         """Return all bytes of a small blob.
@@ -181,7 +223,10 @@ class BlobReader:
             raise _corrupt(where, f"stores {blob[:12]} against a base of another dtype")
         depth = max((x.depth + 1 for x in found), default=0)
         cost = 1 + sum(x.cost for x in found)
-        return Stored(where, prefix, decoder, derivation, depth, cost)
+        base = found[0] if head.base else None
+        native = _open_native(where, prefix, decoder, base) if decoder is not None else None
+        links = (where, *(base.links if base is not None else ()))
+        return Stored(where, prefix, decoder, derivation, depth, cost, native, links)
 
     def _chunk(self, stored: Stored, i: int) -> Bytes:
         """Chunk `i`, decoded, from the cache of all threads; not to be written to."""
@@ -205,6 +250,8 @@ class BlobReader:
 
     def _decode(self, stored: Stored, i: int, out: memoryview) -> None:
         """Decode chunk `i` into `out` and verify it."""
+        if self._read_native(stored, i, out):
+            return
         if stored.derivation is not None:
             low = i << stored.prefix.head.chunk_log2
             self.derive(stored.derivation, stored.prefix.domain, low, out)
@@ -292,6 +339,21 @@ class BlobReader:
         itemsize = dtype_of(tensor[0]).itemsize
         have = max(0, min(operand.elements - first, count))
         return tensor[0], self.padded(operand.blob, first * itemsize, have * itemsize)
+
+
+def _open_native(
+    where: Location, prefix: p.Prefix, decoder: codec.Decoder, base: Stored | None
+) -> codec.NativeEntry | None:
+    if base is not None and base.native is None:
+        return None
+    return codec.open_entry(
+        decoder,
+        None if base is None else base.native,
+        chunk_log2=prefix.head.chunk_log2,
+        raw_bytes=prefix.head.raw_bytes,
+        starts=prefix.starts + where.offset,
+        chunks=prefix.chunks,
+    )
 
 
 def _missing(blob: BlobId, above: tuple[BlobId, ...]) -> IntegrityError:

@@ -14,6 +14,9 @@ from deltavcs.errors import DeltaVCSError, ErrorKind, IntegrityError, NotFoundEr
 from deltavcs.parallel import Scratch
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+# A file system with large folios asks for as much contiguous memory as one write has bytes: above this, only
+# memory that nobody used for long is contiguous, and a hypervisor may have taken that away meanwhile.
+_WRITE_BYTES = 1 << 18
 _DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
@@ -106,6 +109,10 @@ class FileReader:
                 f"{self.path} has {self.size} bytes; {start + n_bytes} are needed", kind=ErrorKind.TRUNCATED
             )
 
+    def fileno(self) -> int:
+        """The open file; valid as long as this object is."""
+        return self._fd
+
     def stamp(self) -> tuple[int, int, int]:
         """What changes when the file is written to: size, modification time, inode."""
         stat = os.fstat(self._fd)
@@ -134,7 +141,7 @@ def write_all(fd: int, data: bytes | bytearray | memoryview, start: int) -> None
     view = memoryview(data).cast("B") if not isinstance(data, bytes | bytearray) else memoryview(data)
     done = 0
     while done < len(view):
-        done += os.pwrite(fd, view[done:], start + done)
+        done += os.pwrite(fd, view[done : done + _WRITE_BYTES], start + done)
 
 
 def sync_directory(path: Path) -> None:

@@ -31,16 +31,9 @@ static void *exact(const uint8_t *data, size_t n) {
 
 static int decode_once(int level, const dv_model *m, const uint32_t *table, const uint8_t *payload, size_t n_payload,
                        const uint8_t *base, size_t n, uint8_t *out) {
-    size_t n_planes = m->is_exp ? n * (size_t)((1 + m->mantissa) / 8) : 0;
-    if (n_payload < n_planes)
-        return DV_BAD;
-    uint8_t *values = m->is_exp ? exact(NULL, 2 * n) : out;
-    int status = dv_decode_payload(level, m, table, payload, n_payload - n_planes, base, values, n);
-    if (m->is_exp) {
-        if (status == DV_OK)
-            dv_exp_join(level, m, values, payload + (n_payload - n_planes), n, out);
-        free(values);
-    }
+    uint8_t *room = exact(NULL, dv_decode_room(m, n));
+    int status = dv_decode_chunk(level, m, table, payload, n_payload, base, out, n, room);
+    free(room);
     return status;
 }
 

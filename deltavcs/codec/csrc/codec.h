@@ -161,9 +161,19 @@ void dv_encode_avx512(const dv_model *m, const uint32_t *table, dv_section *s, c
 int dv_best_level(void);
 int dv_decode_payload(int level, const dv_model *m, const uint32_t *table, const uint8_t *payload,
                       size_t n_payload, const uint8_t *base, uint8_t *out, size_t n);
+/* Bytes of raw planes after the words of a chunk of n elements. */
+size_t dv_plane_bytes(const dv_model *m, size_t n);
+/* Decode a whole chunk in mode 0; `room` has dv_decode_room bytes. Checks every length. DV_OK or DV_BAD. */
+size_t dv_decode_room(const dv_model *m, size_t n);
+int dv_decode_chunk(int level, const dv_model *m, const uint32_t *table, const uint8_t *payload, size_t n_payload,
+                    const uint8_t *base, uint8_t *out, size_t n, uint8_t *room);
 size_t dv_encode_room(const dv_model *m, size_t n, int n_sections);
 int dv_encode_sections(int level, const dv_model *m, const uint32_t *table, const uint8_t *target,
                        const uint8_t *base, size_t n, dv_section *s, int n_sections, uint8_t *room);
+
+/* xxh3.c: the checksum of a chunk of more than 240 bytes. */
+#define DV_XXH3_LEAST 241
+uint64_t dv_xxh3(int level, const uint8_t *data, size_t n);
 
 /* planes.c */
 void dv_split(int level, const uint8_t *data, const uint8_t *base, size_t n, int itemsize, uint8_t *planes);

@@ -72,6 +72,22 @@ int dv_decode_payload(int level, const dv_model *m, const uint32_t *table, const
     return DV_OK;
 }
 
+size_t dv_plane_bytes(const dv_model *m, size_t n) { return m->is_exp ? n * (size_t)((1 + m->mantissa) / 8) : 0; }
+
+size_t dv_decode_room(const dv_model *m, size_t n) { return m->is_exp && m->width == 32 ? 2 * n + 1 : 0; }
+
+int dv_decode_chunk(int level, const dv_model *m, const uint32_t *table, const uint8_t *payload, size_t n_payload,
+                    const uint8_t *base, uint8_t *out, size_t n, uint8_t *room) {
+    size_t n_planes = dv_plane_bytes(m, n);
+    if (n_payload < n_planes)
+        return DV_BAD;
+    uint8_t *values = m->is_exp && m->width == 32 ? room : out;
+    int status = dv_decode_payload(level, m, table, payload, n_payload - n_planes, base, values, n);
+    if (m->is_exp && status == DV_OK)
+        dv_exp_join(level, m, values, payload + (n_payload - n_planes), n, out);
+    return status;
+}
+
 /* Any section may take as many words as the chunk has bytes before the chunk counts as incompressible. */
 static size_t room_of_one(const dv_model *m, size_t n) {
     return n * (size_t)(m->width / 8) + 8 * DV_LANES * 2;

@@ -1,0 +1,319 @@
+/* Entry: the chunks of one stored tensor and of the bases below it, from files to memory or to another file.
+ *
+ * One call reads, decodes, proves and writes many chunks without the GIL. It does what can go on at full speed
+ * and stops at whatever else it meets: a damaged chunk, a mode it does not know, a full disk. The caller does
+ * that chunk with the code that can tell what is wrong. */
+#define _POSIX_C_SOURCE 200809L
+#define _FILE_OFFSET_BITS 64
+#include "module.h"
+
+#include <errno.h>
+#include <time.h>
+#include <unistd.h>
+
+#define MIN_CHUNK_LOG2 16
+#define MAX_CHUNK_LOG2 26
+#define MAX_LINKS 65
+#define CHUNK_RECORD 12
+/* A file system with large folios asks for as much contiguous memory as one write has bytes; larger blocks are
+ * scarce, or memory that was given back to a hypervisor. */
+#define WRITE_BYTES ((size_t)1 << 18)
+
+enum { READ_TIME, DECODE_TIME, CHECK_TIME, WRITE_TIME, N_TIMES };
+
+typedef struct entry {
+    PyObject_HEAD
+    dv_coder *coder; /* NULL for RAW */
+    const uint32_t *table; /* of the coder, from the first call on */
+    struct entry *base; /* NULL if chunks are coded alone */
+    Py_buffer starts, chunks;
+    uint64_t raw_bytes;
+    int chunk_log2, links;
+    size_t n_chunks, longest, room;
+} dv_entry;
+
+/* What is the same for all chunks of a call. */
+typedef struct {
+    int level, fds[MAX_LINKS];
+    uint64_t spent[N_TIMES], since;
+} dv_call;
+
+static uint64_t now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+static void lap(dv_call *call, int which) {
+    uint64_t at = now();
+    call->spent[which] += at - call->since;
+    call->since = at;
+}
+
+static size_t chunk_bytes(const dv_entry *e, size_t i) {
+    uint64_t left = e->raw_bytes - ((uint64_t)i << e->chunk_log2), whole = (uint64_t)1 << e->chunk_log2;
+    return (size_t)(left < whole ? left : whole);
+}
+static const uint8_t *record(const dv_entry *e, size_t i) { return (const uint8_t *)e->chunks.buf + CHUNK_RECORD * i; }
+static int64_t start_of(const dv_entry *e, size_t i) {
+    int64_t start;
+    memcpy(&start, (const uint8_t *)e->starts.buf + 8 * i, 8);
+    return start;
+}
+static uint64_t checksum_of(const dv_entry *e, size_t i) {
+    uint64_t checksum;
+    memcpy(&checksum, record(e, i) + 4, 8);
+    return checksum;
+}
+
+static int read_all(int fd, uint8_t *out, size_t n, int64_t at) {
+    while (n) {
+        ssize_t got = pread(fd, out, n, (off_t)at);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got <= 0)
+            return DV_BAD;
+        out += got;
+        at += got;
+        n -= (size_t)got;
+    }
+    return DV_OK;
+}
+static int write_all(int fd, const uint8_t *data, size_t n, int64_t at) {
+    while (n) {
+        ssize_t put = pwrite(fd, data, n < WRITE_BYTES ? n : WRITE_BYTES, (off_t)at);
+        if (put < 0 && errno == EINTR)
+            continue;
+        if (put <= 0)
+            return DV_BAD;
+        data += put;
+        at += put;
+        n -= (size_t)put;
+    }
+    return DV_OK;
+}
+
+/* Decode chunk i of link number `link` into `out`. The bases' checksums are not looked at: a wrong base gives a
+ * wrong target, and the target's is. */
+static int decode(dv_call *call, const dv_entry *e, int link, size_t i, uint8_t *out, uint8_t *room) {
+    const size_t n_bytes = chunk_bytes(e, i), n_payload = dv_load32(record(e, i));
+    const uint8_t *base = NULL;
+    if (e->base) {
+        base = room;
+        room += (size_t)1 << e->chunk_log2;
+        if (decode(call, e->base, link + 1, i, (uint8_t *)base, room))
+            return DV_BAD;
+    }
+    if (!e->coder) {
+        int status = n_payload == n_bytes ? read_all(call->fds[link], out, n_bytes, start_of(e, i)) : DV_BAD;
+        lap(call, READ_TIME);
+        return status;
+    }
+    const dv_model *m = &e->coder->model;
+    if (n_payload > e->longest || read_all(call->fds[link], room, n_payload, start_of(e, i)))
+        return DV_BAD;
+    lap(call, READ_TIME);
+    int status = dv_decode_chunk(call->level, m, e->table, room, n_payload, base, out,
+                                 n_bytes / (size_t)(m->width / 8), room + e->longest);
+    lap(call, DECODE_TIME);
+    return status;
+}
+
+static int decode_and_prove(dv_call *call, const dv_entry *e, size_t i, uint8_t *out, uint8_t *room) {
+    size_t n_bytes = chunk_bytes(e, i);
+    if (n_bytes < DV_XXH3_LEAST || decode(call, e, 0, i, out, room))
+        return DV_BAD;
+    uint64_t found = dv_xxh3(call->level, out, n_bytes);
+    lap(call, CHECK_TIME);
+    return found == checksum_of(e, i) ? DV_OK : DV_BAD;
+}
+
+static int fill_entry(dv_entry *e, PyObject *coder, PyObject *base) {
+    if (coder != Py_None) {
+        if (!PyObject_TypeCheck(coder, &dv_coder_type))
+            return DV_BAD;
+        e->coder = (dv_coder *)Py_NewRef(coder);
+    }
+    if (base != Py_None) {
+        if (!PyObject_TypeCheck(base, &dv_entry_type))
+            return DV_BAD;
+        e->base = (dv_entry *)Py_NewRef(base);
+    }
+    const uint64_t whole = (uint64_t)1 << e->chunk_log2;
+    const dv_model *m = e->coder ? &e->coder->model : NULL;
+    e->n_chunks = (size_t)(e->chunks.len / CHUNK_RECORD);
+    e->links = 1 + (e->base ? e->base->links : 0);
+    if (e->links > MAX_LINKS || e->n_chunks != (e->raw_bytes + whole - 1) >> e->chunk_log2 ||
+        e->chunks.len != (Py_ssize_t)(CHUNK_RECORD * e->n_chunks) || e->starts.len != (Py_ssize_t)(8 * e->n_chunks) ||
+        (m && e->raw_bytes % (uint64_t)(m->width / 8)) || (m && !m->is_exp) != (e->base != NULL))
+        return DV_BAD;
+    if (e->base && (e->base->raw_bytes != e->raw_bytes || e->base->chunk_log2 != e->chunk_log2))
+        return DV_BAD;
+    for (size_t i = 0; i < e->n_chunks; i++) {
+        if (start_of(e, i) < 0)
+            return DV_BAD;
+        if (m && dv_load32(record(e, i)) > e->longest)
+            e->longest = dv_load32(record(e, i));
+    }
+    /* A longer payload cannot be in mode 0 or is refused by the decoder; such chunks are the caller's. */
+    if (e->longest > 2 * whole)
+        e->longest = (size_t)(2 * whole);
+    e->room = e->longest + (m ? dv_decode_room(m, (size_t)whole / (size_t)(m->width / 8)) : 0);
+    if (e->base && e->base->room > e->room)
+        e->room = e->base->room;
+    return DV_OK;
+}
+
+/* Entry(coder or None, base Entry or None, chunk_log2, raw_bytes, starts, chunk table) */
+static PyObject *entry_new(PyTypeObject *type, PyObject *args, PyObject *keywords) {
+    PyObject *coder, *base;
+    Py_buffer starts = {0}, chunks = {0};
+    int chunk_log2;
+    unsigned long long raw_bytes;
+    if (keywords && PyDict_GET_SIZE(keywords))
+        return dv_raise("no keywords");
+    if (!PyArg_ParseTuple(args, "OOiKy*y*", &coder, &base, &chunk_log2, &raw_bytes, &starts, &chunks))
+        return NULL;
+    dv_entry *e = NULL;
+    if (chunk_log2 >= MIN_CHUNK_LOG2 && chunk_log2 <= MAX_CHUNK_LOG2 && raw_bytes < 1ull << 62)
+        e = (dv_entry *)type->tp_alloc(type, 0);
+    if (!e) {
+        Py_buffer *all[] = {&starts, &chunks};
+        dv_release(all, 2);
+        return PyErr_Occurred() ? NULL : dv_raise("no such chunks");
+    }
+    e->starts = starts;
+    e->chunks = chunks;
+    e->chunk_log2 = chunk_log2;
+    e->raw_bytes = raw_bytes;
+    if (fill_entry(e, coder, base)) {
+        Py_DECREF(e);
+        return PyErr_Occurred() ? NULL : dv_raise("parts do not fit");
+    }
+    return (PyObject *)e;
+}
+
+static void entry_dealloc(PyObject *self) {
+    dv_entry *e = (dv_entry *)self;
+    Py_buffer *all[] = {&e->starts, &e->chunks};
+    dv_release(all, 2);
+    Py_XDECREF(e->coder);
+    Py_XDECREF(e->base);
+    Py_TYPE(self)->tp_free(self);
+}
+
+/* Bytes of scratch that decoding needs: one chunk for each base, and room for a payload. */
+static size_t scratch_bytes(const dv_entry *e) { return ((size_t)(e->links - 1) << e->chunk_log2) + e->room; }
+
+static int open_call(dv_call *call, dv_entry *e, int level, PyObject *fds) {
+    memset(call, 0, sizeof *call);
+    call->level = level;
+    if (!PyTuple_Check(fds) || PyTuple_GET_SIZE(fds) != e->links)
+        return DV_BAD;
+    for (int i = 0; i < e->links; i++) {
+        long fd = PyLong_AsLong(PyTuple_GET_ITEM(fds, i));
+        if (fd < 0 || fd > INT32_MAX) /* also what is no number */
+            return DV_BAD;
+        call->fds[i] = (int)fd;
+    }
+    for (; e; e = e->base)
+        if (e->coder && !(e->table = dv_coder_decode_table(e->coder)))
+            return DV_BAD;
+    return DV_OK;
+}
+
+static PyObject *result(const dv_call *call, size_t done) {
+    return Py_BuildValue("n(dddd)", (Py_ssize_t)done, 1e-9 * (double)call->spent[READ_TIME],
+                         1e-9 * (double)call->spent[DECODE_TIME], 1e-9 * (double)call->spent[CHECK_TIME],
+                         1e-9 * (double)call->spent[WRITE_TIME]);
+}
+
+static PyObject *unfit(void) { return PyErr_Occurred() ? NULL : dv_raise("arguments do not fit"); }
+
+/* read(level, fds, first, out, scratch) -> chunks done, seconds (read, decode, check, write).
+ * `out` holds whole chunks from `first` on. */
+static PyObject *entry_read(PyObject *self, PyObject *args) {
+    dv_entry *e = (dv_entry *)self;
+    PyObject *fds;
+    Py_buffer out = {0}, scratch = {0};
+    int level;
+    Py_ssize_t first;
+    if (!PyArg_ParseTuple(args, "iOnw*w*", &level, &fds, &first, &out, &scratch))
+        return NULL;
+    Py_buffer *all[] = {&out, &scratch};
+    dv_call call;
+    size_t i = (size_t)first, done = 0, n_out = (size_t)out.len;
+    if (open_call(&call, e, level, fds) || first < 0 || i > e->n_chunks || (size_t)scratch.len < scratch_bytes(e)) {
+        dv_release(all, 2);
+        return unfit();
+    }
+    Py_BEGIN_ALLOW_THREADS
+    uint8_t *at = out.buf;
+    call.since = now();
+    for (; i < e->n_chunks && chunk_bytes(e, i) <= n_out; i++, done++) {
+        if (decode_and_prove(&call, e, i, at, scratch.buf))
+            break;
+        at += chunk_bytes(e, i);
+        n_out -= chunk_bytes(e, i);
+    }
+    Py_END_ALLOW_THREADS
+    dv_release(all, 2);
+    return result(&call, done);
+}
+
+/* copy(level, fds, first, n, to_fd, to_at, scratch) -> as read(). Chunk `first` goes to `to_at` of the file. */
+static PyObject *entry_copy(PyObject *self, PyObject *args) {
+    dv_entry *e = (dv_entry *)self;
+    PyObject *fds;
+    Py_buffer scratch = {0};
+    int level, to;
+    Py_ssize_t first, n;
+    long long to_at;
+    if (!PyArg_ParseTuple(args, "iOnniLw*", &level, &fds, &first, &n, &to, &to_at, &scratch))
+        return NULL;
+    Py_buffer *all[] = {&scratch};
+    dv_call call;
+    size_t done = 0, whole = (size_t)1 << e->chunk_log2;
+    if (open_call(&call, e, level, fds) || first < 0 || n < 0 || (size_t)first > e->n_chunks ||
+        (size_t)n > e->n_chunks - (size_t)first || to_at < 0 || (size_t)scratch.len < scratch_bytes(e) + whole) {
+        dv_release(all, 1);
+        return unfit();
+    }
+    Py_BEGIN_ALLOW_THREADS
+    uint8_t *chunk = scratch.buf;
+    call.since = now();
+    for (; done < (size_t)n; done++) {
+        size_t i = (size_t)first + done, n_bytes = chunk_bytes(e, i);
+        if (decode_and_prove(&call, e, i, chunk, chunk + whole) || write_all(to, chunk, n_bytes, to_at))
+            break;
+        lap(&call, WRITE_TIME);
+        to_at += (long long)n_bytes;
+    }
+    Py_END_ALLOW_THREADS
+    dv_release(all, 1);
+    return result(&call, done);
+}
+
+static PyObject *entry_scratch(PyObject *self, void *closure) {
+    return PyLong_FromSize_t(scratch_bytes((dv_entry *)self) + ((size_t)1 << ((dv_entry *)self)->chunk_log2));
+}
+
+static PyMethodDef methods[] = {
+    {"read", entry_read, METH_VARARGS, "(level, fds, first, out, scratch) -> chunks done, seconds"},
+    {"copy", entry_copy, METH_VARARGS, "(level, fds, first, n, to_fd, to_at, scratch) -> chunks done, seconds"},
+    {NULL, NULL, 0, NULL},
+};
+static PyGetSetDef getters[] = {
+    {"scratch_bytes", entry_scratch, NULL, "bytes of scratch that a call needs", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+PyTypeObject dv_entry_type = {
+    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "deltavcs.codec._native.Entry",
+    .tp_basicsize = sizeof(dv_entry),
+    .tp_flags = Py_TPFLAGS_DEFAULT,
+    .tp_doc = "(coder|None, base|None, chunk_log2, raw_bytes, starts, chunk table): reads stored chunks",
+    .tp_new = entry_new,
+    .tp_dealloc = entry_dealloc,
+    .tp_methods = methods,
+    .tp_getset = getters,
+};

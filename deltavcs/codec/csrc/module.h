@@ -1,0 +1,39 @@
+/* What the Python types of the extension share. */
+#ifndef DELTAVCS_MODULE_H
+#define DELTAVCS_MODULE_H
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include "codec.h"
+
+/* One tensor's model and frequencies, proven, with the tables made of them when they are first needed. Immutable
+ * to whoever holds it: tables are made under the GIL and then stay. */
+typedef struct {
+    PyObject_HEAD
+    dv_model model;
+    uint16_t *freqs;
+    uint32_t *decode_table, *encode_table;
+} dv_coder;
+
+extern PyTypeObject dv_coder_type, dv_entry_type;
+
+/* The table of a coder, made if need be; NULL with MemoryError set. Needs the GIL. */
+const uint32_t *dv_coder_decode_table(dv_coder *coder);
+
+static inline PyObject *dv_raise(const char *why) {
+    PyErr_SetString(PyExc_ValueError, why);
+    return NULL;
+}
+static inline void dv_release(Py_buffer *buffers[], int n) {
+    for (int i = 0; i < n; i++)
+        if (buffers[i]->obj)
+            PyBuffer_Release(buffers[i]);
+}
+static inline int dv_known_format(int width, int mantissa) {
+    return (width == 16 && (mantissa == 7 || mantissa == 10)) || (width == 32 && mantissa == 23);
+}
+/* Frequencies of every table must be usable: each row sums to 2048 and can escape. */
+int dv_proven_freqs(const uint8_t *freqs, int n_tables, int n_tokens);
+
+#endif
