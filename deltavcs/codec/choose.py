@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 
 from deltavcs.codec.api import (
+    CHUNK_BYTES,
     DEFAULT_LEVEL,
     Bytes,
     CodecId,
@@ -21,18 +23,21 @@ from deltavcs.codec.api import (
     needs_base,
 )
 from deltavcs.codec.coded import coded_layout, open_tables, upper_halves
-from deltavcs.codec.delta import DeltaCodec, count_tokens, delta_tables
+from deltavcs.codec.delta import DeltaCodec, tune
 from deltavcs.codec.exponent import ExpCodec, count_exponents, exp_tables
 from deltavcs.codec.native import kernels
 from deltavcs.codec.numbers import LAYOUTS, Array
 from deltavcs.codec.payload import n_sections_for
 from deltavcs.codec.planes import split_planes
 from deltavcs.codec.rans import LANES
+from deltavcs.codec.tables import write_side
 from deltavcs.codec.zstd import PlanesCodec, RawCodec, compress
 from deltavcs.errors import ErrorKind, FormatError
 from deltavcs.tensors.dtypes import dtype_of
 
 Pair = tuple[Bytes, Bytes | None]
+# Number of a sample and of the chunk in it, and a part of that chunk.
+Piece = tuple[tuple[int, int], Bytes, Bytes | None]
 
 _TRIAL_BYTES = 1 << 17
 _TRIAL_PIECES = 4
@@ -117,9 +122,11 @@ def open_decoder(codec: int, dtype: str, side: bytes) -> Decoder:
     """
     itemsize = dtype_of(dtype).itemsize
     if codec == CodecId.DELTA:
-        return DeltaCodec(dtype, open_tables(dtype, side, delta=True), side=side)
+        tables = open_tables(dtype, side, delta=True)
+        return DeltaCodec(dtype, side, narrow=tables.narrow, tables=tables)
     if codec == CodecId.EXP:
-        return ExpCodec(dtype, open_tables(dtype, side, delta=False), side=side)
+        tables = open_tables(dtype, side, delta=False)
+        return ExpCodec(dtype, side, narrow=tables.narrow, tables=tables)
     if codec not in CodecId.__members__.values():
         raise FormatError(
             f"unknown codec {codec}", kind=ErrorKind.UNSUPPORTED_FEATURE, hint="update deltavcs"
@@ -140,19 +147,14 @@ def _views(samples: Samples, itemsize: int) -> list[Pair]:
 
 def _delta(dtype: str, pairs: list[Pair], level: int) -> _Candidate:
     narrow = _is_upcast(dtype, pairs)
-    layout = coded_layout(dtype, narrow=narrow)
-    counts: Array | None = None
+    counted = []
     n_counted = 0
-    for target, base in _pieces(pairs, LAYOUTS[dtype].width // 8, _COUNTED_BYTES):
+    for _, target, base in _pieces(pairs, LAYOUTS[dtype].width // 8, _COUNTED_BYTES):
         if base is None:
             raise bad_call("DELTA needs a base in every sample")
-        found = count_tokens(_patterns(target, dtype, narrow), _patterns(base, dtype, narrow), layout)
-        counts = found if counts is None else counts + found
+        counted.append((_patterns(target, dtype, narrow), _patterns(base, dtype, narrow)))
         n_counted += target.size
-    if counts is None:
-        counts = np.zeros((layout.exponents, layout.n_tokens), np.int64)
-    tables, bits = delta_tables(counts, layout, narrow=narrow)
-    encoder = DeltaCodec(dtype, tables, level)
+    encoder, bits = tune(dtype, counted, narrow=narrow, level=level)
     return _Candidate(_whole(bits / 8, pairs, n_counted) + _overhead(encoder.side, pairs, dtype), encoder)
 
 
@@ -161,11 +163,11 @@ def _exp(dtype: str, pairs: list[Pair], level: int) -> _Candidate:
     layout = coded_layout(dtype, narrow=narrow)
     counts = np.zeros(layout.exponents, np.int64)
     n_counted = 0
-    for target, _ in _pieces(pairs, LAYOUTS[dtype].width // 8, _COUNTED_BYTES):
+    for _, target, _ in _pieces(pairs, LAYOUTS[dtype].width // 8, _COUNTED_BYTES):
         counts += count_exponents(_patterns(target, dtype, narrow), layout)
         n_counted += target.size
     tables, bits = exp_tables(counts, layout, narrow=narrow)
-    encoder = ExpCodec(dtype, tables, level)
+    encoder = ExpCodec(dtype, write_side(tables), narrow=narrow, level=level, tables=tables)
     return _Candidate(_whole(bits / 8, pairs, n_counted) + _overhead(encoder.side, pairs, dtype), encoder)
 
 
@@ -196,28 +198,38 @@ def _patterns(data: Bytes, dtype: str, narrow: bool) -> Array:
 def _trial(pairs: list[Pair], itemsize: int, level: int, *, limit: int, against_base: bool) -> float:
     """Size ratio of a few pieces of the samples through planes and zstd.
 
-    Each piece is compressed alone, as each chunk will be: put together, they would find matches in each other
-    that the chunks, which are coded alone, do not have.
+    Pieces of one chunk are compressed together and those of different chunks apart, as the chunks will be: a
+    repetition counts if it is within a chunk.
     """
     raw = stored = 0
-    for target, base in _pieces(pairs, itemsize, limit):
+    for target, base in _by_chunk(_pieces(pairs, itemsize, limit)):
         planes = split_planes(target, itemsize, base if against_base else None)
         raw, stored = raw + target.size, stored + len(compress(planes, level))
     return stored / raw if raw else 1.0
 
 
-def _pieces(pairs: list[Pair], itemsize: int, limit: int) -> Iterator[Pair]:
+def _by_chunk(pieces: Iterator[Piece]) -> Iterator[Pair]:
+    for _, group in groupby(pieces, key=lambda piece: piece[0]):
+        found = list(group)
+        if len(found) == 1:
+            yield found[0][1:]
+            continue
+        bases = [base for _, _, base in found if base is not None]
+        yield np.concatenate([target for _, target, _ in found]), np.concatenate(bases) if bases else None
+
+
+def _pieces(pairs: list[Pair], itemsize: int, limit: int) -> Iterator[Piece]:
     """At most about `limit` bytes in evenly spread pieces; everything if the samples are shorter."""
     raw = sum(target.size for target, _ in pairs)
     if raw <= limit:
-        yield from pairs
+        yield from (((i, 0), *pair) for i, pair in enumerate(pairs))
         return
     length = limit // _TRIAL_PIECES // itemsize * itemsize
     step = (raw - length) // (_TRIAL_PIECES - 1) // itemsize * itemsize
     starts = [i * step for i in range(_TRIAL_PIECES)]
     before = 0
-    for target, base in pairs:
+    for i, (target, base) in enumerate(pairs):
         for start in (at - before for at in starts if before <= at < before + target.size):
             stop = start + length
-            yield target[start:stop], None if base is None else base[start:stop]
+            yield (i, start // CHUNK_BYTES), target[start:stop], None if base is None else base[start:stop]
         before += target.size

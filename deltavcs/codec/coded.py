@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from abc import ABC, abstractmethod
 from typing import Any
 
@@ -22,7 +23,7 @@ from deltavcs.codec.api import (
 from deltavcs.codec.native import kernels
 from deltavcs.codec.numbers import LAYOUTS, Array, Layout
 from deltavcs.codec.payload import MODE_CODED, MODE_PLANES, MODE_RAW, n_sections_for
-from deltavcs.codec.tables import Tables, read_side, write_side
+from deltavcs.codec.tables import Tables, read_side
 from deltavcs.codec.zstd import PlanesCodec, RawCodec
 
 
@@ -42,16 +43,39 @@ class CodedCodec(ABC):
     codec: CodecId
 
     def __init__(
-        self, dtype: str, tables: Tables, level: int = DEFAULT_LEVEL, side: bytes | None = None
+        self,
+        dtype: str,
+        side: bytes,
+        *,
+        narrow: bool,
+        level: int = DEFAULT_LEVEL,
+        tables: Tables | None = None,
+        coder: Any = None,
     ) -> None:
-        self.tables = tables
-        self.layout = coded_layout(dtype, narrow=tables.narrow)
-        self.side = write_side(tables) if side is None else side
-        self._coder: Any = None
+        """Args:
+        side: as `write_side` gives it.
+        narrow: as in `Tables`.
+        level: zstd level of chunks that are not entropy-coded.
+        tables: what the side holds, if that is known.
+        coder: the native `Coder` of these tables, if there is one already.
+        """
+        self.side = side
+        self.narrow = narrow
+        self.layout = coded_layout(dtype, narrow=narrow)
+        self._dtype = dtype
+        self._tables = tables
+        self._coder = coder
         self._itemsize = LAYOUTS[dtype].width // 8
         self._raw = RawCodec(self._itemsize)
         planes = CodecId.XOR if needs_base(self.codec) else CodecId.PLAIN
         self._planes = PlanesCodec(planes, self._itemsize, level)
+
+    @property
+    def tables(self) -> Tables:
+        """What the side holds."""
+        if self._tables is None:
+            self._tables = open_tables(self._dtype, self.side, delta=needs_base(self.codec))
+        return self._tables
 
     @abstractmethod
     def _encode_numpy(self, target: Array, base: Array | None) -> bytes:
@@ -99,9 +123,9 @@ class CodedCodec(ABC):
         """Return the payload of one chunk; see `Encoder.encode`."""
         data = check_target(target, self._itemsize)
         against = check_base(base, data.size) if needs_base(self.codec) else None
-        if self.tables.narrow and data.view("<u2")[::2].any():
+        if self.narrow and data.view("<u2")[::2].any():
             return self._fallback(data, against)
-        patterns = upper_halves if self.tables.narrow else self._patterns
+        patterns = upper_halves if self.narrow else self._patterns
         target = patterns(data)
         coded = self._encode(target, None if against is None else patterns(against))
         # Every level stops here, wherever it noticed that it takes too much room.
@@ -118,6 +142,12 @@ class CodedCodec(ABC):
 
     def decode(self, payload: Buffer, base: Buffer | None, out: memoryview) -> None:
         """Fill `out`; see `Decoder.decode`."""
+        native = kernels()
+        if native is not None and not self.narrow:
+            # The way of nearly every chunk. Whatever does not fit is told apart below.
+            with contextlib.suppress(ValueError, BufferError):
+                self.native().decode(native[1], payload, base, out)
+                return
         filled, found = check_out(out, self._itemsize), as_bytes(payload)
         against = check_base(base, filled.size) if needs_base(self.codec) else None
         if not found.size:
@@ -133,7 +163,7 @@ class CodedCodec(ABC):
             raise bad_payload(f"unknown mode {mode}")
 
     def _decode_coded(self, payload: Bytes, base: Bytes | None, out: Bytes) -> None:
-        if not self.tables.narrow:
+        if not self.narrow:
             self._decode(payload, None if base is None else self._patterns(base), self._patterns(out))
             return
         halves = np.empty(out.size // 4, "<u2")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from deltavcs.codec.api import Bytes, CodecId
-from deltavcs.codec.coded import CodedCodec
+from deltavcs.codec.coded import CodedCodec, coded_layout
 from deltavcs.codec.native import kernels
 from deltavcs.codec.numbers import (
     N_CONTEXTS,
@@ -21,7 +21,7 @@ from deltavcs.codec.numbers import (
     with_escapes,
 )
 from deltavcs.codec.payload import decode_tokens, read_coded, write_coded
-from deltavcs.codec.tables import Tables, coded_bits, normalise, share_tables
+from deltavcs.codec.tables import Tables, coded_bits, normalise, share_tables, write_side
 
 _EMPTY = np.empty(0, np.uint8)
 
@@ -87,17 +87,11 @@ def fold_contexts(counts: Array, top: int) -> Array:
 
 
 def delta_tables(counts: Array, layout: Layout, *, narrow: bool) -> tuple[Tables, float]:
-    """Build the tables of a tensor from its histogram (see `count_tokens`).
+    """Build the tables of a tensor from its histogram (see `count_tokens`), by numpy.
 
     Returns:
         The tables, and the bits that the counted weights take with them.
     """
-    native = kernels()
-    if native is not None and counts.max(initial=0) < 1 << 32:
-        small = counts.astype(np.uint32, copy=False)
-        found, maps, rows, bits = native[0].tune(layout.width, layout.mantissa, small)
-        freqs = np.frombuffer(rows, "<u2").reshape(-1, layout.n_tokens).astype(np.int64)
-        return Tables(found, narrow, np.frombuffer(maps, np.uint8).astype(np.int64), freqs), bits
     top = top_exponent(counts.sum(axis=1), N_CONTEXTS - 1)
     by_context = fold_contexts(counts, top)
     table_of = share_tables(by_context)
@@ -106,3 +100,27 @@ def delta_tables(counts: Array, layout: Layout, *, narrow: bool) -> tuple[Tables
     n_raw = delta_raw_bits(layout)
     freqs = normalise(by_table, n_raw)
     return Tables(top, narrow, table_of, freqs), coded_bits(by_table, freqs, n_raw)
+
+
+def tune(
+    dtype: str, pairs: list[tuple[Array, Array]], *, narrow: bool, level: int
+) -> tuple[DeltaCodec, float]:
+    """Return the codec of a tensor with the best tables for some of its weights.
+
+    Args:
+        pairs: target and base, patterns of the coded layout.
+        narrow: as in `Tables`.
+        level: zstd level of chunks that are not entropy-coded.
+
+    Returns:
+        The codec, and the bits that these weights take with it.
+    """
+    layout, native = coded_layout(dtype, narrow=narrow), kernels()
+    if native is not None:
+        coder, side, bits = native[0].tune(native[1], layout.width, layout.mantissa, narrow, pairs)
+        return DeltaCodec(dtype, side, narrow=narrow, level=level, coder=coder), bits
+    counts = np.zeros((layout.exponents, layout.n_tokens), np.int64)
+    for target, base in pairs:
+        counts += count_tokens(target, base, layout)
+    tables, bits = delta_tables(counts, layout, narrow=narrow)
+    return DeltaCodec(dtype, write_side(tables), narrow=narrow, level=level, tables=tables), bits

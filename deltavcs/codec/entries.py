@@ -80,7 +80,7 @@ def open_entry(
         chunks: the entry's chunk table, as it is stored.
     """
     native = kernels()
-    coded = isinstance(decoder, CodedCodec) and not decoder.tables.narrow
+    coded = isinstance(decoder, CodedCodec) and not decoder.narrow
     if native is None or not (coded or isinstance(decoder, RawCodec)):
         return None
     try:

@@ -15,6 +15,22 @@ static int fill_model(dv_model *m, int width, int mantissa, unsigned top, int is
     return DV_OK;
 }
 
+/* A coder of a proven model; NULL with an exception set. */
+static PyObject *make_coder(PyTypeObject *type, const dv_model *m, const void *freqs) {
+    size_t n_bytes = sizeof(uint16_t) * (size_t)m->n_tables * (size_t)m->n_tokens;
+    dv_coder *coder = (dv_coder *)type->tp_alloc(type, 0);
+    if (!coder)
+        return NULL;
+    coder->model = *m;
+    coder->freqs = PyMem_Malloc(n_bytes);
+    if (!coder->freqs) {
+        Py_DECREF(coder);
+        return PyErr_NoMemory();
+    }
+    memcpy(coder->freqs, freqs, n_bytes);
+    return (PyObject *)coder;
+}
+
 /* Coder(width, mantissa, top, is_exp, table_of, frequencies) */
 static PyObject *coder_new(PyTypeObject *type, PyObject *args, PyObject *keywords) {
     Py_buffer table_of = {0}, freqs = {0};
@@ -31,19 +47,9 @@ static PyObject *coder_new(PyTypeObject *type, PyObject *args, PyObject *keyword
         dv_release(all, 2);
         return dv_raise("the tables do not fit the format");
     }
-    dv_coder *coder = (dv_coder *)type->tp_alloc(type, 0);
-    if (coder) {
-        coder->model = m;
-        coder->freqs = PyMem_Malloc((size_t)freqs.len);
-        if (coder->freqs) {
-            memcpy(coder->freqs, freqs.buf, (size_t)freqs.len);
-        } else {
-            Py_CLEAR(coder);
-            PyErr_NoMemory();
-        }
-    }
+    PyObject *coder = make_coder(type, &m, freqs.buf);
     dv_release(all, 2);
-    return (PyObject *)coder;
+    return coder;
 }
 
 static void coder_dealloc(PyObject *self) {
@@ -87,7 +93,7 @@ static PyObject *assemble(const dv_section *s, int n_sections, const uint8_t *pl
         return NULL;
     uint8_t *at = (uint8_t *)PyBytes_AS_STRING(payload);
     /* Nobody else knows this object yet. */
-    Py_BEGIN_ALLOW_THREADS
+    PyThreadState *state = dv_leave_python((Py_ssize_t)n_bytes);
     dv_store32(at, (uint32_t)n_sections << 8);
     at += 4;
     for (int i = 0; i < n_sections; i++, at += 4)
@@ -101,7 +107,7 @@ static PyObject *assemble(const dv_section *s, int n_sections, const uint8_t *pl
     }
     if (n_planes)
         memcpy(at, planes, n_planes);
-    Py_END_ALLOW_THREADS
+    dv_enter_python(state);
     return payload;
 }
 
@@ -130,7 +136,7 @@ static PyObject *coder_encode(PyObject *self, PyObject *args) {
     dv_section s[DV_MAX_SECTIONS];
     uint8_t *room = NULL;
     int status;
-    Py_BEGIN_ALLOW_THREADS
+    PyThreadState *state = dv_leave_python(target.len);
     room = malloc(n_room + n_planes + n_values + 1);
     status = DV_BAD;
     if (room) {
@@ -139,7 +145,7 @@ static PyObject *coder_encode(PyObject *self, PyObject *args) {
             dv_exp_split(level, m, target.buf, n, values, planes);
         status = dv_encode_sections(level, m, table, is_exp ? values : target.buf, base.buf, n, s, n_sections, room);
     }
-    Py_END_ALLOW_THREADS
+    dv_enter_python(state);
     PyObject *payload = NULL;
     if (status == DV_OK) {
         for (int i = 0; i < n_sections; i++)
@@ -175,15 +181,73 @@ static PyObject *coder_decode(PyObject *self, PyObject *args) {
         dv_release(all, 3);
         return PyErr_NoMemory();
     }
-    int status;
-    Py_BEGIN_ALLOW_THREADS
-    status = dv_decode_chunk(level, m, table, payload.buf, (size_t)payload.len, base.buf, out.buf, n, own);
+    PyThreadState *state = dv_leave_python(out.len);
+    int status = dv_decode_chunk(level, m, table, payload.buf, (size_t)payload.len, base.buf, out.buf, n, own);
     free(own);
-    Py_END_ALLOW_THREADS
+    dv_enter_python(state);
     dv_release(all, 3);
     if (status != DV_OK)
         return dv_raise("payload does not follow the format");
     Py_RETURN_NONE;
+}
+
+/* Add the histogram of one (target, base) to `counts`. */
+static int count_pair(int level, const dv_model *m, PyObject *pair, uint32_t *counts) {
+    Py_buffer target = {0}, base = {0};
+    if (!PyTuple_Check(pair) || !PyArg_ParseTuple(pair, "y*y*", &target, &base))
+        return DV_BAD;
+    Py_buffer *all[] = {&target, &base};
+    int status = target.len == base.len && target.len <= UINT32_MAX ? DV_OK : DV_BAD;
+    if (!status) {
+        PyThreadState *state = dv_leave_python(target.len);
+        dv_count_delta(level, m, target.buf, base.buf, (size_t)target.len / (size_t)(m->width / 8), counts);
+        dv_enter_python(state);
+    }
+    dv_release(all, 2);
+    return status;
+}
+
+/* The side of a tensor (spec 6.2): format, flags, top exponent, contexts that begin a table, tables. */
+static PyObject *write_side(const dv_model *m, int narrow, const uint16_t *freqs) {
+    uint8_t side[6 + DV_CONTEXTS * DV_PROB_SCALE] = {1, (uint8_t)(narrow != 0)};
+    uint32_t begins = 0;
+    for (int c = 1; c < DV_CONTEXTS; c++)
+        begins |= (uint32_t)(m->table_of[c] != m->table_of[c - 1]) << (c - 1);
+    dv_store16(side + 2, m->top);
+    dv_store16(side + 4, begins);
+    size_t n = dv_write_tables(freqs, m->n_tables, m->n_tokens, side + 6);
+    return PyBytes_FromStringAndSize((char *)side, (Py_ssize_t)(6 + n));
+}
+
+PyObject *dv_tune(PyObject *self, PyObject *args) {
+    PyObject *pairs;
+    int level, width, mantissa, narrow;
+    if (!PyArg_ParseTuple(args, "iiipO!", &level, &width, &mantissa, &narrow, &PyList_Type, &pairs))
+        return NULL;
+    if (!dv_known_format(width, mantissa))
+        return dv_raise("no such format");
+    dv_model m;
+    dv_model_init(&m, width, mantissa, 0, 0);
+    uint32_t *counts = calloc(((size_t)m.exp_mask + 1) * (size_t)m.n_tokens, sizeof *counts);
+    if (!counts)
+        return PyErr_NoMemory();
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(pairs); i++)
+        if (count_pair(level, &m, PyList_GET_ITEM(pairs, i), counts)) {
+            free(counts);
+            return PyErr_Occurred() ? NULL : dv_raise("buffers do not fit");
+        }
+    uint16_t freqs[DV_CONTEXTS * DV_MAX_TOKENS];
+    double bits;
+    Py_BEGIN_ALLOW_THREADS
+    bits = dv_tune_delta(&m, counts, freqs);
+    Py_END_ALLOW_THREADS
+    free(counts);
+    PyObject *coder = make_coder(&dv_coder_type, &m, freqs), *side = coder ? write_side(&m, narrow, freqs) : NULL;
+    if (!side) {
+        Py_XDECREF(coder);
+        return NULL;
+    }
+    return Py_BuildValue("NNd", coder, side, bits);
 }
 
 static PyMethodDef methods[] = {

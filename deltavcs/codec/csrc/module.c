@@ -65,38 +65,14 @@ static PyObject *py_count(PyObject *self, PyObject *args) {
     }
     dv_model m;
     dv_model_init(&m, width, mantissa, 0, !base.obj);
-    Py_BEGIN_ALLOW_THREADS
+    PyThreadState *state = dv_leave_python(target.len);
     if (base.obj)
         dv_count_delta(level, &m, target.buf, base.buf, n, counts.buf);
     else
         dv_count_exponents(&m, target.buf, n, counts.buf);
-    Py_END_ALLOW_THREADS
+    dv_enter_python(state);
     dv_release(all, 3);
     Py_RETURN_NONE;
-}
-
-/* tune(width, mantissa, counts) -> (top, table_of, frequencies, bits of the counted weights) */
-static PyObject *py_tune(PyObject *self, PyObject *args) {
-    Py_buffer counts = {0};
-    int width, mantissa;
-    if (!PyArg_ParseTuple(args, "iiy*", &width, &mantissa, &counts))
-        return NULL;
-    int known = dv_known_format(width, mantissa);
-    size_t bins = known ? ((size_t)1 << (width - 1 - mantissa)) * 4 * (size_t)width : 0;
-    if (!known || (size_t)counts.len != 4 * bins || (uintptr_t)counts.buf % 4) {
-        PyBuffer_Release(&counts);
-        return dv_raise("buffers do not fit");
-    }
-    dv_model m;
-    uint16_t freqs[DV_CONTEXTS * DV_MAX_TOKENS];
-    double bits;
-    dv_model_init(&m, width, mantissa, 0, 0);
-    Py_BEGIN_ALLOW_THREADS
-    bits = dv_tune_delta(&m, counts.buf, freqs);
-    Py_END_ALLOW_THREADS
-    PyBuffer_Release(&counts);
-    return Py_BuildValue("Iy#y#d", m.top, (char *)m.table_of, (Py_ssize_t)DV_CONTEXTS, (char *)freqs,
-                         (Py_ssize_t)(2 * m.n_tables * m.n_tokens), bits);
 }
 
 /* planes(level, itemsize, join, source, base or None, out): split or join byte planes. */
@@ -111,9 +87,9 @@ static PyObject *py_planes(PyObject *self, PyObject *args) {
         dv_release(all, 3);
         return dv_raise("buffers do not fit");
     }
-    Py_BEGIN_ALLOW_THREADS
+    PyThreadState *state = dv_leave_python(out.len);
     (join ? dv_join : dv_split)(level, source.buf, base.buf, (size_t)out.len / (size_t)itemsize, itemsize, out.buf);
-    Py_END_ALLOW_THREADS
+    dv_enter_python(state);
     dv_release(all, 3);
     Py_RETURN_NONE;
 }
@@ -125,7 +101,7 @@ static PyMethodDef methods[] = {
     {"read_tables", py_read_tables, METH_VARARGS, "(bits, n_tables, n_tokens) -> uint16 frequencies"},
     {"write_tables", py_write_tables, METH_VARARGS, "(frequencies, n_tables, n_tokens) -> bits"},
     {"count", py_count, METH_VARARGS, "(level, width, mantissa, target, base|None, counts): add a histogram"},
-    {"tune", py_tune, METH_VARARGS, "(width, mantissa, counts) -> (top, table_of, frequencies, bits)"},
+    {"tune", dv_tune, METH_VARARGS, "(level, width, mantissa, narrow, pairs) -> (Coder, side, bits)"},
     {"planes", py_planes, METH_VARARGS, "(level, itemsize, join, source, base|None, out)"},
     {NULL, NULL, 0, NULL},
 };

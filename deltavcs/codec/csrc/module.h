@@ -21,6 +21,16 @@ extern PyTypeObject dv_coder_type, dv_entry_type;
 /* The table of a coder, made if need be; NULL with MemoryError set. Needs the GIL. */
 const uint32_t *dv_coder_decode_table(dv_coder *coder);
 
+/* Let other threads run, unless the work on so many bytes is over before one of them would have woken up. */
+#define DV_BRIEF_BYTES (1 << 15)
+static inline PyThreadState *dv_leave_python(Py_ssize_t n_bytes) {
+    return n_bytes > DV_BRIEF_BYTES ? PyEval_SaveThread() : NULL;
+}
+static inline void dv_enter_python(PyThreadState *state) {
+    if (state)
+        PyEval_RestoreThread(state);
+}
+
 static inline PyObject *dv_raise(const char *why) {
     PyErr_SetString(PyExc_ValueError, why);
     return NULL;
@@ -33,6 +43,8 @@ static inline void dv_release(Py_buffer *buffers[], int n) {
 static inline int dv_known_format(int width, int mantissa) {
     return (width == 16 && (mantissa == 7 || mantissa == 10)) || (width == 32 && mantissa == 23);
 }
+/* coder.c: tune(level, width, mantissa, narrow, pairs) */
+PyObject *dv_tune(PyObject *self, PyObject *args);
 /* Frequencies of every table must be usable: each row sums to 2048 and can escape. */
 int dv_proven_freqs(const uint8_t *freqs, int n_tables, int n_tokens);
 
