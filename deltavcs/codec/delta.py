@@ -117,7 +117,7 @@ def tune(
     """
     layout, native = coded_layout(dtype, narrow=narrow), kernels()
     if native is not None:
-        coder, side, bits = native[0].tune(native[1], layout.width, layout.mantissa, narrow, pairs)
+        coder, side, bits = native[0].tune(native[1], layout.width, layout.mantissa, narrow, tuple(pairs))
         return DeltaCodec(dtype, side, narrow=narrow, level=level, coder=coder), bits
     counts = np.zeros((layout.exponents, layout.n_tokens), np.int64)
     for target, base in pairs:

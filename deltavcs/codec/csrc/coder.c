@@ -92,8 +92,8 @@ static PyObject *assemble(const dv_section *s, int n_sections, const uint8_t *pl
     if (!payload)
         return NULL;
     uint8_t *at = (uint8_t *)PyBytes_AS_STRING(payload);
-    /* Nobody else knows this object yet. */
-    PyThreadState *state = dv_leave_python((Py_ssize_t)n_bytes);
+    /* Nobody else knows this object yet. Copying is brief even where coding is not. */
+    PyThreadState *state = dv_leave_python((Py_ssize_t)n_bytes / 8);
     dv_store32(at, (uint32_t)n_sections << 8);
     at += 4;
     for (int i = 0; i < n_sections; i++, at += 4)
@@ -191,20 +191,16 @@ static PyObject *coder_decode(PyObject *self, PyObject *args) {
     Py_RETURN_NONE;
 }
 
-/* Add the histogram of one (target, base) to `counts`. */
-static int count_pair(int level, const dv_model *m, PyObject *pair, uint32_t *counts) {
-    Py_buffer target = {0}, base = {0};
-    if (!PyTuple_Check(pair) || !PyArg_ParseTuple(pair, "y*y*", &target, &base))
-        return DV_BAD;
-    Py_buffer *all[] = {&target, &base};
-    int status = target.len == base.len && target.len <= UINT32_MAX ? DV_OK : DV_BAD;
-    if (!status) {
-        PyThreadState *state = dv_leave_python(target.len);
-        dv_count_delta(level, m, target.buf, base.buf, (size_t)target.len / (size_t)(m->width / 8), counts);
-        dv_enter_python(state);
+/* The buffers of (target, base) tuples, to be released by the caller whatever comes back. */
+static int open_pairs(PyObject *pairs, Py_buffer *buffers) {
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(pairs); i++) {
+        PyObject *pair = PyTuple_GET_ITEM(pairs, i);
+        Py_buffer *target = buffers + 2 * i, *base = target + 1;
+        if (!PyTuple_Check(pair) || !PyArg_ParseTuple(pair, "y*y*", target, base) || target->len != base->len ||
+            target->len > UINT32_MAX)
+            return DV_BAD;
     }
-    dv_release(all, 2);
-    return status;
+    return DV_OK;
 }
 
 /* The side of a tensor (spec 6.2): format, flags, top exponent, contexts that begin a table, tables. */
@@ -222,26 +218,34 @@ static PyObject *write_side(const dv_model *m, int narrow, const uint16_t *freqs
 PyObject *dv_tune(PyObject *self, PyObject *args) {
     PyObject *pairs;
     int level, width, mantissa, narrow;
-    if (!PyArg_ParseTuple(args, "iiipO!", &level, &width, &mantissa, &narrow, &PyList_Type, &pairs))
+    if (!PyArg_ParseTuple(args, "iiipO!", &level, &width, &mantissa, &narrow, &PyTuple_Type, &pairs))
         return NULL;
     if (!dv_known_format(width, mantissa))
         return dv_raise("no such format");
     dv_model m;
     dv_model_init(&m, width, mantissa, 0, 0);
+    const size_t n_pairs = (size_t)PyTuple_GET_SIZE(pairs);
+    Py_buffer *buffers = calloc(2 * n_pairs + 1, sizeof *buffers);
     uint32_t *counts = calloc(((size_t)m.exp_mask + 1) * (size_t)m.n_tokens, sizeof *counts);
-    if (!counts)
-        return PyErr_NoMemory();
-    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(pairs); i++)
-        if (count_pair(level, &m, PyList_GET_ITEM(pairs, i), counts)) {
-            free(counts);
-            return PyErr_Occurred() ? NULL : dv_raise("buffers do not fit");
-        }
     uint16_t freqs[DV_CONTEXTS * DV_MAX_TOKENS];
-    double bits;
-    Py_BEGIN_ALLOW_THREADS
-    bits = dv_tune_delta(&m, counts, freqs);
-    Py_END_ALLOW_THREADS
+    double bits = 0;
+    int status = buffers && counts ? open_pairs(pairs, buffers) : DV_BAD;
+    if (!status) {
+        Py_BEGIN_ALLOW_THREADS
+        for (size_t i = 0; i < 2 * n_pairs; i += 2)
+            dv_count_delta(level, &m, buffers[i].buf, buffers[i + 1].buf,
+                           (size_t)buffers[i].len / (size_t)(width / 8), counts);
+        bits = dv_tune_delta(&m, counts, freqs);
+        Py_END_ALLOW_THREADS
+    }
+    int no_memory = !buffers || !counts;
+    for (size_t i = 0; buffers && i < 2 * n_pairs; i++)
+        if (buffers[i].obj)
+            PyBuffer_Release(buffers + i);
+    free(buffers);
     free(counts);
+    if (status)
+        return no_memory ? PyErr_NoMemory() : PyErr_Occurred() ? NULL : dv_raise("buffers do not fit");
     PyObject *coder = make_coder(&dv_coder_type, &m, freqs), *side = coder ? write_side(&m, narrow, freqs) : NULL;
     if (!side) {
         Py_XDECREF(coder);
