@@ -83,8 +83,11 @@ def decode_section(states: Array, words: Array, table: Array, freqs: Array, n_ra
         n_raw_of: raw bits of every token.
 
     Raises:
-        FormatError: `bad-payload` if words are missing or left over, or a state does not end at 2^16.
+        FormatError: `bad-payload` if words are missing or left over, or a state begins below or does not
+            end at 2^16.
     """
+    if np.any(states < STATE_LOW):
+        raise bad_payload("a section begins with a state that no encoder leaves")
     symbols = np.stack([np.repeat(np.arange(freqs.shape[1]), row) for row in freqs])
     cums = np.cumsum(freqs, axis=1) - freqs
     lanes_all, reader = states.astype(np.int64), _Words(words)
@@ -113,8 +116,6 @@ def _take_raw(lanes: Array, reader: _Words, n_raw: Array) -> Array:
             break
         taken |= (lanes & ((1 << n_bits) - 1)) << shift
         lanes >>= n_bits
-        # A lane without raw bits may not refill here; only damage leaves one below the limit.
-        held = lanes[some]
-        reader.refill(held)
-        lanes[some] = held
+        # A lane that gave no bits is never below the limit.
+        reader.refill(lanes)
     return taken

@@ -58,7 +58,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (!readable)
         return 0;
     uint32_t *table = malloc(4 * (size_t)m.n_tables * DV_PROB_SCALE);
-    dv_decode_table(freqs, m.n_tables, m.n_tokens, table);
+    dv_decode_table(&m, freqs, table);
     size_t n_payload = size - HEAD - n_bits, n_out = n * (size_t)m.width / 8;
     uint8_t *payload = exact(data + HEAD + n_bits, n_payload), *base = exact(NULL, n_out);
     for (size_t i = 0; i < n_out; i++)

@@ -67,6 +67,8 @@ def symbols(freqs: list[int]) -> list[tuple[int, int, int]]:
 
 def read_section(states, words, tables_of_elements, tables, n_raw_of):
     """Yield (token, raw) per element."""
+    if min(states) < 1 << 16:
+        raise Damaged
     x, at, found = list(states), 0, []
     slots = [symbols(freqs) for freqs in tables]
     for start in range(0, len(tables_of_elements), 32):

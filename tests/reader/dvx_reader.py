@@ -284,6 +284,7 @@ def entropy_coded(codec, dtype, side, payload, size, base):
     n_words = struct.unpack_from(f"<{n_sections}I", payload, 4)
     at = 4 + 4 * n_sections
     states = np.frombuffer(payload, "<u4", 32 * n_sections, at).reshape(n_sections, 32)
+    need(bool((states >= 1 << 16).all()), "coder begins where none ends")
     at += 128 * n_sections
     words = np.frombuffer(payload, "<u2", sum(n_words), at)
     at += 2 * sum(n_words)

@@ -35,9 +35,9 @@ INLINE256 __m256i order32(__m256i bits) {
 INLINE256 __m256i load(const uint8_t *p) { return _mm256_loadu_si256((const __m256i *)p); }
 INLINE256 void store(uint8_t *p, __m256i v) { _mm256_storeu_si256((__m256i *)p, v); }
 
-/* Refill those lanes of `of` (all ones or zero) that are below the limit; 8 words must remain. */
-INLINE256 __m256i refill(__m256i x, __m256i of, const uint8_t **words) {
-    __m256i low = _mm256_and_si256(of, _mm256_cmpeq_epi32(_mm256_srli_epi32(x, 16), _mm256_setzero_si256()));
+/* Refill the lanes that are below the limit; 8 words must remain. */
+INLINE256 __m256i refill(__m256i x, const uint8_t **words) {
+    __m256i low = _mm256_cmpeq_epi32(_mm256_srli_epi32(x, 16), _mm256_setzero_si256());
     unsigned mask = (unsigned)_mm256_movemask_ps(_mm256_castsi256_ps(low));
     __m256i next = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)*words));
     __m256i from = _mm256_cvtepu8_epi32(_mm_cvtsi64_si128((long long)expand_by_mask[mask]));
@@ -85,25 +85,22 @@ INLINE256 __m256i take_token(const uint32_t *table, __m256i of, __m256i x, __m25
     return _mm256_add_epi32(_mm256_mullo_epi32(freq, _mm256_srli_epi32(x, DV_PROB_BITS)), rest);
 }
 
-/* Raw bits of a 16-bit value: how many, and the value without them. */
-INLINE256 __m256i raw16(const dv_model *m, const int is_exp, __m256i token, __m256i has_raw, __m256i *first) {
+/* Raw bits of an EXP value: how many, and the value without them. */
+INLINE256 __m256i raw_exp(const dv_model *m, __m256i token, __m256i *first) {
     __m256i escape = _mm256_cmpeq_epi32(token, _mm256_set1_epi32(63));
-    __m256i k;
-    if (is_exp) {
-        k = _mm256_set1_epi32(m->spare);
-        *first = _mm256_andnot_si256(escape, _mm256_sll_epi32(token, _mm_cvtsi32_si128(m->spare)));
-    } else {
-        k = _mm256_and_si256(has_raw, _mm256_sub_epi32(_mm256_srli_epi32(token, 2), _mm256_set1_epi32(2)));
-        __m256i lead = _mm256_or_si256(_mm256_and_si256(token, _mm256_set1_epi32(3)), _mm256_set1_epi32(4));
-        lead = _mm256_andnot_si256(escape, _mm256_sllv_epi32(lead, k));
-        *first = _mm256_blendv_epi8(token, lead, has_raw);
-    }
-    return _mm256_blendv_epi8(k, _mm256_set1_epi32(m->n_raw[63]), escape);
+    *first = _mm256_andnot_si256(escape, _mm256_sll_epi32(token, _mm_cvtsi32_si128(m->spare)));
+    return _mm256_blendv_epi8(_mm256_set1_epi32(m->spare), _mm256_set1_epi32(m->n_raw[63]), escape);
+}
+/* The same of a difference, from the upper 9 bits of its entry. */
+INLINE256 __m256i raw_delta(__m256i entry, __m256i *first) {
+    __m256i k = _mm256_and_si256(entry, _mm256_set1_epi32(31));
+    *first = _mm256_sllv_epi32(_mm256_srli_epi32(entry, 5), k);
+    return k;
 }
 
 INLINE256 void decode16(const dv_model *m, const uint32_t *table, dv_section *s, const int is_exp,
                         const uint8_t *base, uint8_t *out) {
-    const __m256i before_raw = _mm256_set1_epi32(m->raw_from - 1), all = _mm256_set1_epi32(-1);
+    const __m256i before_raw = _mm256_set1_epi32(m->raw_from - 1);
     const uint8_t *words = s->words;
     __m256i x[4], z[4];
     for (int i = 0; i < 4; i++)
@@ -124,14 +121,13 @@ INLINE256 void decode16(const dv_model *m, const uint32_t *table, dv_section *s,
         }
 #pragma GCC unroll 4
         for (int i = 0; i < 4; i++)
-            x[i] = refill(x[i], all, &words);
+            x[i] = refill(x[i], &words);
 #pragma GCC unroll 4
         for (int i = 0; i < 4; i++) {
-            __m256i has_raw = _mm256_cmpgt_epi32(z[i], before_raw);
-            if (_mm256_movemask_epi8(has_raw)) {
-                __m256i k = raw16(m, is_exp, z[i], has_raw, &z[i]);
+            if (!is_exp || _mm256_movemask_epi8(_mm256_cmpgt_epi32(z[i], before_raw))) {
+                __m256i k = is_exp ? raw_exp(m, z[i], &z[i]) : raw_delta(z[i], &z[i]);
                 z[i] = _mm256_or_si256(z[i], low_bits(x[i], k));
-                x[i] = refill(_mm256_srlv_epi32(x[i], k), has_raw, &words);
+                x[i] = refill(_mm256_srlv_epi32(x[i], k), &words);
             }
         }
         for (int j = 0; j < 2; j++) {
@@ -153,7 +149,7 @@ INLINE256 void decode16(const dv_model *m, const uint32_t *table, dv_section *s,
 }
 
 INLINE256 void decode32(const dv_model *m, const uint32_t *table, dv_section *s, const uint8_t *base, uint8_t *out) {
-    const __m256i all = _mm256_set1_epi32(-1), sixteen = _mm256_set1_epi32(16);
+    const __m256i sixteen = _mm256_set1_epi32(16);
     const uint8_t *words = s->words;
     __m256i x[4], z[4], k[4], from[4];
     for (int i = 0; i < 4; i++)
@@ -166,7 +162,7 @@ INLINE256 void decode32(const dv_model *m, const uint32_t *table, dv_section *s,
         }
 #pragma GCC unroll 4
         for (int i = 0; i < 4; i++)
-            x[i] = refill(x[i], all, &words);
+            x[i] = refill(x[i], &words);
         int more = 0;
 #pragma GCC unroll 4
         for (int i = 0; i < 4; i++) {
@@ -179,14 +175,14 @@ INLINE256 void decode32(const dv_model *m, const uint32_t *table, dv_section *s,
             z[i] = _mm256_blendv_epi8(z[i], _mm256_sllv_epi32(lead, k[i]), has_raw);
             __m256i part = _mm256_min_epu32(k[i], sixteen);
             z[i] = _mm256_or_si256(z[i], low_bits(x[i], part));
-            x[i] = refill(_mm256_srlv_epi32(x[i], part), has_raw, &words);
+            x[i] = refill(_mm256_srlv_epi32(x[i], part), &words);
             more |= _mm256_movemask_epi8(_mm256_cmpgt_epi32(k[i], sixteen));
         }
         for (int i = 0; i < 4 && more; i++) {
             __m256i has_raw = _mm256_cmpgt_epi32(k[i], sixteen);
             __m256i part = _mm256_and_si256(has_raw, _mm256_sub_epi32(k[i], sixteen));
             z[i] = _mm256_or_si256(z[i], _mm256_slli_epi32(low_bits(x[i], part), 16));
-            x[i] = refill(_mm256_srlv_epi32(x[i], part), has_raw, &words);
+            x[i] = refill(_mm256_srlv_epi32(x[i], part), &words);
         }
         for (int i = 0; i < 4; i++) {
             __m256i sign = _mm256_and_si256(z[i], _mm256_set1_epi32(1));

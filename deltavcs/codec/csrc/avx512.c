@@ -71,15 +71,13 @@ INLINE512 __m512i narrow(__m512i low, __m512i high) {
     return _mm512_inserti64x4(_mm512_castsi256_si512(_mm512_cvtepi32_epi16(low)), _mm512_cvtepi32_epi16(high), 1);
 }
 
-/* Refill the lanes of `low` from the next words; the caller has proven that 16 remain. */
-INLINE512 __m512i refill(__m512i x, __mmask16 low, const uint8_t **words) {
+/* Refill the lanes that are below the limit; the caller has proven that 16 words remain. A lane that gave no bits
+ * is never below it, as no section begins with such a state. */
+INLINE512 __m512i refill(__m512i x, const uint8_t **words) {
+    __mmask16 low = _mm512_cmplt_epu32_mask(x, _mm512_set1_epi32(DV_STATE_LOW));
     __m512i next = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)*words));
     *words += 2 * (unsigned)__builtin_popcount(low);
-    __m512i shifted = _mm512_or_si512(_mm512_slli_epi32(x, 16), _mm512_maskz_expand_epi32(low, next));
-    return _mm512_mask_mov_epi32(x, low, shifted);
-}
-INLINE512 __mmask16 below_limit(__mmask16 of, __m512i x) {
-    return _mm512_mask_cmplt_epu32_mask(of, x, _mm512_set1_epi32(DV_STATE_LOW));
+    return _mm512_or_si512(_mm512_mask_slli_epi32(x, low, x, 16), _mm512_maskz_expand_epi32(low, next));
 }
 INLINE512 __m512i low_bits(__m512i x, __m512i k) {
     return _mm512_andnot_si512(_mm512_sllv_epi32(_mm512_set1_epi32(-1), k), x);
@@ -121,16 +119,22 @@ INLINE512 void decode16(const dv_model *m, const uint32_t *table, dv_section *s,
         }
 #pragma GCC unroll 4
         for (int i = 0; i < 2 * n; i++)
-            x[i] = refill(x[i], below_limit((__mmask16)-1, x[i]), &words[i / 2]);
+            x[i] = refill(x[i], &words[i / 2]);
 #pragma GCC unroll 4
         for (int i = 0; i < 2 * n; i++) {
-            __mmask16 has_raw = _mm512_cmpge_epu32_mask(z[i], raw_from);
-            if (!is_exp || has_raw) {
+            if (!is_exp) {
+                __m512i k = _mm512_and_si512(z[i], _mm512_set1_epi32(31));
+                __m512i lead = _mm512_sllv_epi32(_mm512_srli_epi32(z[i], 5), k);
+                /* lead | (x & ~(-1 << k)) */
+                z[i] = _mm512_ternarylogic_epi32(lead, x[i], _mm512_sllv_epi32(_mm512_set1_epi32(-1), k), 0xF4);
+                x[i] = refill(_mm512_srlv_epi32(x[i], k), &words[i / 2]);
+                continue;
+            }
+            if (_mm512_cmpge_epu32_mask(z[i], raw_from)) {
                 __m512i k = _mm512_maskz_permutex2var_epi16(EVEN, c.raw_low, z[i], c.raw_high);
                 __m512i first = _mm512_permutex2var_epi16(c.first_low, z[i], c.first_high);
                 z[i] = _mm512_or_si512(first, low_bits(x[i], k));
-                x[i] = _mm512_srlv_epi32(x[i], k);
-                x[i] = refill(x[i], below_limit(has_raw, x[i]), &words[i / 2]);
+                x[i] = refill(_mm512_srlv_epi32(x[i], k), &words[i / 2]);
             }
         }
         for (int j = 0; j < n; j++) {
@@ -179,7 +183,7 @@ INLINE512 void decode32(const dv_model *m, const uint32_t *table, dv_section *s,
         }
 #pragma GCC unroll 4
         for (int i = 0; i < 2 * n; i++)
-            x[i] = refill(x[i], below_limit((__mmask16)-1, x[i]), &words[i / 2]);
+            x[i] = refill(x[i], &words[i / 2]);
         __mmask16 more = 0;
 #pragma GCC unroll 4
         for (int i = 0; i < 2 * n; i++) {
@@ -193,7 +197,7 @@ INLINE512 void decode32(const dv_model *m, const uint32_t *table, dv_section *s,
             __m512i part = _mm512_min_epu32(k[i], sixteen);
             z[i] = _mm512_or_si512(z[i], low_bits(x[i], part));
             x[i] = _mm512_srlv_epi32(x[i], part);
-            x[i] = refill(x[i], below_limit(has_raw, x[i]), &words[i / 2]);
+            x[i] = refill(x[i], &words[i / 2]);
             more |= _mm512_cmpgt_epu32_mask(k[i], sixteen);
         }
         for (int i = 0; i < 2 * n && more; i++) {
@@ -201,7 +205,7 @@ INLINE512 void decode32(const dv_model *m, const uint32_t *table, dv_section *s,
             __m512i part = _mm512_maskz_sub_epi32(has_raw, k[i], sixteen);
             z[i] = _mm512_or_si512(z[i], _mm512_slli_epi32(low_bits(x[i], part), 16));
             x[i] = _mm512_srlv_epi32(x[i], part);
-            x[i] = refill(x[i], below_limit(has_raw, x[i]), &words[i / 2]);
+            x[i] = refill(x[i], &words[i / 2]);
         }
         for (int i = 0; i < 2 * n; i++) {
             __m512i sign = _mm512_sub_epi32(_mm512_setzero_si512(), _mm512_and_si512(z[i], one));

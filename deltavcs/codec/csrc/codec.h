@@ -52,11 +52,14 @@ typedef struct {
     uint32_t x[DV_LANES];
 } dv_section;
 
-/* Decode table entry: frequency in bits 0..11, slot - cumulative in 12..22, token in 23..29.
+/* Decode table entry: frequency in bits 0..11, slot - cumulative in 12..22, token in 23..29; for DELTA of 16 bits
+ * instead of the token its raw bits in 23..27 and its upper bits in 28..31, so that nothing is looked up by token.
  * Encode table entry: frequency in bits 0..11, cumulative in 12..22. */
 #define DV_FREQ(entry) ((entry)&0xFFFu)
 #define DV_REST(entry) (((entry) >> 12) & 0x7FFu)
 #define DV_TOKEN(entry) ((entry) >> 23)
+#define DV_RAW(entry) (((entry) >> 23) & 31u)
+#define DV_LEAD(entry) ((entry) >> 28)
 
 static inline uint32_t dv_load16(const uint8_t *p) {
     uint16_t v;
@@ -119,7 +122,7 @@ static inline __attribute__((always_inline)) uint32_t dv_token(uint32_t z, const
 
 /* model.c */
 void dv_model_init(dv_model *m, int width, int mantissa, uint32_t top, int is_exp);
-void dv_decode_table(const uint16_t *freqs, int n_tables, int n_tokens, uint32_t *out);
+void dv_decode_table(const dv_model *m, const uint16_t *freqs, uint32_t *out);
 void dv_encode_table(const uint16_t *freqs, int n_tables, int n_tokens, uint32_t *out);
 int dv_read_tables(const uint8_t *bits, size_t n_bytes, int n_tables, int n_tokens, uint16_t *freqs);
 size_t dv_write_tables(const uint16_t *freqs, int n_tables, int n_tokens, uint8_t *out);

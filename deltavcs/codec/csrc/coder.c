@@ -66,7 +66,7 @@ const uint32_t *dv_coder_decode_table(dv_coder *coder) {
         uint32_t *table = PyMem_Malloc(4 * (size_t)m->n_tables * DV_PROB_SCALE);
         if (!table)
             return (uint32_t *)PyErr_NoMemory();
-        dv_decode_table(coder->freqs, m->n_tables, m->n_tokens, table);
+        dv_decode_table(m, coder->freqs, table);
         coder->decode_table = table;
     }
     return coder->decode_table;

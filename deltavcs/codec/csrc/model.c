@@ -24,12 +24,14 @@ void dv_model_init(dv_model *m, int width, int mantissa, uint32_t top, int is_ex
     m->n_raw[m->n_tokens - 1] = (uint8_t)(is_exp ? m->spare + width - 1 - mantissa : width);
 }
 
-void dv_decode_table(const uint16_t *freqs, int n_tables, int n_tokens, uint32_t *out) {
-    for (int i = 0; i < n_tables; i++)
-        for (int t = 0; t < n_tokens; t++) {
-            uint32_t freq = freqs[i * n_tokens + t];
+void dv_decode_table(const dv_model *m, const uint16_t *freqs, uint32_t *out) {
+    for (int i = 0; i < m->n_tables; i++)
+        for (int t = 0; t < m->n_tokens; t++) {
+            uint32_t freq = freqs[i * m->n_tokens + t], entry = freq | (uint32_t)t << 23;
+            if (m->width == 16 && !m->is_exp)
+                entry = freq | (uint32_t)m->n_raw[t] << 23 | m->first[t] >> m->n_raw[t] << 28;
             for (uint32_t rest = 0; rest < freq; rest++)
-                *out++ = freq | rest << 12 | (uint32_t)t << 23;
+                *out++ = entry | rest << 12;
         }
 }
 

@@ -52,6 +52,9 @@ int dv_decode_payload(int level, const dv_model *m, const uint32_t *table, const
         if (n_words > (n_payload - at) / 2)
             return DV_BAD;
         memcpy(s[i].x, payload + 4 + 4 * n_sections + 4 * DV_LANES * i, 4 * DV_LANES);
+        for (int lane = 0; lane < DV_LANES; lane++)
+            if (s[i].x[lane] < DV_STATE_LOW)
+                return DV_BAD;
         s[i].words = payload + at;
         at += 2 * n_words;
         s[i].words_end = payload + at;

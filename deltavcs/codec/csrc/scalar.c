@@ -20,12 +20,12 @@ INLINE int refill(uint32_t *x, dv_section *s, const int sure) {
 }
 
 /* Raw bits of the lanes listed, 16 at a time: all give their low ones before any gives more. */
-INLINE int take_raw(const dv_model *m, dv_section *s, int n, const uint8_t *lanes, const uint8_t *token,
-                    uint32_t *value, const int width, const int sure) {
+INLINE int take_raw(dv_section *s, int n, const uint8_t *lanes, const uint8_t *n_raw, uint32_t *value,
+                    const int width, const int sure) {
     for (int shift = 0; shift < width && n; shift += 16) {
         int more = 0;
         for (int j = 0; j < n; j++) {
-            int i = lanes[j], k = (int)m->n_raw[token[i]] - shift;
+            int i = lanes[j], k = (int)n_raw[i] - shift;
             if (width > 16 && k <= 0)
                 continue;
             more |= k > 16;
@@ -43,7 +43,7 @@ INLINE int take_raw(const dv_model *m, dv_section *s, int n, const uint8_t *lane
 
 INLINE int decode_group(const dv_model *m, const uint32_t *table, dv_section *s, int n, const uint8_t *base,
                         uint8_t *out, const int width, const int is_exp, const int sure) {
-    uint8_t token[DV_LANES], lanes[DV_LANES];
+    uint8_t n_raw[DV_LANES], lanes[DV_LANES];
     uint32_t value[DV_LANES], from[DV_LANES];
     int n_with_raw = 0;
     for (int i = 0; i < n; i++) {
@@ -51,14 +51,19 @@ INLINE int decode_group(const dv_model *m, const uint32_t *table, dv_section *s,
         uint32_t x = s->x[i], of = is_exp ? 0u : dv_table(m, from[i]);
         uint32_t entry = table[of << DV_PROB_BITS | (x & (DV_PROB_SCALE - 1u))];
         s->x[i] = DV_FREQ(entry) * (x >> DV_PROB_BITS) + DV_REST(entry);
-        token[i] = (uint8_t)DV_TOKEN(entry);
-        value[i] = m->first[token[i]];
+        if (width == 16 && !is_exp) {
+            n_raw[i] = (uint8_t)DV_RAW(entry);
+            value[i] = DV_LEAD(entry) << n_raw[i];
+        } else {
+            n_raw[i] = m->n_raw[DV_TOKEN(entry)];
+            value[i] = m->first[DV_TOKEN(entry)];
+        }
         lanes[n_with_raw] = (uint8_t)i;
-        n_with_raw += m->n_raw[token[i]] > 0;
+        n_with_raw += n_raw[i] > 0;
         if (refill(&s->x[i], s, sure))
             return DV_BAD;
     }
-    if (take_raw(m, s, n_with_raw, lanes, token, value, is_exp ? 16 : width, sure))
+    if (take_raw(s, n_with_raw, lanes, n_raw, value, is_exp ? 16 : width, sure))
         return DV_BAD;
     for (int i = 0; i < n; i++, s->at++)
         if (is_exp)

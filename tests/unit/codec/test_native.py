@@ -3,9 +3,17 @@
 import numpy as np
 import pytest
 
-from deltavcs.codec import CHUNK_BYTES, MAX_CHUNK_BYTES, CodecId, make_encoder, native_info, plan
+from deltavcs.codec import (
+    CHUNK_BYTES,
+    MAX_CHUNK_BYTES,
+    CodecId,
+    make_encoder,
+    native_info,
+    open_decoder,
+    plan,
+)
 from deltavcs.codec import native as kernels
-from deltavcs.errors import InvalidInputError
+from deltavcs.errors import FormatError, InvalidInputError
 
 
 @pytest.fixture(autouse=True)
@@ -77,3 +85,26 @@ def test_repetition_across_chunks_does_not_pass_for_repetition() -> None:
     target = base + np.random.default_rng(1).integers(0, 5, base.size).astype("<u2")
     samples = [(target[:131072].tobytes(), base[:131072].tobytes())] * 8
     assert plan("BF16", samples).codec is CodecId.DELTA
+
+
+@pytest.mark.parametrize("name", kernels.levels())
+@pytest.mark.parametrize("which", [CodecId.DELTA, CodecId.EXP])
+def test_a_state_below_the_limit_is_damage_at_every_level(name: str, which: CodecId) -> None:
+    base = bf16(5000)
+    target = (
+        (np.frombuffer(base, "<u2") + np.random.default_rng(2).integers(0, 9, 5000)).astype("<u2").tobytes()
+    )
+    encoder = make_encoder(which, "BF16", [(target, base)])
+    payload = bytearray(encoder.encode(target, base))
+    assert (payload[0], payload[1]) == (0, 1)
+    kernels.set_level(name)
+    decoder = open_decoder(which, "BF16", encoder.side)
+    out = memoryview(bytearray(len(target)))
+    decoder.decode(payload, base, out)
+    assert out == target
+    # Lanes 0 and 31: the first states after the mode and the number of words.
+    for lane in (0, 31):
+        broken = bytearray(payload)
+        broken[8 + 4 * lane : 12 + 4 * lane] = (0xFFFF).to_bytes(4, "little")
+        with pytest.raises(FormatError, match="payload does not follow"):
+            decoder.decode(broken, base, out)
