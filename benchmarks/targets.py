@@ -9,6 +9,7 @@ from .base import GIB, Result, duration, table
 from .codec_contestants import OURS, OURS_ALONE, REFERENCE
 from .history_commands import LOG, REBUILD, SQL, UP
 from .model_bench import TARGET_MIB
+from .thread_bench import SMALL
 
 
 @dataclass(frozen=True)
@@ -126,6 +127,9 @@ def _rest(results: dict[str, Result]) -> Iterator[Target]:
         seconds = threads["seconds"][key] if threads and threads["cores"] > 1 else None
         value = seconds["1"] / seconds["2"] if seconds else None
         yield _least("threads", f"{key}, two threads to one", 1.8, value)
+    small = threads["seconds"][SMALL] if threads and threads["cores"] > 1 else None
+    measured = f"{small['1'] / small['2']:.3f} ×" if small else "not measured"
+    yield Target("threads", f"{SMALL} (0.2 MB), two threads to one", "reported", measured)
     ratios = commands["ratios"] if commands else {}
     yield _upto("commands", "`dvx commit` of 1 GiB to ZipNN compressing it", 2, ratios.get("commit / ZipNN"))
     yield _upto("commands", "`dvx checkout` of 1 GiB to `cp`", 3, ratios.get("checkout / cp"))
