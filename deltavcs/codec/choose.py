@@ -22,7 +22,7 @@ from deltavcs.codec.api import (
     check_target,
     needs_base,
 )
-from deltavcs.codec.coded import coded_layout, open_tables, upper_halves
+from deltavcs.codec.coded import coded_layout, upper_halves
 from deltavcs.codec.delta import DeltaCodec, tune
 from deltavcs.codec.exponent import ExpCodec, count_exponents, exp_tables
 from deltavcs.codec.native import kernels
@@ -122,11 +122,9 @@ def open_decoder(codec: int, dtype: str, side: bytes) -> Decoder:
     """
     itemsize = dtype_of(dtype).itemsize
     if codec == CodecId.DELTA:
-        tables = open_tables(dtype, side, delta=True)
-        return DeltaCodec(dtype, side, narrow=tables.narrow, tables=tables)
+        return DeltaCodec.open(dtype, side)
     if codec == CodecId.EXP:
-        tables = open_tables(dtype, side, delta=False)
-        return ExpCodec(dtype, side, narrow=tables.narrow, tables=tables)
+        return ExpCodec.open(dtype, side)
     if codec not in CodecId.__members__.values():
         raise FormatError(
             f"unknown codec {codec}", kind=ErrorKind.UNSUPPORTED_FEATURE, hint="update deltavcs"

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import contextlib
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
 from deltavcs.codec.api import (
     DEFAULT_LEVEL,
+    MAX_SIDE_BYTES,
     Buffer,
     Bytes,
     CodecId,
     as_bytes,
     bad_payload,
+    bad_side,
     check_base,
     check_out,
     check_target,
@@ -69,6 +71,25 @@ class CodedCodec(ABC):
         self._raw = RawCodec(self._itemsize)
         planes = CodecId.XOR if needs_base(self.codec) else CodecId.PLAIN
         self._planes = PlanesCodec(planes, self._itemsize, level)
+
+    @classmethod
+    def open(cls, dtype: str, side: bytes) -> Self:
+        """Return the decoder that a side describes.
+
+        Raises:
+            FormatError: `bad-payload` if it is malformed or `dtype` is not coded this way.
+        """
+        layout, narrow = _open_layout(dtype, side)
+        native, delta = kernels(), needs_base(cls.codec)
+        if len(side) > MAX_SIDE_BYTES:
+            raise bad_side(f"a side of {len(side)} bytes")
+        if native is None:
+            return cls(dtype, side, narrow=narrow, tables=open_tables(dtype, side, delta=delta))
+        try:
+            coder = native[0].open_coder(side, layout.width, layout.mantissa, not delta)
+        except ValueError as exc:
+            raise bad_side(str(exc)) from exc
+        return cls(dtype, side, narrow=narrow, coder=coder)
 
     @property
     def tables(self) -> Tables:
@@ -171,18 +192,23 @@ class CodedCodec(ABC):
         out.view("<u4")[...] = halves.astype("<u4") << np.uint32(16)
 
 
+def _open_layout(dtype: str, side: bytes) -> tuple[Layout, bool]:
+    """The coded layout of a DELTA or EXP tensor, and if it is upcast."""
+    if dtype not in LAYOUTS:
+        raise bad_payload(f"{dtype} is not coded by exponents")
+    narrow = len(side) > 1 and bool(side[1] & 1)
+    if narrow and dtype != "F32":
+        raise bad_payload(f"{dtype} has no upcast form")
+    return coded_layout(dtype, narrow=narrow), narrow
+
+
 def open_tables(dtype: str, side: bytes, *, delta: bool) -> Tables:
     """Return the tables in the side of a DELTA or EXP tensor.
 
     Raises:
         FormatError: `bad-payload` if it is malformed or `dtype` is not coded this way.
     """
-    if dtype not in LAYOUTS:
-        raise bad_payload(f"{dtype} is not coded by exponents")
-    narrow = len(side) > 1 and bool(side[1] & 1)
-    if narrow and dtype != "F32":
-        raise bad_payload(f"{dtype} has no upcast form")
-    layout = coded_layout(dtype, narrow=narrow)
+    layout, _ = _open_layout(dtype, side)
     tables = read_side(side, layout.n_tokens if delta else 64, layout.exponents)
     if not delta and len(tables.freqs) != 1:
         raise bad_payload("EXP has one table")

@@ -171,10 +171,11 @@ def decode_prefix(head: EntryHead, data: bytes | bytearray | memoryview) -> Pref
         raise _bad("raw length does not fit the domain")
     side = bytes(view[at : at + head.side_bytes])
     chunks = np.frombuffer(view[at + head.side_bytes :], dtype=CHUNK)
-    ends = np.cumsum(chunks["length"], dtype=np.int64) + head.prefix_bytes
+    lengths = chunks["length"]
+    ends = lengths.cumsum(dtype=np.int64) + head.prefix_bytes
     if head.n_chunks and ends[-1] != head.entry_bytes:
         raise _bad("chunk lengths disagree with the payload")
-    return Prefix(head, domain, side, chunks, ends - chunks["length"])
+    return Prefix(head, domain, side, chunks, ends - lengths)
 
 
 def encode_trailer(n_entries: int, pack_bytes: int) -> bytes:

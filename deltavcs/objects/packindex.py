@@ -93,7 +93,7 @@ def read_prefix(file: FileReader, at: int) -> p.Prefix:
     first = file.read(at, max(p.ENTRY_HEADER_BYTES, min(_USUAL_PREFIX_BYTES, file.size - at)))
     head = p.decode_head(first)
     whole = first if head.prefix_bytes <= len(first) else file.read(at, head.prefix_bytes)
-    return p.decode_prefix(head, whole[: head.prefix_bytes])
+    return p.decode_prefix(head, memoryview(whole)[: head.prefix_bytes])
 
 
 def scan_pack(file: FileReader) -> Records:
@@ -140,10 +140,11 @@ class PackIndex:
     def find(self, blob: BlobId) -> Location | None:
         """Where `blob` is stored, or None."""
         want = bytes.fromhex(blob)
-        at = int(np.searchsorted(self._keys, np.uint64(int.from_bytes(want[:8], "big"))))
+        at = int(self._keys.searchsorted(np.uint64(int.from_bytes(want[:8], "big"))))
         while at < len(self._records):
-            record = self._records[at]
-            found = record["blob"].tobytes()
+            # One conversion: those of single fields cost as much each.
+            record = self._records[at].item()
+            found = record[0]
             if found == want:
                 return _location(self._ids[int(self._owner[at])], record)
             if found[:8] != want[:8]:
@@ -157,13 +158,13 @@ def _prefixes(records: Records) -> npt.NDArray[np.uint64]:
     return first.astype(np.uint64)
 
 
-def _location(pack: PackId, record: Any) -> Location:
-    base = record["base"].tobytes()
+def _location(pack: PackId, record: tuple[Any, ...]) -> Location:
+    _, base, offset, entry_bytes, raw_bytes, codec, _ = record
     return Location(
         pack=pack,
-        offset=int(record["offset"]),
-        entry_bytes=int(record["entry_bytes"]),
-        raw_bytes=int(record["raw_bytes"]),
-        codec=int(record["codec"]),
+        offset=offset,
+        entry_bytes=entry_bytes,
+        raw_bytes=raw_bytes,
+        codec=codec,
         base=None if base == p.NO_BASE else BlobId(base.hex()),
     )

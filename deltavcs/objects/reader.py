@@ -128,7 +128,7 @@ class BlobReader:
             elif natively := self._read_native(stored, i, view[done:]):
                 take = natively
             else:
-                self._decode(stored, i, piece)
+                self._decode_slowly(stored, i, piece)
             done += take
 
     def copy(self, blob: BlobId, start: int, n_bytes: int, to: int, at: int, profile: Profile) -> int:
@@ -250,8 +250,10 @@ class BlobReader:
 
     def _decode(self, stored: Stored, i: int, out: memoryview) -> None:
         """Decode chunk `i` into `out` and verify it."""
-        if self._read_native(stored, i, out):
-            return
+        if not self._read_native(stored, i, out):
+            self._decode_slowly(stored, i, out)
+
+    def _decode_slowly(self, stored: Stored, i: int, out: memoryview) -> None:
         if stored.derivation is not None:
             low = i << stored.prefix.head.chunk_log2
             self.derive(stored.derivation, stored.prefix.domain, low, out)

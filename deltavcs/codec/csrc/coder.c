@@ -203,16 +203,40 @@ static int open_pairs(PyObject *pairs, Py_buffer *buffers) {
     return DV_OK;
 }
 
+#define SIDE_HEAD 6
+
 /* The side of a tensor (spec 6.2): format, flags, top exponent, contexts that begin a table, tables. */
 static PyObject *write_side(const dv_model *m, int narrow, const uint16_t *freqs) {
-    uint8_t side[6 + DV_CONTEXTS * DV_PROB_SCALE] = {1, (uint8_t)(narrow != 0)};
+    uint8_t side[SIDE_HEAD + DV_CONTEXTS * DV_PROB_SCALE] = {1, (uint8_t)(narrow != 0)};
     uint32_t begins = 0;
     for (int c = 1; c < DV_CONTEXTS; c++)
         begins |= (uint32_t)(m->table_of[c] != m->table_of[c - 1]) << (c - 1);
     dv_store16(side + 2, m->top);
     dv_store16(side + 4, begins);
-    size_t n = dv_write_tables(freqs, m->n_tables, m->n_tokens, side + 6);
-    return PyBytes_FromStringAndSize((char *)side, (Py_ssize_t)(6 + n));
+    size_t n = dv_write_tables(freqs, m->n_tables, m->n_tokens, side + SIDE_HEAD);
+    return PyBytes_FromStringAndSize((char *)side, (Py_ssize_t)(SIDE_HEAD + n));
+}
+
+PyObject *dv_open_coder(PyObject *self, PyObject *args) {
+    Py_buffer side = {0};
+    int width, mantissa, is_exp;
+    if (!PyArg_ParseTuple(args, "y*iip", &side, &width, &mantissa, &is_exp))
+        return NULL;
+    const uint8_t *bytes = side.buf;
+    uint16_t freqs[DV_CONTEXTS * DV_MAX_TOKENS];
+    dv_model m;
+    int status = DV_BAD;
+    if (dv_known_format(width, mantissa) && side.len >= SIDE_HEAD && bytes[0] == 1 && bytes[1] <= 1) {
+        uint32_t begins = dv_load16(bytes + 4);
+        dv_model_init(&m, width, mantissa, dv_load16(bytes + 2), is_exp);
+        for (int c = 1; c < DV_CONTEXTS; c++)
+            m.table_of[c] = (uint8_t)(m.table_of[c - 1] + (begins >> (c - 1) & 1u));
+        m.n_tables = m.table_of[DV_CONTEXTS - 1] + 1;
+        if (m.top <= m.exp_mask && (!is_exp || m.n_tables == 1))
+            status = dv_read_tables(bytes + SIDE_HEAD, (size_t)side.len - SIDE_HEAD, m.n_tables, m.n_tokens, freqs);
+    }
+    PyBuffer_Release(&side);
+    return status ? dv_raise("malformed side") : make_coder(&dv_coder_type, &m, freqs);
 }
 
 PyObject *dv_tune(PyObject *self, PyObject *args) {

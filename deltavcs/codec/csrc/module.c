@@ -101,6 +101,7 @@ static PyMethodDef methods[] = {
     {"read_tables", py_read_tables, METH_VARARGS, "(bits, n_tables, n_tokens) -> uint16 frequencies"},
     {"write_tables", py_write_tables, METH_VARARGS, "(frequencies, n_tables, n_tokens) -> bits"},
     {"count", py_count, METH_VARARGS, "(level, width, mantissa, target, base|None, counts): add a histogram"},
+    {"open_coder", dv_open_coder, METH_VARARGS, "(side, width, mantissa, is_exp) -> Coder"},
     {"tune", dv_tune, METH_VARARGS, "(level, width, mantissa, narrow, pairs) -> (Coder, side, bits)"},
     {"planes", py_planes, METH_VARARGS, "(level, itemsize, join, source, base|None, out)"},
     {NULL, NULL, 0, NULL},

@@ -43,7 +43,8 @@ static inline void dv_release(Py_buffer *buffers[], int n) {
 static inline int dv_known_format(int width, int mantissa) {
     return (width == 16 && (mantissa == 7 || mantissa == 10)) || (width == 32 && mantissa == 23);
 }
-/* coder.c: tune(level, width, mantissa, narrow, pairs) */
+/* coder.c: open_coder(side, width, mantissa, is_exp) and tune(level, width, mantissa, narrow, pairs) */
+PyObject *dv_open_coder(PyObject *self, PyObject *args);
 PyObject *dv_tune(PyObject *self, PyObject *args);
 /* Frequencies of every table must be usable: each row sums to 2048 and can escape. */
 int dv_proven_freqs(const uint8_t *freqs, int n_tables, int n_tokens);
