@@ -130,7 +130,8 @@ class Scratch(threading.local):
     def take(self, n_bytes: int) -> memoryview:
         """`n_bytes` of anything, to be filled; this thread's next call takes them back."""
         if len(self._buffer) < n_bytes:
-            self._buffer = bytearray(n_bytes)
+            # Twice what it was: needs that grow step by step would clear it again each time.
+            self._buffer = bytearray(max(n_bytes, 2 * len(self._buffer)))
         return memoryview(self._buffer)[:n_bytes]
 
 

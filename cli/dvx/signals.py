@@ -6,6 +6,7 @@ driver's own error. Once a signal came, no exception is a bug.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
 import os
@@ -15,10 +16,13 @@ import threading
 from types import FrameType
 
 _received: int | None = None
+_code: int | None = None
 
 
 def install() -> None:
     """Raise `KeyboardInterrupt` for SIGINT and SIGTERM and remember which one it was."""
+    # First in, last out: the handlers of all others have run by then.
+    atexit.register(_vanish)
     signal.signal(signal.SIGINT, _on_signal)
     if hasattr(signal, "SIGTERM"):
         signal.signal(signal.SIGTERM, _on_signal)
@@ -58,12 +62,26 @@ def report(*, as_json: bool, detail: str = "") -> int:
 
 def leave(code: int) -> None:
     """Exit with `code`; after a signal at once, without waiting for threads that still compute."""
+    global _code
     if _received is None:
+        _code = code
         sys.exit(code)
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):
             stream.flush()
     os._exit(code)
+
+
+def _vanish() -> None:
+    """End a process that is done: taking its modules apart takes longer than some commands do."""
+    if _code is None:
+        return
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        return  # the interpreter will notice, and say so
+    os._exit(_code)
 
 
 def _again(error: BaseException | None) -> None:
