@@ -77,20 +77,23 @@ def record(
         raise AlreadyExistsError(
             f"{name} exists already", kind=ErrorKind.REF_EXISTS, hint="Choose another name with --as."
         )
-    with repo.objects.transaction(resources, level=repo.config.zstd_level) as transaction:
-        done = ingest(transaction)
-        manifest = transaction.put_manifest(done.manifest)
-        commit = _complete(transaction, draft, done, manifest, base=base, tip=tip)
-        if tip is not None and _same(repo.commit(tip), commit):
-            return _recorded(tip, name, commit, done, base, unchanged=True)
-        _check_parents(repo, commit)
-        commit_id = transaction.put_commit(commit)
-        transaction.finish()
-        repo.refs.move(ref, expected=tip or ABSENT, new=commit_id, signature=signature)
+    commit_id = None
     try:
+        with repo.objects.transaction(resources, level=repo.config.zstd_level) as transaction:
+            done = ingest(transaction)
+            manifest = transaction.put_manifest(done.manifest)
+            commit = _complete(transaction, draft, done, manifest, base=base, tip=tip)
+            if tip is not None and _same(repo.commit(tip), commit):
+                return _recorded(tip, name, commit, done, base, unchanged=True)
+            _check_parents(repo, commit)
+            commit_id = transaction.put_commit(commit)
+            transaction.finish()
+            repo.refs.move(ref, expected=tip or ABSENT, new=commit_id, signature=signature)
         catch_up(repo)
     except KeyboardInterrupt as exc:
-        raise KeyboardInterrupt(f"{name} was already recorded as {commit_id[:12]}") from exc
+        if commit_id is not None and repo.refs.get(ref) == commit_id:
+            raise KeyboardInterrupt(f"{name} was already recorded as {commit_id[:12]}") from exc
+        raise
     return _recorded(commit_id, name, commit, done, base)
 
 

@@ -90,20 +90,23 @@ def test_a_failed_change_leaves_old_or_new_and_nothing_else(verb, fault, world, 
             continue
         directory = clone(world, tmp_path)
         storage = FaultyStorage(directory / ".dvx", fail_at=i, error=FAULTS[fault])
-        raised = True
+        raised, said = True, ""
         try:
             VERBS[verb](Repository(storage), world)
         except StorageError as exc:
             assert fault.startswith("disk"), change
             assert exc.kind is (ErrorKind.DISK_FULL if fault == "disk full" else ErrorKind.IO)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as exc:
             assert fault == "interrupt"
+            said = str(exc)
         else:
             raised = False
         repo = check_repository(directory, lineage=False)
         now = repo.refs.all()
         assert now in (before, after), f"after a fault at {change}"
         assert now == after or raised, "a verb that did nothing must say so"
+        if fault == "interrupt" and verb in ("import", "commit", "transfer"):
+            assert ("already recorded" in said) == (now == after and raised), f"interrupted at {change}"
         outcomes.add(now == after)
         if i % 8 == 0:
             run_again(verb, repo, world, after)
