@@ -36,7 +36,8 @@ MAX_READ_COST = 10_000
 _CACHE_PER_THREAD = 8 << 20
 # With the default budget, what all blobs that are planned ahead were compared with is still there.
 _CACHE_SHARE = 16
-_CACHED_ENTRIES = 20_000
+# Each holds the tables of its tensor, up to 139 KB.
+_CACHED_ENTRIES = 2_000
 _BLOCK_ELEMENTS = 1 << 18
 
 Bytes = npt.NDArray[np.uint8]
@@ -158,6 +159,7 @@ class BlobReader:
         if stored.native is None:
             return 0
         base = stored.prefix.head.base
+        # Told by the first chunk: whoever keeps chunks of a base asks for one chunk at a time.
         if base is not None and (base, first) in self._chunks:
             return 0
         log2 = stored.prefix.head.chunk_log2

@@ -168,8 +168,7 @@ class ObjectStore:
     def forget_packs(self) -> None:
         """Drop what was read of the packs, after some were removed."""
         with self._lock:
-            for file in self._files.values():
-                file.close()
+            # Dropped, not closed, as in `_open_pack`.
             self._files.clear()
             self._index = None
             self.blobs = BlobReader(self.locate, self._open_pack)

@@ -3,8 +3,6 @@
  * One call reads, decodes, proves and writes many chunks without the GIL. It does what can go on at full speed
  * and stops at whatever else it meets: a damaged chunk, a mode it does not know, a full disk. The caller does
  * that chunk with the code that can tell what is wrong. */
-#define _POSIX_C_SOURCE 200809L
-#define _FILE_OFFSET_BITS 64
 #include "module.h"
 
 #include <errno.h>
@@ -24,12 +22,14 @@ enum { READ_TIME, DECODE_TIME, CHECK_TIME, WRITE_TIME, N_TIMES };
 typedef struct entry {
     PyObject_HEAD
     dv_coder *coder; /* NULL for RAW */
-    const uint32_t *table; /* of the coder, from the first call on */
     struct entry *base; /* NULL if chunks are coded alone */
     Py_buffer starts, chunks;
     uint64_t raw_bytes;
     int chunk_log2, links;
-    size_t n_chunks, longest, room;
+    size_t n_chunks;
+    size_t most;    /* bytes of the largest chunk */
+    size_t longest; /* bytes of the longest payload that is read */
+    size_t room;    /* for a payload of any link, and what decoding it needs besides */
 } dv_entry;
 
 /* What is the same for all chunks of a call. */
@@ -92,39 +92,58 @@ static int write_all(int fd, const uint8_t *data, size_t n, int64_t at) {
     return DV_OK;
 }
 
-/* Decode chunk i of link number `link` into `out`. The bases' checksums are not looked at: a wrong base gives a
- * wrong target, and the target's is. */
-static int decode(dv_call *call, const dv_entry *e, int link, size_t i, uint8_t *out, uint8_t *room) {
+/* Bytes of scratch that decoding needs: for the chunks of bases, and in all. */
+static size_t base_bytes(const dv_entry *e) { return e->most * (size_t)(e->links > 2 ? 2 : e->links - 1); }
+static size_t scratch_bytes(const dv_entry *e) { return base_bytes(e) + e->room; }
+
+/* Read and decode chunk i of one link over its base, and prove it. `room` holds a payload and more. */
+static int decode_link(dv_call *call, const dv_entry *e, int fd, size_t i, const uint8_t *base, uint8_t *out,
+                       uint8_t *room) {
     const size_t n_bytes = chunk_bytes(e, i), n_payload = dv_load32(record(e, i));
-    const uint8_t *base = NULL;
-    if (e->base) {
-        base = room;
-        room += (size_t)1 << e->chunk_log2;
-        if (decode(call, e->base, link + 1, i, (uint8_t *)base, room))
-            return DV_BAD;
-    }
+    int status;
     if (!e->coder) {
-        int status = n_payload == n_bytes ? read_all(call->fds[link], out, n_bytes, start_of(e, i)) : DV_BAD;
+        status = n_payload == n_bytes ? read_all(fd, out, n_bytes, start_of(e, i)) : DV_BAD;
         lap(call, READ_TIME);
-        return status;
-    }
-    const dv_model *m = &e->coder->model;
-    if (n_payload > e->longest || read_all(call->fds[link], room, n_payload, start_of(e, i)))
-        return DV_BAD;
-    lap(call, READ_TIME);
-    int status = dv_decode_chunk(call->level, m, e->table, room, n_payload, base, out,
+    } else {
+        const dv_model *m = &e->coder->model;
+        if (n_payload > e->longest || read_all(fd, room, n_payload, start_of(e, i)))
+            return DV_BAD;
+        lap(call, READ_TIME);
+        status = dv_decode_chunk(call->level, m, e->coder->decode_table, room, n_payload, base, out,
                                  n_bytes / (size_t)(m->width / 8), room + e->longest);
-    lap(call, DECODE_TIME);
-    return status;
+        lap(call, DECODE_TIME);
+    }
+    if (status || dv_xxh3(call->level, out, n_bytes) != checksum_of(e, i))
+        return DV_BAD;
+    lap(call, CHECK_TIME);
+    return DV_OK;
 }
 
-static int decode_and_prove(dv_call *call, const dv_entry *e, size_t i, uint8_t *out, uint8_t *room) {
-    size_t n_bytes = chunk_bytes(e, i);
-    if (n_bytes < DV_XXH3_LEAST || decode(call, e, 0, i, out, room))
+/* False if some link has this chunk in a mode that is not done here: better known before its bases are decoded. */
+static int all_coded(const dv_call *call, const dv_entry *e, size_t i) {
+    for (int link = 0; e; e = e->base, link++) {
+        uint8_t mode;
+        if (e->coder && (read_all(call->fds[link], &mode, 1, start_of(e, i)) || mode))
+            return 0;
+    }
+    return 1;
+}
+
+/* From the lowest base up; two buffers take turns, so that memory does not depend on the depth. */
+static int decode(dv_call *call, const dv_entry *e, size_t i, uint8_t *out, uint8_t *scratch) {
+    const dv_entry *links[MAX_LINKS];
+    uint8_t *room = scratch + base_bytes(e), *base = NULL;
+    if (chunk_bytes(e, i) < DV_XXH3_LEAST || !all_coded(call, e, i))
         return DV_BAD;
-    uint64_t found = dv_xxh3(call->level, out, n_bytes);
-    lap(call, CHECK_TIME);
-    return found == checksum_of(e, i) ? DV_OK : DV_BAD;
+    for (int link = 0; link < e->links; link++)
+        links[link] = link ? links[link - 1]->base : e;
+    for (int link = e->links - 1; link >= 0; link--) {
+        uint8_t *to = !link ? out : link & 1 ? scratch : scratch + e->most;
+        if (decode_link(call, links[link], call->fds[link], i, base, to, room))
+            return DV_BAD;
+        base = to;
+    }
+    return DV_OK;
 }
 
 static int fill_entry(dv_entry *e, PyObject *coder, PyObject *base) {
@@ -154,10 +173,11 @@ static int fill_entry(dv_entry *e, PyObject *coder, PyObject *base) {
         if (m && dv_load32(record(e, i)) > e->longest)
             e->longest = dv_load32(record(e, i));
     }
-    /* A longer payload cannot be in mode 0 or is refused by the decoder; such chunks are the caller's. */
-    if (e->longest > 2 * whole)
-        e->longest = (size_t)(2 * whole);
-    e->room = e->longest + (m ? dv_decode_room(m, (size_t)whole / (size_t)(m->width / 8)) : 0);
+    e->most = (size_t)(e->raw_bytes < whole ? e->raw_bytes : whole);
+    /* No encoder stores more than the chunk and the heads of its sections. What is longer is left to the caller. */
+    size_t limit = 2 * e->most + 4 + DV_MAX_SECTIONS * (4 + 4 * DV_LANES);
+    e->longest = e->longest < limit ? e->longest : limit;
+    e->room = e->longest + (m ? dv_decode_room(m, e->most / (size_t)(m->width / 8)) : 0);
     if (e->base && e->base->room > e->room)
         e->room = e->base->room;
     return DV_OK;
@@ -201,9 +221,6 @@ static void entry_dealloc(PyObject *self) {
     Py_TYPE(self)->tp_free(self);
 }
 
-/* Bytes of scratch that decoding needs: one chunk for each base, and room for a payload. */
-static size_t scratch_bytes(const dv_entry *e) { return ((size_t)(e->links - 1) << e->chunk_log2) + e->room; }
-
 static int open_call(dv_call *call, dv_entry *e, int level, PyObject *fds) {
     memset(call, 0, sizeof *call);
     call->level = level;
@@ -216,7 +233,7 @@ static int open_call(dv_call *call, dv_entry *e, int level, PyObject *fds) {
         call->fds[i] = (int)fd;
     }
     for (; e; e = e->base)
-        if (e->coder && !(e->table = dv_coder_decode_table(e->coder)))
+        if (e->coder && !dv_coder_decode_table(e->coder))
             return DV_BAD;
     return DV_OK;
 }
@@ -250,7 +267,7 @@ static PyObject *entry_read(PyObject *self, PyObject *args) {
     uint8_t *at = out.buf;
     call.since = now();
     for (; i < e->n_chunks && chunk_bytes(e, i) <= n_out; i++, done++) {
-        if (decode_and_prove(&call, e, i, at, scratch.buf))
+        if (decode(&call, e, i, at, scratch.buf))
             break;
         at += chunk_bytes(e, i);
         n_out -= chunk_bytes(e, i);
@@ -272,9 +289,9 @@ static PyObject *entry_copy(PyObject *self, PyObject *args) {
         return NULL;
     Py_buffer *all[] = {&scratch};
     dv_call call;
-    size_t done = 0, whole = (size_t)1 << e->chunk_log2;
+    size_t done = 0;
     if (open_call(&call, e, level, fds) || first < 0 || n < 0 || (size_t)first > e->n_chunks ||
-        (size_t)n > e->n_chunks - (size_t)first || to_at < 0 || (size_t)scratch.len < scratch_bytes(e) + whole) {
+        (size_t)n > e->n_chunks - (size_t)first || to_at < 0 || (size_t)scratch.len < scratch_bytes(e) + e->most) {
         dv_release(all, 1);
         return unfit();
     }
@@ -283,7 +300,7 @@ static PyObject *entry_copy(PyObject *self, PyObject *args) {
     call.since = now();
     for (; done < (size_t)n; done++) {
         size_t i = (size_t)first + done, n_bytes = chunk_bytes(e, i);
-        if (decode_and_prove(&call, e, i, chunk, chunk + whole) || write_all(to, chunk, n_bytes, to_at))
+        if (decode(&call, e, i, chunk, chunk + e->most) || write_all(to, chunk, n_bytes, to_at))
             break;
         lap(&call, WRITE_TIME);
         to_at += (long long)n_bytes;
@@ -294,7 +311,8 @@ static PyObject *entry_copy(PyObject *self, PyObject *args) {
 }
 
 static PyObject *entry_scratch(PyObject *self, void *closure) {
-    return PyLong_FromSize_t(scratch_bytes((dv_entry *)self) + ((size_t)1 << ((dv_entry *)self)->chunk_log2));
+    const dv_entry *e = (dv_entry *)self;
+    return PyLong_FromSize_t(scratch_bytes(e) + e->most);
 }
 
 static PyMethodDef methods[] = {

@@ -192,6 +192,26 @@ def test_a_wrong_checksum_stops(files: Files) -> None:
     assert written.read(0, 2 * WHOLE)[0] == 1
 
 
+def test_a_wrong_checksum_of_a_base_stops(files: Files) -> None:
+    """Also where the chunk above it comes out right: what is accepted does not depend on the path."""
+    base = files.write(CodecId.EXP, "BF16", weights("BF16", 2 * WHOLE, 14))
+    top = files.write(CodecId.DELTA, "BF16", tuned(base.data, "BF16", 15), base)
+    assert top.read(0, 2 * WHOLE)[0] == 2
+    base.chunks["xxh3"][1] ^= np.uint64(1)
+    assert top.read(0, 2 * WHOLE)[0] == 1
+
+
+def test_scratch_grows_neither_with_depth_nor_with_the_declared_chunk(files: Files) -> None:
+    top = files.write(CodecId.EXP, "BF16", weights("BF16", 4096, 16))
+    sizes = []
+    for depth in range(1, 12):
+        top = files.write(CodecId.DELTA, "BF16", tuned(top.data, "BF16", depth), top)
+        sizes.append(top.entry.scratch_bytes)
+        assert top.read(0, 4096) == (1, top.data)
+    # The chunk itself, two of bases, a payload.
+    assert max(sizes) <= 4 * 4096
+
+
 def test_a_truncated_file_stops(files: Files) -> None:
     written = files.write(CodecId.EXP, "BF16", weights("BF16", 3 * WHOLE, 9))
     os.truncate(written.path, int(written.starts[2]) + 10)
