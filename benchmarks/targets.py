@@ -91,7 +91,7 @@ def _codec(result: Result | None) -> Iterator[Target]:
 
     bf16, fp32, base = find("BF16", REFERENCE), find("F32", REFERENCE), find("BF16", OURS_ALONE)
     level = result["level"] if result else ""
-    best = bf16 if level == "avx512" else _Pair(None)
+    best = bf16 if level.startswith("avx512") else _Pair(None)
     avx2 = ("", "") if level == "avx2" else (", avx2", ", avx2")
     yield _upto("codec", f"bf16 fine-tune, everything counted, to {REFERENCE}", 0.70, bf16.size(REFERENCE))
     yield _upto("codec", "the same to the ideal conditional entropy per tensor", 1.02, bf16.pack("ideal"))

@@ -18,6 +18,8 @@ _HEADER = struct.Struct("<BBHH")
 _FIRST_GUESS = 256
 _BITS_PER_FREQUENCY = 5.0
 _TABLE_BITS = 24.0
+# What a table must save besides, by counted weight: tables compete for a decoder's first-level cache.
+_TABLE_BITS_PER_WEIGHT = 1 / 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +105,8 @@ def _best_cuts(counts: Array) -> Array:
     total = merged.sum(axis=1)
     bits = total * np.log2(total) - (merged * np.log2(np.maximum(merged, 1))).sum(axis=1)
     # A token seen less than once in 2048 usually gets no frequency of its own.
-    bits += _TABLE_BITS + _BITS_PER_FREQUENCY * (merged * 8 * PROB_SCALE > total[:, None]).sum(axis=1)
+    bits += _TABLE_BITS + _TABLE_BITS_PER_WEIGHT * counts.sum()
+    bits += _BITS_PER_FREQUENCY * (merged * 8 * PROB_SCALE > total[:, None]).sum(axis=1)
     cost = np.full((n + 1, n + 1), np.inf)
     cost[start, stop] = bits
     best, previous = np.zeros(n + 1), np.zeros(n + 1, np.int64)

@@ -9,7 +9,6 @@ from types import ModuleType
 from deltavcs.errors import ErrorKind, InvalidInputError
 
 NUMPY = "numpy"
-_LEVELS = ("scalar", "avx2", "avx512")
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +17,8 @@ class NativeInfo:
 
     Attributes:
         available: True if the C extension was built and loads.
-        level: `avx512`, `avx2`, `scalar`, or `numpy` without the extension.
+        level: `avx512`, `avx512-loads` (reads tables without gathers), `avx2`, `scalar`, or `numpy`
+            without the extension.
         why: the reason, for people.
     """
 
@@ -43,12 +43,12 @@ class Extension:
             self._module = importlib.import_module(name)
         except ImportError as exc:
             self._why_not = f"the native kernels were not built ({exc}); reinstall with a C compiler at hand"
-        self._best = -1 if self._module is None else int(self._module.best_level())
-        self._level = self._best
+        self._numbers: dict[str, int] = {} if self._module is None else dict(self._module.levels())
+        self._level = self.levels()[-1]
 
     def levels(self) -> tuple[str, ...]:
         """The levels this machine can run, slowest first."""
-        return (NUMPY, *_LEVELS[: self._best + 1])
+        return (NUMPY, *self._numbers)
 
     def set_level(self, name: str) -> None:
         """Use the kernels of `name` from now on, in the whole process. For tests and benchmarks.
@@ -61,17 +61,18 @@ class Extension:
             raise InvalidInputError(
                 f"no kernels of level {name!r} here", kind=ErrorKind.BAD_ARGUMENT, hint=f"one of {known}"
             )
-        self._level = self.levels().index(name) - 1
+        self._level = name
 
     def info(self) -> NativeInfo:
         """Say which kernels are in use."""
-        name = self.levels()[self._level + 1]
         if self._module is None:
-            return NativeInfo(False, name, self._why_not)
-        if self._level < self._best:
-            return NativeInfo(True, name, "chosen by set_level()")
-        return NativeInfo(True, name, "the best this processor can run")
+            return NativeInfo(False, self._level, self._why_not)
+        if self._level != self.levels()[-1]:
+            return NativeInfo(True, self._level, "chosen by set_level()")
+        return NativeInfo(True, self._level, "the best this processor can run")
 
     def kernels(self) -> tuple[ModuleType, int] | None:
         """The module and the level to call it with; None if numpy is to do the work."""
-        return None if self._module is None or self._level < 0 else (self._module, self._level)
+        if self._module is None or self._level == NUMPY:
+            return None
+        return self._module, self._numbers[self._level]

@@ -1,4 +1,5 @@
-/* AVX-512 coder: a group is two vectors of 16 states; two sections at once hide each other's latency. */
+/* AVX-512 coder: a group is two vectors of 16 states; two sections at once hide each other's latency. `loads` is
+ * how tables are read, see DV_AVX512_LOADS. */
 #include "codec.h"
 
 #ifdef DV_X86
@@ -83,9 +84,28 @@ INLINE512 __m512i low_bits(__m512i x, __m512i k) {
     return _mm512_andnot_si512(_mm512_sllv_epi32(_mm512_set1_epi32(-1), k), x);
 }
 
+INLINE512 __m128i load_four(const uint32_t *table, __m128i at) {
+    uint64_t low = (uint64_t)_mm_cvtsi128_si64(at), high = (uint64_t)_mm_extract_epi64(at, 1);
+    __m128i a = _mm_cvtsi32_si128((int)table[(uint32_t)low]), b = _mm_cvtsi32_si128((int)table[low >> 32]);
+    __m128i c = _mm_cvtsi32_si128((int)table[(uint32_t)high]), d = _mm_cvtsi32_si128((int)table[high >> 32]);
+    return _mm_unpacklo_epi64(_mm_unpacklo_epi32(a, b), _mm_unpacklo_epi32(c, d));
+}
+INLINE512 __m256i load_eight(const uint32_t *table, __m256i at) {
+    __m128i low = load_four(table, _mm256_castsi256_si128(at));
+    __m128i high = load_four(table, _mm256_extracti128_si256(at, 1));
+    return _mm256_inserti128_si256(_mm256_castsi128_si256(low), high, 1);
+}
+INLINE512 __m512i look_up(const uint32_t *table, __m512i at, const int loads) {
+    if (!loads)
+        return _mm512_i32gather_epi32(at, table, 4);
+    __m256i low = load_eight(table, _mm512_castsi512_si256(at));
+    __m256i high = load_eight(table, _mm512_extracti64x4_epi64(at, 1));
+    return _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
+}
+
 /* Decode n sections of 16-bit values in step (n is 1 or 2, a constant after inlining). */
 INLINE512 void decode16(const dv_model *m, const uint32_t *table, dv_section *s, const int n, const int is_exp,
-                        const uint8_t *base, uint8_t *out) {
+                        const int loads, const uint8_t *base, uint8_t *out) {
     const consts512 c = load_consts(m, DV_PROB_SCALE);
     const __m512i slot_mask = _mm512_set1_epi32(DV_PROB_SCALE - 1), freq_mask = _mm512_set1_epi32(0xFFF);
     const __m512i raw_from = _mm512_set1_epi32(m->raw_from), one16 = _mm512_set1_epi16(1);
@@ -111,7 +131,7 @@ INLINE512 void decode16(const dv_model *m, const uint32_t *table, dv_section *s,
 #pragma GCC unroll 4
         for (int i = 0; i < 2 * n; i++) {
             __m512i slot = _mm512_or_si512(of[i], _mm512_and_si512(x[i], slot_mask));
-            __m512i entry = _mm512_i32gather_epi32(slot, table, 4);
+            __m512i entry = look_up(table, slot, loads);
             __m512i rest = _mm512_and_si512(_mm512_srli_epi32(entry, 12), slot_mask);
             z[i] = _mm512_srli_epi32(entry, 23);
             x[i] = _mm512_mullo_epi32(_mm512_and_si512(entry, freq_mask), _mm512_srli_epi32(x[i], DV_PROB_BITS));
@@ -156,8 +176,8 @@ INLINE512 void decode16(const dv_model *m, const uint32_t *table, dv_section *s,
     }
 }
 
-INLINE512 void decode32(const dv_model *m, const uint32_t *table, dv_section *s, const int n, const uint8_t *base,
-                        uint8_t *out) {
+INLINE512 void decode32(const dv_model *m, const uint32_t *table, dv_section *s, const int n, const int loads,
+                        const uint8_t *base, uint8_t *out) {
     const consts512 c = load_consts(m, DV_PROB_SCALE);
     const __m512i slot_mask = _mm512_set1_epi32(DV_PROB_SCALE - 1), freq_mask = _mm512_set1_epi32(0xFFF);
     const __m512i sixteen = _mm512_set1_epi32(16), two = _mm512_set1_epi32(2), one = _mm512_set1_epi32(1);
@@ -175,7 +195,7 @@ INLINE512 void decode32(const dv_model *m, const uint32_t *table, dv_section *s,
         for (int i = 0; i < 2 * n; i++) {
             from[i] = _mm512_loadu_si512(base + 4 * (at[i / 2] + 16 * (size_t)(i & 1)));
             __m512i slot = _mm512_or_si512(context32(m, &c, from[i]), _mm512_and_si512(x[i], slot_mask));
-            __m512i entry = _mm512_i32gather_epi32(slot, table, 4);
+            __m512i entry = look_up(table, slot, loads);
             __m512i rest = _mm512_and_si512(_mm512_srli_epi32(entry, 12), slot_mask);
             z[i] = _mm512_srli_epi32(entry, 23);
             x[i] = _mm512_mullo_epi32(_mm512_and_si512(entry, freq_mask), _mm512_srli_epi32(x[i], DV_PROB_BITS));
@@ -224,14 +244,21 @@ INLINE512 void decode32(const dv_model *m, const uint32_t *table, dv_section *s,
     }
 }
 
-T512 void dv_decode_avx512(const dv_model *m, const uint32_t *table, dv_section *s, int n, const uint8_t *base,
-                           uint8_t *out) {
+INLINE512 void decode(const dv_model *m, const uint32_t *table, dv_section *s, const int n, const int loads,
+                      const uint8_t *base, uint8_t *out) {
     if (m->is_exp)
-        n == 2 ? decode16(m, table, s, 2, 1, base, out) : decode16(m, table, s, 1, 1, base, out);
+        decode16(m, table, s, n, 1, loads, base, out);
     else if (m->width == 16)
-        n == 2 ? decode16(m, table, s, 2, 0, base, out) : decode16(m, table, s, 1, 0, base, out);
+        decode16(m, table, s, n, 0, loads, base, out);
     else
-        n == 2 ? decode32(m, table, s, 2, base, out) : decode32(m, table, s, 1, base, out);
+        decode32(m, table, s, n, loads, base, out);
+}
+T512 void dv_decode_avx512(int level, const dv_model *m, const uint32_t *table, dv_section *s, int n,
+                           const uint8_t *base, uint8_t *out) {
+    if (level == DV_AVX512_LOADS)
+        n == 2 ? decode(m, table, s, 2, 1, base, out) : decode(m, table, s, 1, 1, base, out);
+    else
+        n == 2 ? decode(m, table, s, 2, 0, base, out) : decode(m, table, s, 1, 0, base, out);
 }
 
 /* Write the low words of the lanes in `full` below head, lowest lane lowest. */
@@ -289,7 +316,7 @@ INLINE512 __m512i raw_bits(const consts512 *c, __m512i token, const int width, _
 }
 
 INLINE512 void encode_groups(const dv_model *m, const uint32_t *table, dv_section *s, const int width,
-                             const int is_exp, const uint8_t *target, const uint8_t *base) {
+                             const int is_exp, const int loads, const uint8_t *target, const uint8_t *base) {
     const consts512 c = load_consts(m, m->n_tokens);
     const __m512i escape = _mm512_set1_epi32(m->n_tokens - 1), sixteen = _mm512_set1_epi32(16);
     __m512i x[2] = {_mm512_loadu_si512(s->x), _mm512_loadu_si512(s->x + 16)};
@@ -320,11 +347,11 @@ INLINE512 void encode_groups(const dv_model *m, const uint32_t *table, dv_sectio
                 of[i] = context32(m, &c, from);
             }
             __m512i token = token_of(z[i], width, is_exp, m->spare, escape);
-            entry[i] = _mm512_i32gather_epi32(_mm512_add_epi32(of[i], token), table, 4);
+            entry[i] = look_up(table, _mm512_add_epi32(of[i], token), loads);
             __mmask16 unseen = _mm512_testn_epi32_mask(entry[i], entry[i]);
             if (unseen) {
                 token = _mm512_mask_mov_epi32(token, unseen, escape);
-                entry[i] = _mm512_i32gather_epi32(_mm512_add_epi32(of[i], token), table, 4);
+                entry[i] = look_up(table, _mm512_add_epi32(of[i], token), loads);
             }
             k[i] = raw_bits(&c, token, width, escape);
             z[i] = low_bits(z[i], k[i]);
@@ -346,13 +373,20 @@ INLINE512 void encode_groups(const dv_model *m, const uint32_t *table, dv_sectio
     s->stop = e;
 }
 
-T512 void dv_encode_avx512(const dv_model *m, const uint32_t *table, dv_section *s, const uint8_t *target,
-                           const uint8_t *base) {
+INLINE512 void encode(const dv_model *m, const uint32_t *table, dv_section *s, const int loads, const uint8_t *target,
+                      const uint8_t *base) {
     if (m->is_exp)
-        encode_groups(m, table, s, 16, 1, target, base);
+        encode_groups(m, table, s, 16, 1, loads, target, base);
     else if (m->width == 16)
-        encode_groups(m, table, s, 16, 0, target, base);
+        encode_groups(m, table, s, 16, 0, loads, target, base);
     else
-        encode_groups(m, table, s, 32, 0, target, base);
+        encode_groups(m, table, s, 32, 0, loads, target, base);
+}
+T512 void dv_encode_avx512(int level, const dv_model *m, const uint32_t *table, dv_section *s, const uint8_t *target,
+                           const uint8_t *base) {
+    if (level == DV_AVX512_LOADS)
+        encode(m, table, s, 1, target, base);
+    else
+        encode(m, table, s, 0, target, base);
 }
 #endif

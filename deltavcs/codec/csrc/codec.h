@@ -26,7 +26,8 @@
 #define DV_BAD (-1)
 #define DV_TOO_LONG (-2)
 
-enum { DV_SCALAR = 0, DV_AVX2 = 1, DV_AVX512 = 2 };
+/* DV_AVX512_LOADS is DV_AVX512 with tables read by single loads: AMD's gathers take longer than those. */
+enum { DV_SCALAR, DV_AVX2, DV_AVX512, DV_AVX512_LOADS, DV_N_LEVELS };
 
 /* One tensor's number format and context map. */
 typedef struct {
@@ -151,17 +152,17 @@ int dv_encode_scalar(const dv_model *m, const uint32_t *table, dv_section *s, co
 void dv_avx2_init(void);
 void dv_decode_avx2(const dv_model *m, const uint32_t *table, dv_section *s, int n, const uint8_t *base,
                     uint8_t *out);
-void dv_decode_avx512(const dv_model *m, const uint32_t *table, dv_section *s, int n, const uint8_t *base,
+void dv_decode_avx512(int level, const dv_model *m, const uint32_t *table, dv_section *s, int n, const uint8_t *base,
                       uint8_t *out);
 /* Code whole groups backwards from stop while there is room for one; leaves the rest in [at, stop). */
 void dv_encode_avx2(const dv_model *m, const uint32_t *table, dv_section *s, const uint8_t *target,
                     const uint8_t *base);
-void dv_encode_avx512(const dv_model *m, const uint32_t *table, dv_section *s, const uint8_t *target,
+void dv_encode_avx512(int level, const dv_model *m, const uint32_t *table, dv_section *s, const uint8_t *target,
                       const uint8_t *base);
 #endif
 
-/* payload.c */
-int dv_best_level(void);
+/* payload.c: the levels this processor can run, slowest first; how many there are. */
+int dv_levels(int levels[DV_N_LEVELS]);
 int dv_decode_payload(int level, const dv_model *m, const uint32_t *table, const uint8_t *payload,
                       size_t n_payload, const uint8_t *base, uint8_t *out, size_t n);
 /* Bytes of raw planes after the words of a chunk of n elements. */

@@ -12,7 +12,7 @@
     T256 static void name##_256 params { call; }                                                               \
     static void name##_any params { call; }
 #define PICK(name, args)                                                                                       \
-    if (level == DV_AVX512)                                                                                    \
+    if (level >= DV_AVX512)                                                                                    \
         name##_512 args;                                                                                       \
     else if (level == DV_AVX2)                                                                                 \
         name##_256 args;                                                                                       \

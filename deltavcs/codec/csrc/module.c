@@ -94,10 +94,22 @@ static PyObject *py_planes(PyObject *self, PyObject *args) {
     Py_RETURN_NONE;
 }
 
-static PyObject *py_best_level(PyObject *self, PyObject *ignored) { return PyLong_FromLong(dv_best_level()); }
+static PyObject *py_levels(PyObject *self, PyObject *ignored) {
+    static const char *const names[DV_N_LEVELS] = {"scalar", "avx2", "avx512", "avx512-loads"};
+    int levels[DV_N_LEVELS], n = dv_levels(levels);
+    PyObject *all = PyTuple_New(n);
+    for (int i = 0; all && i < n; i++) {
+        PyObject *one = Py_BuildValue("si", names[levels[i]], levels[i]);
+        if (!one)
+            Py_CLEAR(all);
+        else
+            PyTuple_SET_ITEM(all, i, one);
+    }
+    return all;
+}
 
 static PyMethodDef methods[] = {
-    {"best_level", py_best_level, METH_NOARGS, "2 AVX-512, 1 AVX2, 0 portable: what this processor can run."},
+    {"levels", py_levels, METH_NOARGS, "() -> name and number of what this processor can run, slowest first"},
     {"read_tables", py_read_tables, METH_VARARGS, "(bits, n_tables, n_tokens) -> uint16 frequencies"},
     {"write_tables", py_write_tables, METH_VARARGS, "(frequencies, n_tables, n_tokens) -> bits"},
     {"count", py_count, METH_VARARGS, "(level, width, mantissa, target, base|None, counts): add a histogram"},

@@ -1,19 +1,25 @@
 /* A chunk in mode 0: sections, their states and words (spec 7). Chooses the kernels. */
 #include "codec.h"
 
-int dv_best_level(void) {
+int dv_levels(int levels[DV_N_LEVELS]) {
+    int n = 0;
+    levels[n++] = DV_SCALAR;
 #ifdef DV_X86
     __builtin_cpu_init();
     /* A hypervisor may hide them from a processor that has AVX2. */
     int has_bits = __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("popcnt");
+    if (!__builtin_cpu_supports("avx2") || !has_bits)
+        return n;
+    levels[n++] = DV_AVX2;
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
-        __builtin_cpu_supports("avx512cd") && has_bits)
-        return DV_AVX512;
-    if (__builtin_cpu_supports("avx2") && has_bits)
-        return DV_AVX2;
+        __builtin_cpu_supports("avx512cd")) {
+        int is_amd = __builtin_cpu_is("amd") != 0;
+        levels[n++] = is_amd ? DV_AVX512 : DV_AVX512_LOADS;
+        levels[n++] = is_amd ? DV_AVX512_LOADS : DV_AVX512;
+    }
 #endif
-    return DV_SCALAR;
+    return n;
 }
 
 static void cut(dv_section *s, int n_sections, size_t n) {
@@ -32,6 +38,61 @@ static int finished(const dv_section *s) {
         off |= s->x[i] ^ DV_STATE_LOW;
     return s->words == s->words_end && !off;
 }
+
+#ifdef DV_X86
+/* The most that 32 elements take: three words each. */
+#define GROUP_BYTES (3 * 2 * DV_LANES)
+
+/* The last words of a section, with room after them. */
+typedef struct {
+    size_t n;
+    int used;
+    uint8_t words[2 * GROUP_BYTES];
+} tail;
+
+/* Where few words are left, go on in a copy with zeros after it, so that vectors can be loaded as before: weights
+ * that hardly changed have nearly all their groups there. */
+static void lift(dv_section *s, tail *t) {
+    size_t n = (size_t)(s->words_end - s->words);
+    if (t->used || n >= GROUP_BYTES)
+        return;
+    t->n = n;
+    t->used = 1;
+    memcpy(t->words, s->words, n);
+    memset(t->words + n, 0, GROUP_BYTES);
+    s->words = t->words;
+    s->words_end = t->words + n + GROUP_BYTES;
+}
+
+static void decode_vectors(int level, const dv_model *m, const uint32_t *table, dv_section *s, int n,
+                           const uint8_t *base, uint8_t *out) {
+    if (level == DV_AVX2)
+        dv_decode_avx2(m, table, s, n, base, out);
+    else
+        dv_decode_avx512(level, m, table, s, n, base, out);
+}
+
+/* Advance one or two sections by all their whole groups. */
+static int decode_groups(int level, const dv_model *m, const uint32_t *table, dv_section *s, int n,
+                         const uint8_t *base, uint8_t *out, tail *tails) {
+    for (int i = 0; i < n; i++)
+        tails[i].used = 0;
+    for (int together = n; together; together--) /* The first section of two may have more groups than the last. */
+        for (int turn = 0; turn <= together; turn++) {
+            decode_vectors(level, m, table, s, together, base, out);
+            for (int i = 0; i < together; i++)
+                lift(s + i, tails + i);
+        }
+    for (int i = 0; i < n; i++) {
+        if (!tails[i].used)
+            continue;
+        if ((size_t)(s[i].words - tails[i].words) > tails[i].n)
+            return DV_BAD;
+        s[i].words_end = tails[i].words + tails[i].n;
+    }
+    return DV_OK;
+}
+#endif
 
 /* Checks every length. `n_payload` excludes the raw planes of EXP. */
 int dv_decode_payload(int level, const dv_model *m, const uint32_t *table, const uint8_t *payload,
@@ -62,10 +123,10 @@ int dv_decode_payload(int level, const dv_model *m, const uint32_t *table, const
     if (at != n_payload)
         return DV_BAD;
 #ifdef DV_X86
-    for (int i = 0; i < n_sections && level > DV_SCALAR; i += 2) {
-        int pair = i + 1 < n_sections ? 2 : 1;
-        (level == DV_AVX512 ? dv_decode_avx512 : dv_decode_avx2)(m, table, s + i, pair, base, out);
-    }
+    tail tails[DV_MAX_SECTIONS];
+    for (int i = 0; i < n_sections && level > DV_SCALAR; i += 2)
+        if (decode_groups(level, m, table, s + i, i + 1 < n_sections ? 2 : 1, base, out, tails + i))
+            return DV_BAD;
 #else
     (void)level;
 #endif
@@ -115,7 +176,10 @@ int dv_encode_sections(int level, const dv_model *m, const uint32_t *table, cons
             if (dv_encode_scalar(m, table, &tail, target, base))
                 return DV_TOO_LONG;
             tail.at = s[i].at;
-            (level == DV_AVX512 ? dv_encode_avx512 : dv_encode_avx2)(m, table, &tail, target, base);
+            if (level == DV_AVX2)
+                dv_encode_avx2(m, table, &tail, target, base);
+            else
+                dv_encode_avx512(level, m, table, &tail, target, base);
             s[i] = tail;
         }
 #else

@@ -4,6 +4,9 @@
 #include "codec.h"
 
 #define TABLE_BITS 24.0
+/* What a table must save besides, by counted weight: a decoder's tables are 8 KiB each and compete for the
+ * first-level cache, and opening a tensor builds them. */
+#define TABLE_BITS_PER_WEIGHT (1.0 / 1024)
 #define BITS_PER_FREQUENCY 5.0
 
 static int top_exponent(const dv_model *m, const uint32_t *counts) {
@@ -45,7 +48,7 @@ static double rough_log2(uint32_t value) {
 }
 
 static double run_cost(const uint32_t *counts, int n_tokens) {
-    double total = 0, bits = TABLE_BITS;
+    double total = 0, bits = 0;
     for (int t = 0; t < n_tokens; t++)
         total += counts[t];
     for (int t = 0; t < n_tokens; t++)
@@ -60,13 +63,16 @@ static double run_cost(const uint32_t *counts, int n_tokens) {
 /* The cheapest partition of the used contexts into runs that share a table; counts are summed by table. */
 static void share(dv_model *m, uint32_t folded[DV_CONTEXTS][DV_MAX_TOKENS]) {
     int used[DV_CONTEXTS], n = 0, from[DV_CONTEXTS + 1] = {0}, starts[DV_CONTEXTS] = {0};
-    double best[DV_CONTEXTS + 1];
-    for (int c = 0; c < DV_CONTEXTS; c++)
+    double best[DV_CONTEXTS + 1], n_weights = 0;
+    for (int c = 0; c < DV_CONTEXTS; c++) {
+        double in_context = 0;
         for (int t = 0; t < m->n_tokens; t++)
-            if (folded[c][t]) {
-                used[n++] = c;
-                break;
-            }
+            in_context += folded[c][t];
+        if (in_context > 0)
+            used[n++] = c;
+        n_weights += in_context;
+    }
+    const double table_bits = TABLE_BITS + n_weights * TABLE_BITS_PER_WEIGHT;
     best[0] = 0;
     for (int end = 1; end <= n; end++) {
         uint32_t run[DV_MAX_TOKENS] = {0};
@@ -74,7 +80,7 @@ static void share(dv_model *m, uint32_t folded[DV_CONTEXTS][DV_MAX_TOKENS]) {
         for (int start = end - 1; start >= 0; start--) {
             for (int t = 0; t < m->n_tokens; t++)
                 run[t] += folded[used[start]][t];
-            double cost = best[start] + run_cost(run, m->n_tokens);
+            double cost = best[start] + table_bits + run_cost(run, m->n_tokens);
             if (cost < best[end]) {
                 best[end] = cost;
                 from[end] = start;

@@ -109,7 +109,7 @@ uint64_t dv_xxh3(int level, const uint8_t *data, size_t n) {
     uint64_t acc[8] = {PRIME32_3, PRIME64_1, PRIME64_2, PRIME64_3, PRIME64_4, PRIME32_2, PRIME64_5, PRIME32_1};
     const size_t n_blocks = (n - 1) / BLOCK, rest = n - 1 - n_blocks * BLOCK;
 #ifdef DV_X86
-    (level == DV_AVX512 ? blocks_512 : level == DV_AVX2 ? blocks_256 : blocks)(acc, data, n_blocks);
+    (level >= DV_AVX512 ? blocks_512 : level == DV_AVX2 ? blocks_256 : blocks)(acc, data, n_blocks);
 #else
     (void)level;
     blocks(acc, data, n_blocks);

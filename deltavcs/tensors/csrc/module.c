@@ -243,10 +243,16 @@ static PyObject *py_linear(PyObject *self, PyObject *args) {
     return held ? NULL : Py_NewRef(Py_None);
 }
 
-static PyObject *py_best_level(PyObject *self, PyObject *ignored) { return PyLong_FromLong(best); }
+static PyObject *py_levels(PyObject *self, PyObject *ignored) {
+    if (best == DV_AVX512)
+        return Py_BuildValue("((si)(si)(si))", "scalar", DV_SCALAR, "avx2", DV_AVX2, "avx512", DV_AVX512);
+    if (best == DV_AVX2)
+        return Py_BuildValue("((si)(si))", "scalar", DV_SCALAR, "avx2", DV_AVX2);
+    return Py_BuildValue("((si))", "scalar", DV_SCALAR);
+}
 
 static PyMethodDef methods[] = {
-    {"best_level", py_best_level, METH_NOARGS, "2 AVX-512, 1 AVX2, 0 portable: what this processor can run."},
+    {"levels", py_levels, METH_NOARGS, "() -> name and number of what this processor can run, slowest first"},
     {"widen", py_widen, METH_VARARGS, "(level, dtype, source, out): elements to float64"},
     {"round", py_round, METH_VARARGS, "(level, dtype, float64, out): one rounding to nearest even"},
     {"count", py_count, METH_VARARGS, "(level, itemsize, a, b) -> elements that differ"},

@@ -108,3 +108,33 @@ def test_a_state_below_the_limit_is_damage_at_every_level(name: str, which: Code
         broken[8 + 4 * lane : 12 + 4 * lane] = (0xFFFF).to_bytes(4, "little")
         with pytest.raises(FormatError, match="payload does not follow"):
             decoder.decode(broken, base, out)
+
+
+@pytest.mark.parametrize("name", kernels.levels())
+@pytest.mark.parametrize("n", [4096, 70_001, CHUNK_BYTES // 2])
+def test_weights_that_hardly_changed_decode_from_few_words_and_no_fewer(name: str, n: int) -> None:
+    """Nearly all groups come when less than a group's most words are left, where loads need room."""
+    base = np.frombuffer(bf16(n), "<u2")
+    target = base.copy()
+    changed = np.random.default_rng(3).choice(n, n // 1000, replace=False)
+    target[changed] += 3000
+    encoder = make_encoder(CodecId.DELTA, "BF16", [(target.tobytes(), base.tobytes())])
+    payload = encoder.encode(target.tobytes(), base.tobytes())
+    n_sections = payload[1]
+    assert payload[0] == 0
+    assert len(payload) < n // 50 + 300 * n_sections
+    kernels.set_level(name)
+    decoder = open_decoder(CodecId.DELTA, "BF16", encoder.side)
+    out = memoryview(bytearray(2 * n))
+    decoder.decode(payload, base.tobytes(), out)
+    assert out == target.tobytes()
+    for section in range(n_sections):
+        at = 4 + 4 * section
+        n_words = int.from_bytes(payload[at : at + 4], "little")
+        fewer = bytearray(payload)
+        fewer[at : at + 4] = (n_words - 1).to_bytes(4, "little")
+        end = 4 + 132 * n_sections
+        end += 2 * sum(int.from_bytes(payload[4 + 4 * i : 8 + 4 * i], "little") for i in range(section + 1))
+        del fewer[end - 2 : end]
+        with pytest.raises(FormatError, match="payload does not follow"):
+            decoder.decode(fewer, base.tobytes(), out)
