@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 
-from dvx import signals
+from dvx import blas, signals
 
 
 def main() -> None:
     """Run `dvx` with the arguments of this process and exit."""
     signals.install()
     _open_streams()
+    blas.calm()
+    # What imports make stays: looking through it again and again was a twentieth of a short command.
+    gc.set_threshold(100_000)
     try:
         from dvx.app import cli
 

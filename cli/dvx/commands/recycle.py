@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dvx import options, progress, reports, text
+from dvx import blas, options, progress, reports, text
 from dvx.app import command
 from dvx.exits import CONFLICT, INTEGRITY, STORAGE
 from dvx.session import Session
@@ -143,7 +143,7 @@ def _run(bar: _Bar, words: Sequence[str]) -> int:
     """Run the user's command; its output must not mix with ours."""
     bar.hide()
     sys.stderr.flush()
-    return subprocess.run(list(words), check=False, stdout=_STDERR).returncode
+    return subprocess.run(list(words), check=False, stdout=_STDERR, env=blas.environment()).returncode
 
 
 def _document(done: Recycled, dry_run: bool) -> dict[str, object]:
