@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
+from typing import Any
 
 import zstandard
 
 from deltavcs.codec.api import (
     DEFAULT_LEVEL,
+    MAX_CHUNK_BYTES,
     Buffer,
     Bytes,
     CodecId,
@@ -18,6 +21,7 @@ from deltavcs.codec.api import (
     check_target,
     needs_base,
 )
+from deltavcs.codec.native import kernels
 from deltavcs.codec.planes import join_planes, split_planes
 
 # zstandard's contexts may not be used by two threads at once, and cost too much to make per chunk.
@@ -49,16 +53,21 @@ def decompress(frame: Bytes, size: int) -> Bytes:
     Raises:
         FormatError: `bad-payload` if the frame is damaged, states another size, or is followed by bytes.
     """
+    return as_bytes(_inflate(frame, size))
+
+
+def _inflate(frame: Any, size: int) -> bytes:
+    """As `decompress`."""
     try:
-        stated = zstandard.get_frame_parameters(frame.data).content_size
+        stated = zstandard.frame_content_size(frame)
         if stated != size:
             raise bad_payload(f"a zstd frame of {stated} bytes where {size} are due")
-        plain = _decompressor().decompress(frame.data, max_output_size=size, allow_extra_data=False)
+        plain: bytes = _decompressor().decompress(frame, max_output_size=size, allow_extra_data=False)
     except (zstandard.ZstdError, ValueError, MemoryError) as exc:
         raise bad_payload(f"zstd: {exc}") from exc
     if len(plain) != size:
         raise bad_payload(f"a zstd frame of {len(plain)} bytes where {size} are due")
-    return as_bytes(plain)
+    return plain
 
 
 class RawCodec:
@@ -100,6 +109,14 @@ class PlanesCodec:
 
     def decode(self, payload: Buffer, base: Buffer | None, out: memoryview) -> None:
         """Fill `out`; see `Decoder.decode`."""
+        native, xor = kernels(), needs_base(self.codec)
+        fits = self._itemsize > 1 and out.nbytes <= MAX_CHUNK_BYTES and (base is not None or not xor)
+        if native is not None and fits:
+            # Lengths are proven by the kernel; whatever does not fit is told apart below.
+            with contextlib.suppress(ValueError, BufferError):
+                join, level = native[0].planes, native[1]
+                join(level, self._itemsize, True, _inflate(payload, out.nbytes), base if xor else None, out)
+                return
         filled = check_out(out, self._itemsize)
-        against = check_base(base, filled.size) if needs_base(self.codec) else None
+        against = check_base(base, filled.size) if xor else None
         join_planes(decompress(as_bytes(payload), filled.size), self._itemsize, filled, against)
