@@ -15,6 +15,7 @@ import numpy.typing as npt
 from blake3 import blake3
 
 from deltavcs.checkpoint.view import Content, View, ViewFile, check_blob
+from deltavcs.codec import reserve
 from deltavcs.errors import AlreadyExistsError, ErrorKind, IntegrityError
 from deltavcs.objects.domain import FILE_DOMAIN
 from deltavcs.objects.paths import check_path, check_paths
@@ -25,6 +26,8 @@ from deltavcs.storage.files import os_error, translate_os_errors, write_all
 
 # Decoded and written while it is in the processor's cache. Tensors begin at a chunk, so pieces are chunks.
 _PIECE_BYTES = 1 << 20
+# Below that, finding room takes as long as it saves.
+_RESERVED_BYTES = 1 << 20
 
 
 def check_output(out: Path, *, force: bool) -> None:
@@ -116,6 +119,7 @@ class _Target:
     def __init__(self, path: Path, mode: int, n_bytes: int) -> None:
         self.path = path
         self._mode = mode
+        self._size = n_bytes
         self._left = n_bytes
         self._fd = -1
         self._lock = threading.Lock()
@@ -144,6 +148,8 @@ class _Target:
         if self._fd < 0:
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
             self._fd = os.open(self.path, flags, self._mode)
+            if self._size >= _RESERVED_BYTES:
+                reserve(self._fd, self._size)
         return self._fd
 
     def close(self) -> None:

@@ -18,7 +18,7 @@ from deltavcs.codec.api import (
     needs_base,
 )
 from deltavcs.codec.choose import make_encoder, open_decoder, plan
-from deltavcs.codec.entries import STAGES, NativeEntry, Run, open_entry
+from deltavcs.codec.entries import STAGES, NativeEntry, Run, open_entry, reserve
 from deltavcs.codec.native import NativeInfo, native_info
 
 __all__ = [
@@ -40,4 +40,5 @@ __all__ = [
     "open_decoder",
     "open_entry",
     "plan",
+    "reserve",
 ]

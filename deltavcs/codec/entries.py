@@ -18,7 +18,7 @@ from deltavcs.codec.coded import CodedCodec
 from deltavcs.codec.native import kernels
 from deltavcs.codec.zstd import RawCodec
 
-STAGES = ("read", "decode", "checksum", "write")
+STAGES = ("read", "decode", "checksum", "wait", "write")
 """What the seconds of a `Run` were spent on."""
 
 
@@ -27,10 +27,10 @@ class Run:
     """Chunks that were done, from the first one on, and the seconds by stage."""
 
     chunks: int
-    seconds: tuple[float, float, float, float]
+    seconds: tuple[float, float, float, float, float]
 
 
-_NOTHING = Run(0, (0.0, 0.0, 0.0, 0.0))
+_NOTHING = Run(0, (0.0, 0.0, 0.0, 0.0, 0.0))
 
 
 class NativeEntry:
@@ -61,6 +61,17 @@ class NativeEntry:
         if native is None:
             return _NOTHING
         return Run(*self.entry.copy(native[1], fds, first, count, to, at, scratch))
+
+
+def reserve(fd: int, n_bytes: int) -> None:
+    """Find room on the disk for a new file at once, where the system can do that.
+
+    Raises:
+        OSError: the disk is too full for it.
+    """
+    native = kernels()
+    if native is not None:
+        native[0].reserve(fd, n_bytes)
 
 
 def open_entry(

@@ -116,6 +116,7 @@ static PyMethodDef methods[] = {
     {"open_coder", dv_open_coder, METH_VARARGS, "(side, width, mantissa, is_exp) -> Coder"},
     {"tune", dv_tune, METH_VARARGS, "(level, width, mantissa, narrow, pairs) -> (Coder, side, bits)"},
     {"planes", py_planes, METH_VARARGS, "(level, itemsize, join, source, base|None, out)"},
+    {"reserve", dv_reserve, METH_VARARGS, "(fd, bytes): room on the disk for a new file"},
     {NULL, NULL, 0, NULL},
 };
 
@@ -128,7 +129,7 @@ PyMODINIT_FUNC PyInit__native(void) {
     dv_avx2_init();
 #endif
     PyObject *module = PyModule_Create(&definition);
-    if (module && (PyModule_AddType(module, &dv_coder_type) || PyModule_AddType(module, &dv_entry_type)))
+    if (module && (dv_entry_init() || PyModule_AddType(module, &dv_coder_type) || PyModule_AddType(module, &dv_entry_type)))
         Py_CLEAR(module);
     return module;
 }

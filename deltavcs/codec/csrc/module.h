@@ -43,6 +43,9 @@ static inline void dv_release(Py_buffer *buffers[], int n) {
 static inline int dv_known_format(int width, int mantissa) {
     return (width == 16 && (mantissa == 7 || mantissa == 10)) || (width == 32 && mantissa == 23);
 }
+/* entry.c */
+int dv_entry_init(void);
+PyObject *dv_reserve(PyObject *self, PyObject *args);
 /* coder.c: open_coder(side, width, mantissa, is_exp) and tune(level, width, mantissa, narrow, pairs) */
 PyObject *dv_open_coder(PyObject *self, PyObject *args);
 PyObject *dv_tune(PyObject *self, PyObject *args);
