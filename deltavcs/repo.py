@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from deltavcs.config import (
     MAX_SETTINGS_BYTES,
@@ -16,12 +18,14 @@ from deltavcs.config import (
 )
 from deltavcs.errors import AlreadyExistsError, ErrorKind, FormatError, NotFoundError
 from deltavcs.graph.revisions import Resolved, resolve
-from deltavcs.lineage import LineageIndex
 from deltavcs.objects.model import Commit, Manifest
 from deltavcs.objects.store import ObjectStore
 from deltavcs.oid import CommitId
 from deltavcs.refs import RefStore
 from deltavcs.storage import LocalStorage, translate_os_errors
+
+if TYPE_CHECKING:
+    from deltavcs.lineage import LineageIndex
 
 DIRECTORY = ".dvx"
 _FOLDERS = ("packs", "objects", "refs/heads", "refs/tags", "logs", "index", "locks", "tmp")
@@ -38,7 +42,6 @@ class Repository:
         storage: its directory, `.dvx`.
         objects: blobs, manifests, commits, scores.
         refs: branches and tags.
-        index: the lineage index.
         config: its settings.
         format: what its format allows.
     """
@@ -56,12 +59,18 @@ class Repository:
         )
         self.objects = ObjectStore(storage)
         self.refs = RefStore(storage)
-        self.index = LineageIndex(storage, self.objects, self.refs)
 
     @property
     def path(self) -> Path:
         """The `.dvx` directory."""
         return self.storage.root
+
+    @cached_property
+    def index(self) -> LineageIndex:
+        """The lineage index."""
+        from deltavcs.lineage import LineageIndex
+
+        return LineageIndex(self.storage, self.objects, self.refs)
 
     def resolve(self, revision: str) -> CommitId:
         """The commit that a revision names. Raises as `graph.revisions.resolve` does."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import shutil
 import threading
 from collections.abc import Iterator
@@ -89,7 +88,7 @@ def _draft_folder(out: Path) -> Path:
     Beside a directory that is yet to be made; within one that is there, which may be a mount point, a link,
     or the shell's own, and so must not be replaced.
     """
-    name = f".{secrets.token_hex(4)}.partial"
+    name = f".{os.urandom(4).hex()}.partial"
     folder = out if out.is_dir() else out.parent
     folder.mkdir(parents=True, exist_ok=True)
     draft = folder / name

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import secrets
+import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -225,7 +225,7 @@ class LineageIndex:
             sweep(self.path)
         if not self._storage.exists("index/CACHEDIR.TAG"):
             self._storage.put("index/CACHEDIR.TAG", _TAG)
-        new = self.path.with_name(f"new-{secrets.token_hex(4)}.duckdb")
+        new = self.path.with_name(f"new-{os.urandom(4).hex()}.duckdb")
         try:
             try:
                 with self._open(new, write=True, wait_s=0) as connection:

@@ -36,7 +36,7 @@ MAX_READ_COST = 10_000
 _CACHE_PER_THREAD = 8 << 20
 # With the default budget, what all blobs that are planned ahead were compared with is still there.
 _CACHE_SHARE = 16
-# Each holds the tables of its tensor, up to 139 KB.
+# Each holds the side of its tensor and its chunk table.
 _CACHED_ENTRIES = 2_000
 _BLOCK_ELEMENTS = 1 << 18
 

@@ -7,8 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from deltavcs.checkpoint.adapter import FoldedWeight, adapter_config_of, match_adapter
-from deltavcs.checkpoint.combine import is_vocabulary, resized_files, retyped_files
 from deltavcs.checkpoint.files import MARKER
 from deltavcs.checkpoint.marker import Marker, encode_marker
 from deltavcs.checkpoint.materialize import load_state, torch_name
@@ -109,6 +107,8 @@ def prepare(repo: Repository, revision: str, *, dtype: str | None, merge_adapter
     if merge_adapter:
         target = replace(target, view=_merged(repo, target), commit=None)
     if dtype is not None:
+        from deltavcs.checkpoint.combine import retyped_files
+
         view = cast(repo.objects, target.view, parse_dtype(dtype))
         files = retyped_files(repo.objects, view, torch_name(parse_dtype(dtype)))
         target = replace(target, view=replace_files(view, files))
@@ -166,6 +166,9 @@ def _unreadable(read: Callable[[int, memoryview], None], size: int) -> bool:
 
 def _merged(repo: Repository, target: Target) -> View:
     """The base of an adapter commit with the adapter folded in."""
+    from deltavcs.checkpoint.adapter import FoldedWeight, adapter_config_of, match_adapter
+    from deltavcs.checkpoint.combine import is_vocabulary, resized_files
+
     value = repo.commit(target.commit) if target.commit else None
     base = value.parent_as(Role.BASE) if value is not None else None
     if value is None or value.kind is not Kind.ADAPTER or base is None:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from deltavcs.checkpoint.combine import combine
 from deltavcs.checkpoint.expression import (
     Expression,
-    Token,
     is_expression,
     parse_expression,
 )
@@ -17,6 +16,9 @@ from deltavcs.errors import ErrorKind, InvalidInputError
 from deltavcs.objects.model import Kind
 from deltavcs.oid import CommitId
 from deltavcs.repo import Repository
+
+if TYPE_CHECKING:
+    from deltavcs.checkpoint.expression import Token
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,8 @@ def target_of(repo: Repository, text: str) -> Target:
     if not is_expression(text):
         commit = repo.resolve(text.strip())
         return Target(text, view_of(repo.manifest(commit)), commit, (commit,), commit)
+    from deltavcs.checkpoint.combine import combine
+
     expression = parse_expression(text)
     commits = tuple(repo.resolve(operand) for operand in expression.operands)
     if expression.program == (0,):

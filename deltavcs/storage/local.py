@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -155,7 +154,7 @@ class LocalStorage:
     def _temporary(self) -> tuple[int, Path]:
         """A new file under `tmp/`, locked so that no sweep takes it for a dead writer's."""
         while True:
-            path = self.root / "tmp" / f"put-{secrets.token_hex(8)}"
+            path = self.root / "tmp" / f"put-{os.urandom(8).hex()}"
             path.parent.mkdir(exist_ok=True)
             fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
             fcntl.flock(fd, fcntl.LOCK_EX)

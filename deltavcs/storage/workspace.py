@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import shutil
 from pathlib import Path
 from types import TracebackType
@@ -71,7 +70,7 @@ class Workspace:
 
     def __init__(self, storage: LocalStorage) -> None:
         self._storage = storage
-        self._name = f"writer-{secrets.token_hex(8)}"
+        self._name = f"writer-{os.urandom(8).hex()}"
         self._stack = contextlib.ExitStack()
         self._files: list[NewFile] = []
 

@@ -60,7 +60,8 @@ static void coder_dealloc(PyObject *self) {
     Py_TYPE(self)->tp_free(self);
 }
 
-const uint32_t *dv_coder_decode_table(dv_coder *coder) {
+/* NULL with MemoryError set. Needs the GIL. */
+static const uint32_t *coder_decode_table(dv_coder *coder) {
     const dv_model *m = &coder->model;
     if (!coder->decode_table) {
         uint32_t *table = PyMem_Malloc(4 * (size_t)m->n_tables * DV_PROB_SCALE);
@@ -175,7 +176,7 @@ static PyObject *coder_decode(PyObject *self, PyObject *args) {
         return dv_raise("buffers do not fit");
     }
     size_t n = (size_t)out.len / (size_t)(m->width / 8), n_own = dv_decode_room(m, n);
-    const uint32_t *table = dv_coder_decode_table(coder);
+    const uint32_t *table = coder_decode_table(coder);
     uint8_t *own = NULL;
     if (!table || (n_own && !(own = malloc(n_own)))) {
         dv_release(all, 3);

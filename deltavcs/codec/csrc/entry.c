@@ -39,11 +39,14 @@ typedef struct entry {
     size_t most;    /* bytes of the largest chunk */
     size_t longest; /* bytes of the longest payload that is read */
     size_t room;    /* for a payload of any link, and what decoding it needs besides */
+    size_t tables, tables_below; /* bytes of this link's decode tables, and the most of any link below it */
 } dv_entry;
 
 /* What is the same for all chunks of a call. */
 typedef struct {
     int level, fds[MAX_LINKS];
+    uint8_t *scratch, *tables;
+    int tables_of[2]; /* the link whose tables stand there: the entry's own, and those of a link below it */
     uint64_t spent[N_TIMES], since;
 } dv_call;
 
@@ -115,11 +118,21 @@ static int write_chunk(dv_call *call, int fd, const uint8_t *data, size_t n, int
 
 /* Bytes of scratch that decoding needs: for the chunks of bases, and in all. */
 static size_t base_bytes(const dv_entry *e) { return e->most * (size_t)(e->links > 2 ? 2 : e->links - 1); }
-static size_t scratch_bytes(const dv_entry *e) { return base_bytes(e) + e->room; }
+static size_t scratch_bytes(const dv_entry *e) { return e->tables + e->tables_below + base_bytes(e) + e->room; }
+
+/* Made where they are needed: keeping those of every tensor takes more memory, and longer, as its pages are new. */
+static const uint32_t *tables_for(dv_call *call, const dv_entry *top, const dv_entry *e, int link) {
+    uint32_t *tables = (uint32_t *)(void *)(link ? call->tables + top->tables : call->tables);
+    if (call->tables_of[link > 0] != link)
+        dv_decode_table(&e->coder->model, e->coder->freqs, tables);
+    call->tables_of[link > 0] = link;
+    return tables;
+}
 
 /* Read and decode chunk i of one link over its base, and prove it. `room` holds a payload and more. */
-static int decode_link(dv_call *call, const dv_entry *e, int fd, size_t i, const uint8_t *base, uint8_t *out,
-                       uint8_t *room) {
+static int decode_link(dv_call *call, const dv_entry *top, const dv_entry *e, int link, size_t i, const uint8_t *base,
+                       uint8_t *out, uint8_t *room) {
+    const int fd = call->fds[link];
     const size_t n_bytes = chunk_bytes(e, i), n_payload = dv_load32(record(e, i));
     int status;
     if (!e->coder) {
@@ -130,7 +143,7 @@ static int decode_link(dv_call *call, const dv_entry *e, int fd, size_t i, const
         if (n_payload > e->longest || read_all(fd, room, n_payload, start_of(e, i)))
             return DV_BAD;
         lap(call, READ_TIME);
-        status = dv_decode_chunk(call->level, m, e->coder->decode_table, room, n_payload, base, out,
+        status = dv_decode_chunk(call->level, m, tables_for(call, top, e, link), room, n_payload, base, out,
                                  n_bytes / (size_t)(m->width / 8), room + e->longest);
         lap(call, DECODE_TIME);
     }
@@ -151,16 +164,16 @@ static int all_coded(const dv_call *call, const dv_entry *e, size_t i) {
 }
 
 /* From the lowest base up; two buffers take turns, so that memory does not depend on the depth. */
-static int decode(dv_call *call, const dv_entry *e, size_t i, uint8_t *out, uint8_t *scratch) {
+static int decode(dv_call *call, const dv_entry *e, size_t i, uint8_t *out) {
     const dv_entry *links[MAX_LINKS];
-    uint8_t *room = scratch + base_bytes(e), *base = NULL;
+    uint8_t *scratch = call->scratch, *room = scratch + base_bytes(e), *base = NULL;
     if (chunk_bytes(e, i) < DV_XXH3_LEAST || !all_coded(call, e, i))
         return DV_BAD;
     for (int link = 0; link < e->links; link++)
         links[link] = link ? links[link - 1]->base : e;
     for (int link = e->links - 1; link >= 0; link--) {
         uint8_t *to = !link ? out : link & 1 ? scratch : scratch + e->most;
-        if (decode_link(call, links[link], call->fds[link], i, base, to, room))
+        if (decode_link(call, e, links[link], link, i, base, to, room))
             return DV_BAD;
         base = to;
     }
@@ -199,8 +212,11 @@ static int fill_entry(dv_entry *e, PyObject *coder, PyObject *base) {
     size_t limit = 2 * e->most + 4 + DV_MAX_SECTIONS * (4 + 4 * DV_LANES);
     e->longest = e->longest < limit ? e->longest : limit;
     e->room = e->longest + (m ? dv_decode_room(m, e->most / (size_t)(m->width / 8)) : 0);
-    if (e->base && e->base->room > e->room)
-        e->room = e->base->room;
+    e->tables = m ? sizeof(uint32_t) * DV_PROB_SCALE * (size_t)m->n_tables : 0;
+    if (e->base) {
+        e->room = e->room > e->base->room ? e->room : e->base->room;
+        e->tables_below = e->base->tables > e->base->tables_below ? e->base->tables : e->base->tables_below;
+    }
     return DV_OK;
 }
 
@@ -242,9 +258,13 @@ static void entry_dealloc(PyObject *self) {
     Py_TYPE(self)->tp_free(self);
 }
 
-static int open_call(dv_call *call, dv_entry *e, int level, PyObject *fds) {
+/* `scratch` holds the tables, then the rest. */
+static int open_call(dv_call *call, const dv_entry *e, int level, PyObject *fds, uint8_t *scratch) {
     memset(call, 0, sizeof *call);
     call->level = level;
+    call->tables = scratch;
+    call->scratch = scratch + e->tables + e->tables_below;
+    call->tables_of[0] = call->tables_of[1] = -1;
     if (!PyTuple_Check(fds) || PyTuple_GET_SIZE(fds) != e->links)
         return DV_BAD;
     for (int i = 0; i < e->links; i++) {
@@ -253,10 +273,7 @@ static int open_call(dv_call *call, dv_entry *e, int level, PyObject *fds) {
             return DV_BAD;
         call->fds[i] = (int)fd;
     }
-    for (; e; e = e->base)
-        if (e->coder && !dv_coder_decode_table(e->coder))
-            return DV_BAD;
-    return DV_OK;
+    return (uintptr_t)scratch % sizeof(uint32_t) ? DV_BAD : DV_OK;
 }
 
 static PyObject *result(const dv_call *call, size_t done) {
@@ -282,7 +299,8 @@ static PyObject *entry_read(PyObject *self, PyObject *args) {
     Py_buffer *all[] = {&out, &scratch};
     dv_call call;
     size_t i = (size_t)first, done = 0, n_out = (size_t)out.len;
-    if (open_call(&call, e, level, fds) || first < 0 || i > e->n_chunks || (size_t)scratch.len < scratch_bytes(e)) {
+    if ((size_t)scratch.len < scratch_bytes(e) || open_call(&call, e, level, fds, scratch.buf) || first < 0 ||
+        i > e->n_chunks) {
         dv_release(all, 2);
         return unfit();
     }
@@ -290,7 +308,7 @@ static PyObject *entry_read(PyObject *self, PyObject *args) {
     uint8_t *at = out.buf;
     call.since = now();
     for (; i < e->n_chunks && chunk_bytes(e, i) <= n_out; i++, done++) {
-        if (decode(&call, e, i, at, scratch.buf))
+        if (decode(&call, e, i, at))
             break;
         at += chunk_bytes(e, i);
         n_out -= chunk_bytes(e, i);
@@ -336,17 +354,17 @@ static PyObject *entry_copy(PyObject *self, PyObject *args) {
     Py_buffer *all[] = {&scratch};
     dv_call call;
     size_t done = 0;
-    if (open_call(&call, e, level, fds) || first < 0 || n < 0 || (size_t)first > e->n_chunks ||
-        (size_t)n > e->n_chunks - (size_t)first || to_at < 0 || (size_t)scratch.len < scratch_bytes(e) + e->most) {
+    if ((size_t)scratch.len < scratch_bytes(e) + e->most || open_call(&call, e, level, fds, scratch.buf) || first < 0 ||
+        n < 0 || (size_t)first > e->n_chunks || (size_t)n > e->n_chunks - (size_t)first || to_at < 0) {
         dv_release(all, 1);
         return unfit();
     }
     Py_BEGIN_ALLOW_THREADS
-    uint8_t *chunk = scratch.buf;
+    uint8_t *chunk = (uint8_t *)scratch.buf + scratch_bytes(e);
     call.since = now();
     for (; done < (size_t)n; done++) {
         size_t i = (size_t)first + done, n_bytes = chunk_bytes(e, i);
-        if (decode(&call, e, i, chunk, chunk + e->most) || write_chunk(&call, to, chunk, n_bytes, to_at))
+        if (decode(&call, e, i, chunk) || write_chunk(&call, to, chunk, n_bytes, to_at))
             break;
         to_at += (long long)n_bytes;
     }

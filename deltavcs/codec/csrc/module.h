@@ -18,9 +18,6 @@ typedef struct {
 
 extern PyTypeObject dv_coder_type, dv_entry_type;
 
-/* The table of a coder, made if need be; NULL with MemoryError set. Needs the GIL. */
-const uint32_t *dv_coder_decode_table(dv_coder *coder);
-
 /* Let other threads run, unless the work on so many bytes is over before one of them would have woken up. */
 #define DV_BRIEF_BYTES (1 << 15)
 static inline PyThreadState *dv_leave_python(Py_ssize_t n_bytes) {
