@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from deltavcs.merge import derived as operators
 from deltavcs.objects import fields as f
 from deltavcs.objects.canonical import decode_json, encode_json
 from deltavcs.objects.domain import parse_domain
@@ -48,6 +47,8 @@ class Derivation:
 
     def evaluate(self, inputs: Sequence[npt.NDArray[np.float64]], start: int) -> npt.NDArray[np.float64]:
         """Values of the block that begins at element `start`, before rounding."""
+        from deltavcs.merge import derived as operators
+
         return operators.evaluate(self.op, self.params, inputs, start)
 
 
@@ -57,6 +58,8 @@ def decode_derivation(side: bytes, domain: str) -> Derivation:
     Raises:
         FormatError: `bad-object` for a malformed operator, or a result that has no arithmetic.
     """
+    from deltavcs.merge import derived as operators
+
     tensor = parse_domain(domain)
     if tensor is None or not dtype_of(tensor[0]).arithmetic:
         f.bad(f"{domain!r} cannot be derived")

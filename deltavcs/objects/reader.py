@@ -18,8 +18,6 @@ import xxhash
 
 from deltavcs import codec
 from deltavcs.errors import ErrorKind, FormatError, IntegrityError
-from deltavcs.merge.derived import parse
-from deltavcs.merge.stored import evaluate_stored
 from deltavcs.objects import pack as p
 from deltavcs.objects.derived import Derivation, Operand, decode_derivation
 from deltavcs.objects.domain import codec_dtype, parse_domain
@@ -325,6 +323,9 @@ class BlobReader:
 
         Works in blocks that bound the memory. `start` and `out` hold whole elements.
         """
+        from deltavcs.merge.derived import parse
+        from deltavcs.merge.stored import evaluate_stored
+
         tensor = parse_domain(domain)
         assert tensor is not None
         operation = parse(derivation.op, derivation.params, len(derivation.inputs))

@@ -9,7 +9,6 @@ from typing import Any
 
 from deltavcs.checkpoint.files import MARKER
 from deltavcs.checkpoint.marker import Marker, encode_marker
-from deltavcs.checkpoint.materialize import load_state, torch_name
 from deltavcs.checkpoint.view import Content, View, cast, replace_files, view_of, with_tensors
 from deltavcs.checkpoint.write import check_output, write_view
 from deltavcs.errors import DeltaVCSError, ErrorKind, InvalidInputError
@@ -94,6 +93,8 @@ def checkout(
         MissingDependencyError: torch is not installed.
         IntegrityError: stored data is damaged; names the commit and the tensor.
     """
+    from deltavcs.checkpoint.materialize import load_state
+
     target = prepare(repo, revision, dtype=dtype, merge_adapter=merge_adapter)
     try:
         return load_state(repo.objects, target.view, device=device, resources=resources or Resources())
@@ -108,6 +109,7 @@ def prepare(repo: Repository, revision: str, *, dtype: str | None, merge_adapter
         target = replace(target, view=_merged(repo, target), commit=None)
     if dtype is not None:
         from deltavcs.checkpoint.combine import retyped_files
+        from deltavcs.checkpoint.materialize import torch_name
 
         view = cast(repo.objects, target.view, parse_dtype(dtype))
         files = retyped_files(repo.objects, view, torch_name(parse_dtype(dtype)))
