@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import resource
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -222,6 +224,55 @@ def test_a_full_disk_stops(files: Files) -> None:
     written = files.write(CodecId.EXP, "BF16", weights("BF16", 2 * WHOLE, 10))
     with Path("/dev/full").open("wb", buffering=0) as full:
         assert written.copy(0, 2, full.fileno(), 0) == 0
+
+
+def test_threads_write_to_one_file_and_to_files_that_share_a_turn(files: Files, tmp_path: Path) -> None:
+    """Turns are by descriptor modulo 64; whoever waits for whom, every byte comes to its place."""
+    top = chain(files, "BF16", 6 * WHOLE)
+    one = os.open(tmp_path / "one", os.O_RDWR | os.O_CREAT)
+    two = os.open(tmp_path / "two", os.O_RDWR | os.O_CREAT)
+    os.dup2(two, one + 64)
+    os.close(two)
+    jobs = [(to, at) for _ in range(20) for at in range(6) for to in (one, one + 64)]
+    with ThreadPoolExecutor(4) as pool:
+        done = list(pool.map(lambda job: top.copy(job[1], 1, job[0], job[1] * WHOLE), jobs))
+    os.close(one)
+    os.close(one + 64)
+    assert done == [1] * len(jobs)
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes() == top.data
+
+
+def test_room_is_found_before_the_first_write(tmp_path: Path) -> None:
+    with (tmp_path / "file").open("wb") as file:
+        codec.reserve(file.fileno(), 3_000_000)
+        found = os.fstat(file.fileno())
+        if not found.st_size:
+            pytest.skip("this system cannot reserve room")
+        assert found.st_size == 3_000_000 <= 512 * found.st_blocks
+
+
+def test_room_that_cannot_be_reserved_is_not_missed(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    codec.reserve(writing, 4096)
+    os.close(reading)
+    os.close(writing)
+    (tmp_path / "file").touch()
+    with (tmp_path / "file").open("rb") as file:  # not open for writing: the write will tell
+        codec.reserve(file.fileno(), 4096)
+    for arguments in ((-1, 4096), (0, 0), (0, -1)):
+        with pytest.raises(ValueError, match="fit"):
+            codec.reserve(*arguments)
+
+
+def test_too_little_room_is_told_at_once(tmp_path: Path) -> None:
+    with (tmp_path / "file").open("wb") as file:
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, before[1]))
+        try:
+            with pytest.raises(OSError, match="large"):
+                codec.reserve(file.fileno(), 1 << 21)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_numpy_reads_nothing_natively(files: Files) -> None:
