@@ -15,11 +15,17 @@
 static long accepted;
 static int levels[DV_N_LEVELS], n_levels;
 
+static void find_levels(void) {
+#ifdef DV_X86
+    dv_avx2_init();
+#endif
+    n_levels = dv_levels(levels);
+}
+
 #ifdef LIBFUZZER
 int LLVMFuzzerInitialize(int *argc, char ***argv) {
     (void)argc, (void)argv;
-    dv_avx2_init();
-    n_levels = dv_levels(levels);
+    find_levels();
     return 0;
 }
 #endif
@@ -200,8 +206,7 @@ int main(int argc, char **argv) {
     double seconds = argc > 1 ? atof(argv[1]) : 10;
     uint8_t *input = malloc(64 * MAX_ELEMENTS);
     long runs = 0;
-    dv_avx2_init();
-    n_levels = dv_levels(levels);
+    find_levels();
     if (argc > 2 && !strcmp(argv[1], "corpus")) {
         write_corpus(argv[2], input);
         free(input);
