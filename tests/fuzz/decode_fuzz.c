@@ -123,7 +123,8 @@ static size_t make_input(uint8_t *input) {
         m.top = draw() & m.exp_mask;
     } else {
         dv_model sampled = m;
-        dv_count_delta(any_level(), &m, target, base, draw() % 4 ? n : n / 2, counts);
+        size_t n_counted = draw() % 4 ? n : n / 2;
+        dv_count_delta(any_level(), &m, target, base, n_counted, counts);
         dv_tune_delta(&sampled, counts, freqs);
         m.top = sampled.top;
         m.n_tables = draw() % 2 ? DV_CONTEXTS : 1;
