@@ -123,7 +123,7 @@ def profiled(function: F) -> F:
     """Add `--profile`: where the time goes, by stage."""
     return click.option(
         "--profile", "_profile", is_flag=True, expose_value=False, callback=stored("profile"),
-        help="Show where the time went: seconds and GB/s by stage.",
+        help="Show where the time went, by stage: seconds of all threads together, GB/s of one.",
     )(function)  # fmt: skip
 
 
