@@ -69,10 +69,10 @@ def write_view(
     check_output(out, force=force)
     check_paths([check_path(f.path) for f in view.files])
     with translate_os_errors(f"cannot create {out}"):
-        out = out.absolute()
+        named, out = out, out.absolute()
         draft = _draft_folder(out)
     try:
-        _write_files(objects, view, draft, resources)
+        _write_files(objects, view, draft, named, resources)
         with translate_os_errors(f"cannot write {out}"):
             for name, data in extra.items():
                 (draft / name).write_bytes(data)
@@ -115,8 +115,13 @@ def _move_into_place(draft: Path, out: Path) -> None:
 class _Target:
     """An output file, open from its first byte to its last: a checkpoint may have thousands. Thread-safe."""
 
-    def __init__(self, path: Path, mode: int, n_bytes: int) -> None:
+    def __init__(self, path: Path, name: Path, mode: int, n_bytes: int) -> None:
+        """Args:
+        path: where it is written first.
+        name: where it will be; for messages.
+        """
         self.path = path
+        self.name = name
         self._mode = mode
         self._size = n_bytes
         self._left = n_bytes
@@ -170,7 +175,7 @@ class _Span:
     at: int
 
 
-def _write_files(objects: ObjectStore, view: View, draft: Path, resources: Resources) -> None:
+def _write_files(objects: ObjectStore, view: View, draft: Path, out: Path, resources: Resources) -> None:
     objects.blobs.prepare(resources)
     done = 0
     proof = _Proof()
@@ -178,7 +183,7 @@ def _write_files(objects: ObjectStore, view: View, draft: Path, resources: Resou
     try:
         with Pool(resources) as pool:
             writer = _SpanWriter(objects, resources.profile)
-            for span, data in pool.map(writer.write, _spans(objects, view, draft, targets), size=_size):
+            for span, data in pool.map(writer.write, _spans(objects, view, draft, out, targets), size=_size):
                 done += span.n_bytes
                 resources.progress("writing", done, view.size)
                 if data is not None and span.content is not None:
@@ -212,18 +217,20 @@ def _wrong(content: Content) -> IntegrityError:
     )
 
 
-def _spans(objects: ObjectStore, view: View, draft: Path, targets: list[_Target]) -> Iterator[_Span]:
+def _spans(
+    objects: ObjectStore, view: View, draft: Path, out: Path, targets: list[_Target]
+) -> Iterator[_Span]:
     for file in view.files:
         if file.blob is not None:
             n_tensor_bytes = sum(view.tensors[k].size for k in file.keys or ())
             check_blob(objects.blobs, file.blob, FILE_DOMAIN, file.size - n_tensor_bytes)
-        path = draft / file.path
-        with translate_os_errors(f"cannot create {path}"):
+        path, name = draft / file.path, out / file.path
+        with translate_os_errors(f"cannot create {name}"):
             path.parent.mkdir(parents=True, exist_ok=True)
-            target = _Target(path, 0o777 if file.executable else 0o666, file.size)
+            target = _Target(path, name, 0o777 if file.executable else 0o666, file.size)
         targets.append(target)
         if file.data:
-            with translate_os_errors(f"cannot write {path}"):
+            with translate_os_errors(f"cannot write {name}"):
                 target.write(file.data, 0)
         for content, blob, start, size, at in _pieces(view, file):
             yield _Span(target, content, blob, start, size, at)
@@ -278,7 +285,7 @@ class _SpanWriter:
             return 0
         if span.content is not None:
             check_blob(self._blobs, span.blob, span.content.domain, span.content.size)
-        with translate_os_errors(f"cannot write {span.target.path}"):
+        with translate_os_errors(f"cannot write {span.target.name}"):
             to = span.target.fileno()
         rest = span.n_bytes - at
         done = self._blobs.copy(span.blob, span.start + at, rest, to, span.at + at, self._profile)
@@ -300,4 +307,4 @@ class _SpanWriter:
             with self._profile.stage("write", len(data)):
                 span.target.write(data, span.at + at)
         except OSError as exc:
-            raise os_error(f"cannot write {span.target.path}", exc) from exc
+            raise os_error(f"cannot write {span.target.name}", exc) from exc

@@ -14,6 +14,10 @@ from deltavcs.errors import DeltaVCSError, ErrorKind, IntegrityError, NotFoundEr
 from deltavcs.parallel import Scratch
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_HINTS = {
+    errno.EDQUOT: "Free some space of your quota and run the command again; nothing was changed.",
+    errno.EFBIG: "The file system or a limit of the shell ('ulimit -f') allows no file of that size.",
+}
 # A file system with large folios asks for as much contiguous memory as one write has bytes: above this, only
 # memory that nobody used for long is contiguous, and a hypervisor may have taken that away meanwhile.
 _WRITE_BYTES = 1 << 18
@@ -45,7 +49,9 @@ def os_error(what: str, exc: OSError) -> DeltaVCSError:
         return StorageError(
             message,
             kind=ErrorKind.DISK_FULL,
-            hint="Free some space and run the command again; nothing was changed.",
+            hint=_HINTS.get(
+                exc.errno or 0, "Free some space and run the command again; nothing was changed."
+            ),
             retryable=True,
         )
     if exc.errno in _DENIED:

@@ -133,6 +133,7 @@ def test_a_disk_that_is_really_full(tiny_disk, tmp_path, sign):
     with pytest.raises(StorageError) as caught:
         checkout_files(other, "large", tiny_disk / "out")
     assert caught.value.kind is ErrorKind.DISK_FULL
+    assert f"cannot write {tiny_disk / 'out' / 'model.safetensors'}: " in str(caught.value)
     assert sorted(p.name for p in tiny_disk.iterdir()) == [".dvx"]
     import_base(repo, str(small), name="again", signature=sign())
     repo.objects.forget_packs()  # or the file system stays in use

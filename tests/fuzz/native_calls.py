@@ -143,6 +143,9 @@ class _Caller:
         with tempfile.TemporaryFile() as to:
             args = level, fds, first, self.number(1, n_chunks), to.fileno(), self.number(0, 4096), scratch
             self.call("copy", entry.copy, *args)
+            # Any other descriptor would be somebody's file.
+            room = self.random.choice((to.fileno(), -1)), self.random.choice((-1, 0, 1, 4096, 70_000))
+            self.call("reserve", self.codec.reserve, *room)
 
     def entry(self, coder: Any, base: Any, log2: int, raw: int, n_chunks: int) -> Any:
         starts = struct.pack(f"<{n_chunks}q", *(self.number(0, 100, 60_000) for _ in range(n_chunks)))
@@ -208,6 +211,6 @@ def test_any_call_gives_a_result_or_an_error(caller: _Caller) -> None:
             "encode",
             "decode",
         ),
-        *("Entry", "scratch_bytes", "read", "copy"),
+        *("Entry", "scratch_bytes", "read", "copy", "reserve"),
         *("widen", "round", "tensors.count", "difference", "pair", "geometry", "linear"),
     }, caller.done
