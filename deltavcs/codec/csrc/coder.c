@@ -21,6 +21,8 @@ static PyObject *make_coder(PyTypeObject *type, const dv_model *m, const void *f
     dv_coder *coder = (dv_coder *)type->tp_alloc(type, 0);
     if (!coder)
         return NULL;
+    static uint64_t made;
+    coder->number = ++made;
     coder->model = *m;
     coder->freqs = PyMem_Malloc(n_bytes);
     if (!coder->freqs) {
@@ -55,22 +57,20 @@ static PyObject *coder_new(PyTypeObject *type, PyObject *args, PyObject *keyword
 static void coder_dealloc(PyObject *self) {
     dv_coder *coder = (dv_coder *)self;
     PyMem_Free(coder->freqs);
-    PyMem_Free(coder->decode_table);
     PyMem_Free(coder->encode_table);
     Py_TYPE(self)->tp_free(self);
 }
 
-/* NULL with MemoryError set. Needs the GIL. */
-static const uint32_t *coder_decode_table(dv_coder *coder) {
-    const dv_model *m = &coder->model;
-    if (!coder->decode_table) {
-        uint32_t *table = PyMem_Malloc(4 * (size_t)m->n_tables * DV_PROB_SCALE);
-        if (!table)
-            return (uint32_t *)PyErr_NoMemory();
-        dv_decode_table(m, coder->freqs, table);
-        coder->decode_table = table;
+/* Made again in memory of the thread rather than kept with each coder: pages that are new to the process take longer
+ * than filling tables does, and those of every tensor would take 139 KB. */
+const uint32_t *dv_coder_tables(const dv_coder *coder, int slot) {
+    static _Thread_local uint32_t tables[2][DV_CONTEXTS * DV_PROB_SCALE];
+    static _Thread_local uint64_t numbers[2];
+    if (numbers[slot] != coder->number) {
+        dv_decode_table(&coder->model, coder->freqs, tables[slot]);
+        numbers[slot] = coder->number;
     }
-    return coder->decode_table;
+    return tables[slot];
 }
 
 static const uint32_t *coder_encode_table(dv_coder *coder) {
@@ -176,14 +176,14 @@ static PyObject *coder_decode(PyObject *self, PyObject *args) {
         return dv_raise("buffers do not fit");
     }
     size_t n = (size_t)out.len / (size_t)(m->width / 8), n_own = dv_decode_room(m, n);
-    const uint32_t *table = coder_decode_table(coder);
     uint8_t *own = NULL;
-    if (!table || (n_own && !(own = malloc(n_own)))) {
+    if (n_own && !(own = malloc(n_own))) {
         dv_release(all, 3);
         return PyErr_NoMemory();
     }
     PyThreadState *state = dv_leave_python(out.len);
-    int status = dv_decode_chunk(level, m, table, payload.buf, (size_t)payload.len, base.buf, out.buf, n, own);
+    int status = dv_decode_chunk(level, m, dv_coder_tables(coder, 0), payload.buf, (size_t)payload.len, base.buf, out.buf,
+                                 n, own);
     free(own);
     dv_enter_python(state);
     dv_release(all, 3);

@@ -39,14 +39,12 @@ typedef struct entry {
     size_t most;    /* bytes of the largest chunk */
     size_t longest; /* bytes of the longest payload that is read */
     size_t room;    /* for a payload of any link, and what decoding it needs besides */
-    size_t tables, tables_below; /* bytes of this link's decode tables, and the most of any link below it */
 } dv_entry;
 
 /* What is the same for all chunks of a call. */
 typedef struct {
     int level, fds[MAX_LINKS];
-    uint8_t *scratch, *tables;
-    int tables_of[2]; /* the link whose tables stand there: the entry's own, and those of a link below it */
+    uint8_t *scratch;
     uint64_t spent[N_TIMES], since;
 } dv_call;
 
@@ -118,20 +116,11 @@ static int write_chunk(dv_call *call, int fd, const uint8_t *data, size_t n, int
 
 /* Bytes of scratch that decoding needs: for the chunks of bases, and in all. */
 static size_t base_bytes(const dv_entry *e) { return e->most * (size_t)(e->links > 2 ? 2 : e->links - 1); }
-static size_t scratch_bytes(const dv_entry *e) { return e->tables + e->tables_below + base_bytes(e) + e->room; }
-
-/* Made where they are needed: keeping those of every tensor takes more memory, and longer, as its pages are new. */
-static const uint32_t *tables_for(dv_call *call, const dv_entry *top, const dv_entry *e, int link) {
-    uint32_t *tables = (uint32_t *)(void *)(link ? call->tables + top->tables : call->tables);
-    if (call->tables_of[link > 0] != link)
-        dv_decode_table(&e->coder->model, e->coder->freqs, tables);
-    call->tables_of[link > 0] = link;
-    return tables;
-}
+static size_t scratch_bytes(const dv_entry *e) { return base_bytes(e) + e->room; }
 
 /* Read and decode chunk i of one link over its base, and prove it. `room` holds a payload and more. */
-static int decode_link(dv_call *call, const dv_entry *top, const dv_entry *e, int link, size_t i, const uint8_t *base,
-                       uint8_t *out, uint8_t *room) {
+static int decode_link(dv_call *call, const dv_entry *e, int link, size_t i, const uint8_t *base, uint8_t *out,
+                       uint8_t *room) {
     const int fd = call->fds[link];
     const size_t n_bytes = chunk_bytes(e, i), n_payload = dv_load32(record(e, i));
     int status;
@@ -143,7 +132,7 @@ static int decode_link(dv_call *call, const dv_entry *top, const dv_entry *e, in
         if (n_payload > e->longest || read_all(fd, room, n_payload, start_of(e, i)))
             return DV_BAD;
         lap(call, READ_TIME);
-        status = dv_decode_chunk(call->level, m, tables_for(call, top, e, link), room, n_payload, base, out,
+        status = dv_decode_chunk(call->level, m, dv_coder_tables(e->coder, link > 0), room, n_payload, base, out,
                                  n_bytes / (size_t)(m->width / 8), room + e->longest);
         lap(call, DECODE_TIME);
     }
@@ -173,7 +162,7 @@ static int decode(dv_call *call, const dv_entry *e, size_t i, uint8_t *out) {
         links[link] = link ? links[link - 1]->base : e;
     for (int link = e->links - 1; link >= 0; link--) {
         uint8_t *to = !link ? out : link & 1 ? scratch : scratch + e->most;
-        if (decode_link(call, e, links[link], link, i, base, to, room))
+        if (decode_link(call, links[link], link, i, base, to, room))
             return DV_BAD;
         base = to;
     }
@@ -212,11 +201,8 @@ static int fill_entry(dv_entry *e, PyObject *coder, PyObject *base) {
     size_t limit = 2 * e->most + 4 + DV_MAX_SECTIONS * (4 + 4 * DV_LANES);
     e->longest = e->longest < limit ? e->longest : limit;
     e->room = e->longest + (m ? dv_decode_room(m, e->most / (size_t)(m->width / 8)) : 0);
-    e->tables = m ? sizeof(uint32_t) * DV_PROB_SCALE * (size_t)m->n_tables : 0;
-    if (e->base) {
-        e->room = e->room > e->base->room ? e->room : e->base->room;
-        e->tables_below = e->base->tables > e->base->tables_below ? e->base->tables : e->base->tables_below;
-    }
+    if (e->base && e->base->room > e->room)
+        e->room = e->base->room;
     return DV_OK;
 }
 
@@ -258,13 +244,10 @@ static void entry_dealloc(PyObject *self) {
     Py_TYPE(self)->tp_free(self);
 }
 
-/* `scratch` holds the tables, then the rest. */
 static int open_call(dv_call *call, const dv_entry *e, int level, PyObject *fds, uint8_t *scratch) {
     memset(call, 0, sizeof *call);
     call->level = level;
-    call->tables = scratch;
-    call->scratch = scratch + e->tables + e->tables_below;
-    call->tables_of[0] = call->tables_of[1] = -1;
+    call->scratch = scratch;
     if (!PyTuple_Check(fds) || PyTuple_GET_SIZE(fds) != e->links)
         return DV_BAD;
     for (int i = 0; i < e->links; i++) {
@@ -273,7 +256,7 @@ static int open_call(dv_call *call, const dv_entry *e, int level, PyObject *fds,
             return DV_BAD;
         call->fds[i] = (int)fd;
     }
-    return (uintptr_t)scratch % sizeof(uint32_t) ? DV_BAD : DV_OK;
+    return DV_OK;
 }
 
 static PyObject *result(const dv_call *call, size_t done) {

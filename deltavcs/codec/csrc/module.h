@@ -8,15 +8,20 @@
 #include "codec.h"
 
 /* One tensor's model and frequencies, proven, with the tables made of them when they are first needed. Immutable
- * to whoever holds it: tables are made under the GIL and then stay. */
+ * to whoever holds it: the table for encoding is made under the GIL and then stays. */
 typedef struct {
     PyObject_HEAD
     dv_model model;
     uint16_t *freqs;
-    uint32_t *decode_table, *encode_table;
+    uint32_t *encode_table;
+    uint64_t number; /* no other coder of this process has it */
 } dv_coder;
 
 extern PyTypeObject dv_coder_type, dv_entry_type;
+
+/* The tables for decoding, in memory of this thread: valid until it asks for those of another coder in the same slot,
+ * 0 or 1. Needs no GIL. */
+const uint32_t *dv_coder_tables(const dv_coder *coder, int slot);
 
 /* Let other threads run, unless the work on so many bytes is over before one of them would have woken up. */
 #define DV_BRIEF_BYTES (1 << 15)

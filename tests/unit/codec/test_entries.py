@@ -210,8 +210,8 @@ def test_scratch_grows_neither_with_depth_nor_with_the_declared_chunk(files: Fil
         top = files.write(CodecId.DELTA, "BF16", tuned(top.data, "BF16", depth), top)
         sizes.append(top.entry.scratch_bytes)
         assert top.read(0, 4096) == (1, top.data)
-    # The chunk itself, two of bases, a payload, two tables.
-    assert max(sizes) <= 4 * 4096 + 2 * 8192
+    # The chunk itself, two of bases, a payload.
+    assert max(sizes) <= 4 * 4096
 
 
 def test_a_truncated_file_stops(files: Files) -> None:
@@ -294,8 +294,6 @@ def test_calls_that_do_not_fit_are_refused(files: Files) -> None:
             entry.read(top.fds, first, out, scratch)
     with pytest.raises(ValueError, match="fit"):
         top.read(0, WHOLE, scratch=16)
-    with pytest.raises(ValueError, match="fit"):
-        entry.read(top.fds, 0, out, memoryview(bytearray(len(scratch) + 1))[1:])
     for first, count, at in ((0, 2, 0), (1, 1, 0), (0, -1, 0), (-1, 1, 0), (0, 1, -1)):
         with pytest.raises(ValueError, match="fit"):
             entry.copy(top.fds, first, count, 1, at, scratch)
