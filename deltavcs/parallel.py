@@ -192,4 +192,14 @@ class Pool:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._executor.shutdown(wait=True, cancel_futures=True)
+        # Not before the last worker is done, whatever is pressed meanwhile: it may write to a file that the
+        # caller is about to close, and whose number the next file that is opened would get.
+        interrupt: KeyboardInterrupt | None = None
+        while True:
+            try:
+                self._executor.shutdown(wait=True, cancel_futures=True)
+                break
+            except KeyboardInterrupt as exc:
+                interrupt = exc
+        if interrupt is not None and not isinstance(error, KeyboardInterrupt):
+            raise interrupt

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 from collections.abc import Iterable
 from pathlib import PurePosixPath
 from typing import Any
@@ -16,6 +18,7 @@ INDEX_SUFFIX = ".safetensors.index.json"
 PICKLE_SUFFIXES = (".bin", ".pt", ".pth")
 # Written by Git, this tool and the Hub's client; not part of a checkpoint.
 SKIPPED_FOLDERS = (".git", ".dvx", ".cache/huggingface")
+_DRAFT = re.compile(r"\.[0-9a-f]{8}\.partial\Z")
 MAX_JSON_BYTES = 64 << 20
 
 _TOKENIZER_FILES = frozenset(
@@ -35,6 +38,16 @@ _TOKENIZER_FILES = frozenset(
         "generation_config.json",
     }
 )
+
+
+def draft_name() -> str:
+    """A new name for the folder in which a checkout is written before it is moved into place."""
+    return f".{os.urandom(4).hex()}.partial"
+
+
+def is_draft(path: str) -> bool:
+    """True for what a checkout that was killed left behind: no part of a checkpoint."""
+    return _DRAFT.match(path) is not None
 
 
 def follows_finetune(path: str) -> bool:

@@ -162,7 +162,7 @@ def _walk(folder: Path, prefix: str, skipped: list[str], seen: set[str]) -> Iter
         kind = _kind(entry)
         if kind == "directory":
             real = os.path.realpath(location)
-            if path in names.SKIPPED_FOLDERS or entry.name in names.SKIPPED_FOLDERS:
+            if path in names.SKIPPED_FOLDERS or entry.name in names.SKIPPED_FOLDERS or names.is_draft(path):
                 skipped.append(path)
             elif real in seen:
                 raise InvalidInputError(

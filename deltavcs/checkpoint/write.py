@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,9 +13,10 @@ import numpy as np
 import numpy.typing as npt
 from blake3 import blake3
 
+from deltavcs.checkpoint.files import draft_name
 from deltavcs.checkpoint.view import Content, View, ViewFile, check_blob
 from deltavcs.codec import reserve
-from deltavcs.errors import AlreadyExistsError, ErrorKind, IntegrityError
+from deltavcs.errors import AlreadyExistsError, ErrorKind, IntegrityError, StorageError
 from deltavcs.objects.domain import FILE_DOMAIN
 from deltavcs.objects.paths import check_path, check_paths
 from deltavcs.objects.store import ObjectStore
@@ -35,8 +36,14 @@ def check_output(out: Path, *, force: bool) -> None:
     Raises:
         AlreadyExistsError: `output-not-empty`.
     """
-    if not out.exists() or (force and out.is_dir()):
+    if not os.path.lexists(out) or (force and out.is_dir()):
         return
+    if not out.exists():
+        raise AlreadyExistsError(
+            f"{out} is a link to what is not there",
+            kind=ErrorKind.OUTPUT_NOT_EMPTY,
+            hint="Name a directory, or remove the link.",
+        )
     if not out.is_dir():
         raise AlreadyExistsError(
             f"{out} is a file", kind=ErrorKind.OUTPUT_NOT_EMPTY, hint="Name a directory."
@@ -73,13 +80,26 @@ def write_view(
         draft = _draft_folder(out)
     try:
         _write_files(objects, view, draft, named, resources)
-        with translate_os_errors(f"cannot write {out}"):
+        with translate_os_errors(f"cannot write {named}"):
             for name, data in extra.items():
                 (draft / name).write_bytes(data)
-            _move_into_place(draft, out)
+        _to_the_end(lambda: _move_into_place(draft, out, named))
     finally:
-        shutil.rmtree(draft, ignore_errors=True)
+        _to_the_end(lambda: shutil.rmtree(draft, ignore_errors=True))
     return view.size
+
+
+def _to_the_end(step: Callable[[], None]) -> None:
+    """Run a brief step that can be begun again; an interrupt that comes meanwhile is raised after it."""
+    interrupt: KeyboardInterrupt | None = None
+    while True:
+        try:
+            step()
+            break
+        except KeyboardInterrupt as exc:
+            interrupt = exc
+    if interrupt is not None:
+        raise interrupt
 
 
 def _draft_folder(out: Path) -> Path:
@@ -88,28 +108,48 @@ def _draft_folder(out: Path) -> Path:
     Beside a directory that is yet to be made; within one that is there, which may be a mount point, a link,
     or the shell's own, and so must not be replaced.
     """
-    name = f".{os.urandom(4).hex()}.partial"
     folder = out if out.is_dir() else out.parent
     folder.mkdir(parents=True, exist_ok=True)
-    draft = folder / name
+    draft = folder / draft_name()
     draft.mkdir()
     return draft
 
 
-def _move_into_place(draft: Path, out: Path) -> None:
-    if not out.exists():
-        draft.replace(out)
+def _move_into_place(draft: Path, out: Path, named: Path) -> None:
+    """Rename what is in `draft`; begun again, it goes on with what is still there.
+
+    Args:
+        named: `out` as the user wrote it.
+    """
+    if not draft.exists():
         return
-    for path in sorted(draft.rglob("*")):
+    if not out.exists():
+        with translate_os_errors(f"cannot write {named}"):
+            draft.replace(out)
+        return
+    found = sorted(draft.rglob("*"))
+    # Folders first: making one may fail, for want of room or of permission, when nothing is in place yet.
+    for path in (x for x in found if x.is_dir()):
         target = out / path.relative_to(draft)
-        if path.is_dir():
-            if target.is_file() or target.is_symlink():
+        with translate_os_errors(f"cannot create {named / path.relative_to(draft)}"):
+            # A link is replaced, not followed: it may lead out of the directory.
+            if target.is_symlink() or (os.path.lexists(target) and not target.is_dir()):
                 target.unlink()
             target.mkdir(exist_ok=True)
-        else:
+    files = [x for x in found if not x.is_dir()]
+    for done, path in enumerate(files):
+        target = out / path.relative_to(draft)
+        try:
             if target.is_dir() and not target.is_symlink():
                 shutil.rmtree(target)
             path.replace(target)
+        except OSError as exc:
+            raise StorageError(
+                f"cannot write {named / path.relative_to(draft)}: {exc.strerror or exc}; "
+                f"{done} of {len(files)} files are in place",
+                kind=ErrorKind.IO,
+                hint="Mend that and run the command again with --force.",
+            ) from exc
 
 
 class _Target:

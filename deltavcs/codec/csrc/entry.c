@@ -43,7 +43,7 @@ typedef struct entry {
 
 /* What is the same for all chunks of a call. */
 typedef struct {
-    int level, fds[MAX_LINKS];
+    int level, fds[MAX_LINKS], alone;
     uint8_t *scratch;
     uint64_t spent[N_TIMES], since;
 } dv_call;
@@ -105,7 +105,8 @@ static int write_all(int fd, const uint8_t *data, size_t n, int64_t at) {
 /* Write a chunk when it is this thread's turn. */
 static int write_chunk(dv_call *call, int fd, const uint8_t *data, size_t n, int64_t at) {
     PyThread_type_lock turn = turns[fd % N_TURNS];
-    int mine = PyThread_acquire_lock_timed(turn, TURN_MICROSECONDS, 0) == PY_LOCK_ACQUIRED;
+    int mine = !call->alone && PyThread_acquire_lock_timed(turn, TURN_MICROSECONDS, 0) == PY_LOCK_ACQUIRED;
+    call->alone = !mine; /* Whoever has the turn hangs, perhaps on another disk: once is enough. */
     lap(call, WAIT_TIME);
     int status = write_all(fd, data, n, at);
     if (mine)
@@ -302,7 +303,8 @@ static PyObject *entry_read(PyObject *self, PyObject *args) {
 }
 
 /* reserve(fd, bytes): room on the disk for a new file of so many bytes, if the system can do that. The blocks are then
- * found at once instead of write by write. Raises OSError if they are not there. */
+ * found at once instead of write by write. Raises OSError if they are not there. The file's length grows with what is
+ * written: a file that is whole by its length but was not written to the end is what a power failure must not leave. */
 PyObject *dv_reserve(PyObject *self, PyObject *args) {
     int fd, failed = 0;
     long long n;
@@ -313,7 +315,7 @@ PyObject *dv_reserve(PyObject *self, PyObject *args) {
 #ifdef __linux__
     Py_BEGIN_ALLOW_THREADS
     do
-        failed = fallocate(fd, 0, 0, (off_t)n) ? errno : 0;
+        failed = fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, (off_t)n) ? errno : 0;
     while (failed == EINTR);
     Py_END_ALLOW_THREADS
 #endif

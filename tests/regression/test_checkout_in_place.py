@@ -1,0 +1,148 @@
+"""Checkouts into directories that exist, and what interrupts and failures leave there."""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from deltavcs.errors import AlreadyExistsError, StorageError
+from deltavcs.parallel import Pool, Resources
+from deltavcs.porcelain.checkout import checkout_files
+from deltavcs.porcelain.import_ import import_base
+from deltavcs.repo import Repository, init_repository
+from deltavcs.testing.checkpoints import raw_tensor, write_checkpoint
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    folder = write_checkpoint(tmp_path / "source", {"w": raw_tensor("BF16", [50, 50])})
+    (folder / "sub").mkdir()
+    (folder / "sub" / "notes.txt").write_text("notes")
+    return folder
+
+
+@pytest.fixture
+def repo(tmp_path: Path, source: Path, sign) -> Repository:
+    found = init_repository(tmp_path, sync=False)
+    import_base(found, str(source), name="m", signature=sign())
+    return found
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(x.relative_to(folder)): x.read_bytes() for x in folder.rglob("*") if x.is_file()}
+
+
+def is_whole(out: Path, source: Path) -> bool:
+    return files(source).items() <= files(out).items() and not list(out.glob(".*.partial"))
+
+
+def interrupted_once(monkeypatch: pytest.MonkeyPatch, owner: object, name: str) -> None:
+    """Ctrl-C after the first call."""
+    real, calls = getattr(owner, name), []
+
+    def call(*args, **kwargs):
+        real(*args, **kwargs)
+        calls.append(args)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(owner, name, call)
+
+
+def test_an_interrupt_among_the_renames_waits_for_the_last(repo, source, tmp_path, monkeypatch) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    interrupted_once(monkeypatch, Path, "replace")
+    with pytest.raises(KeyboardInterrupt):
+        checkout_files(repo, "m", out)
+    assert is_whole(out, source)
+
+
+def test_an_interrupt_during_cleaning_up_leaves_no_draft(repo, source, tmp_path, monkeypatch) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    interrupted_once(monkeypatch, __import__("shutil"), "rmtree")
+    with pytest.raises(KeyboardInterrupt):
+        checkout_files(repo, "m", out)
+    assert is_whole(out, source)
+
+
+def test_a_rename_that_fails_says_how_far_it_came(repo, tmp_path, monkeypatch) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    real = Path.replace
+
+    def replace(self: Path, target: Path) -> Path:
+        if self.name == "notes.txt":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(self, target)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    with pytest.raises(StorageError) as caught:
+        checkout_files(repo, "m", out)
+    in_place = len(files(out))
+    assert in_place
+    assert f"cannot write {out / 'sub' / 'notes.txt'}: No space left on device; {in_place} of " in str(
+        caught.value
+    )
+    assert "--force" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize("what", ["fifo", "file", "link", "dangling"])
+def test_what_stands_where_a_folder_must_be_is_replaced(repo, source, tmp_path, what) -> None:
+    out, elsewhere = tmp_path / "out", tmp_path / "elsewhere"
+    out.mkdir()
+    elsewhere.mkdir()
+    at = out / "sub"
+    {
+        "fifo": lambda: os.mkfifo(at),
+        "file": at.touch,
+        "link": lambda: at.symlink_to(elsewhere),
+        "dangling": lambda: at.symlink_to(tmp_path / "nothing"),
+    }[what]()
+    checkout_files(repo, "m", out, force=True)
+    assert is_whole(out, source)
+    assert not list(elsewhere.iterdir())
+
+
+def test_a_link_to_nothing_is_no_output(repo, tmp_path) -> None:
+    (tmp_path / "out").symlink_to(tmp_path / "nothing")
+    with pytest.raises(AlreadyExistsError, match="link to what is not there"):
+        checkout_files(repo, "m", tmp_path / "out")
+
+
+def test_what_a_killed_checkout_left_is_no_part_of_a_checkpoint(repo, source, sign) -> None:
+    before = repo.commit(repo.resolve("m")).manifest
+    draft = source / ".0badcafe.partial"
+    draft.mkdir()
+    (draft / "model.safetensors").write_bytes((source / "model.safetensors").read_bytes()[:100])
+    import_base(repo, str(source), name="after", signature=sign())
+    assert repo.commit(repo.resolve("after")).manifest == before
+
+
+def test_a_pool_is_left_when_its_workers_are_done(monkeypatch) -> None:
+    """A worker that goes on would write to files that are closed, or to those that got their numbers."""
+    done: list[int] = []
+
+    def work(i: int) -> None:
+        time.sleep(0.2)
+        done.append(i)
+
+    pool = Pool(Resources(threads=2))
+    real, calls = pool._executor.shutdown, []
+
+    def shutdown(**options: bool) -> None:
+        calls.append(options)
+        if len(calls) == 1:  # Ctrl-C while it waits
+            raise KeyboardInterrupt
+        real(**options)
+
+    monkeypatch.setattr(pool._executor, "shutdown", shutdown)
+    with pytest.raises(KeyboardInterrupt), pool:
+        next(pool.map(work, range(8)))
+    assert done
+    assert not any(t.is_alive() for t in pool._executor._threads)
