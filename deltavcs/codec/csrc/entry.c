@@ -314,9 +314,7 @@ PyObject *dv_reserve(PyObject *self, PyObject *args) {
         return unfit();
 #ifdef __linux__
     Py_BEGIN_ALLOW_THREADS
-    do
-        failed = fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, (off_t)n) ? errno : 0;
-    while (failed == EINTR);
+    failed = fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, (off_t)n) ? errno : 0;
     Py_END_ALLOW_THREADS
 #endif
     if (failed == ENOSPC || failed == EDQUOT || failed == EFBIG) {
