@@ -49,11 +49,15 @@ def check_output(out: Path, *, force: bool) -> None:
             f"{out} is a file", kind=ErrorKind.OUTPUT_NOT_EMPTY, hint="Name a directory."
         )
     if any(out.iterdir()):
-        raise AlreadyExistsError(
-            f"{out} is not empty",
-            kind=ErrorKind.OUTPUT_NOT_EMPTY,
-            hint="Choose another directory, or replace files in it with --force.",
-        )
+        raise _not_empty(out)
+
+
+def _not_empty(out: Path) -> AlreadyExistsError:
+    return AlreadyExistsError(
+        f"{out} is not empty",
+        kind=ErrorKind.OUTPUT_NOT_EMPTY,
+        hint="Choose another directory, or replace files in it with --force.",
+    )
 
 
 def write_view(
@@ -83,6 +87,8 @@ def write_view(
         with translate_os_errors(f"cannot write {named}"):
             for name, data in extra.items():
                 (draft / name).write_bytes(data)
+        if not force and draft.parent == out and any(x != draft for x in out.iterdir()):
+            raise _not_empty(out)
         _to_the_end(lambda: _move_into_place(draft, out, named))
     finally:
         _to_the_end(lambda: shutil.rmtree(draft, ignore_errors=True))
@@ -123,9 +129,12 @@ def _move_into_place(draft: Path, out: Path, named: Path) -> None:
     """
     if not draft.exists():
         return
-    if not out.exists():
-        with translate_os_errors(f"cannot write {named}"):
+    if draft.parent != out:
+        try:
             draft.replace(out)
+        except OSError as exc:
+            # Somebody else made it meanwhile, and put something there.
+            raise _not_empty(named) if out.exists() else os_error(f"cannot write {named}", exc) from exc
         return
     found = sorted(draft.rglob("*"))
     # Folders first: making one may fail, for want of room or of permission, when nothing is in place yet.
@@ -199,8 +208,9 @@ class _Target:
     def close(self) -> None:
         """Close the file. Idempotent."""
         if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+            # Closed even if that fails, and then the number may be another file's.
+            fd, self._fd = self._fd, -1
+            os.close(fd)
 
 
 @dataclass(frozen=True, slots=True)
@@ -329,7 +339,8 @@ class _SpanWriter:
             to = span.target.fileno()
         rest = span.n_bytes - at
         done = self._blobs.copy(span.blob, span.start + at, rest, to, span.at + at, self._profile)
-        span.target.wrote(done)
+        with translate_os_errors(f"cannot write {span.target.name}"):
+            span.target.wrote(done)
         return done
 
     def _write_piece(self, span: _Span, at: int) -> int:

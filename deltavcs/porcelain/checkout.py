@@ -66,6 +66,12 @@ def checkout_files(
     """
     resources = resources or Resources()
     check_output(output, force=force)
+    if output.resolve().is_relative_to(repo.path.resolve()):
+        raise InvalidInputError(
+            f"{output} is inside the repository's own directory",
+            kind=ErrorKind.BAD_ARGUMENT,
+            hint="Name a directory outside of it.",
+        )
     target = prepare(repo, revision, dtype=dtype, merge_adapter=merge_adapter)
     marker = target.commit or target.operands[0]
     extra = {MARKER: encode_marker(Marker(marker, revision))}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from deltavcs.errors import AlreadyExistsError, StorageError
+from deltavcs.errors import AlreadyExistsError, InvalidInputError, StorageError
 from deltavcs.parallel import Pool, Resources
 from deltavcs.porcelain.checkout import checkout_files
 from deltavcs.porcelain.import_ import import_base
@@ -107,6 +107,30 @@ def test_what_stands_where_a_folder_must_be_is_replaced(repo, source, tmp_path, 
     checkout_files(repo, "m", out, force=True)
     assert is_whole(out, source)
     assert not list(elsewhere.iterdir())
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_what_appears_during_a_checkout_is_not_mixed_with_it(repo, tmp_path, there) -> None:
+    out = tmp_path / "out"
+    if there:
+        out.mkdir()
+
+    def intrude(stage: str, done: int, total: int) -> None:
+        out.mkdir(exist_ok=True)
+        (out / "theirs").touch()
+
+    with pytest.raises(AlreadyExistsError, match="is not empty"):
+        checkout_files(repo, "m", out, resources=Resources(progress=intrude))
+    assert [x.name for x in out.iterdir()] == ["theirs"]
+    assert not list(tmp_path.glob(".*.partial"))
+
+
+@pytest.mark.parametrize("where", [".dvx", ".dvx/packs", ".dvx/new"])
+def test_the_repository_itself_is_no_output(repo, tmp_path, where) -> None:
+    before = files(repo.path)
+    with pytest.raises(InvalidInputError, match="inside the repository"):
+        checkout_files(repo, "m", tmp_path / where, force=True)
+    assert files(repo.path) == before
 
 
 def test_a_link_to_nothing_is_no_output(repo, tmp_path) -> None:

@@ -338,7 +338,7 @@ static PyObject *entry_copy(PyObject *self, PyObject *args) {
     dv_call call;
     size_t done = 0;
     if ((size_t)scratch.len < scratch_bytes(e) + e->most || open_call(&call, e, level, fds, scratch.buf) || first < 0 ||
-        n < 0 || (size_t)first > e->n_chunks || (size_t)n > e->n_chunks - (size_t)first || to_at < 0) {
+        n < 0 || to < 0 || (size_t)first > e->n_chunks || (size_t)n > e->n_chunks - (size_t)first || to_at < 0) {
         dv_release(all, 1);
         return unfit();
     }

@@ -294,6 +294,8 @@ def test_calls_that_do_not_fit_are_refused(files: Files) -> None:
             entry.copy(top.fds, first, count, 1, at, scratch)
     with pytest.raises(ValueError, match="fit"):
         entry.copy(top.fds, 0, 1, 1, 0, scratch[: WHOLE - 1])
+    with pytest.raises(ValueError, match="fit"):
+        entry.copy(top.fds, 0, 1, -1, 0, scratch)
 
 
 def test_entries_whose_parts_do_not_fit_are_not_made(files: Files) -> None:
