@@ -135,6 +135,19 @@ class Scratch(threading.local):
         return memoryview(self._buffer)[:n_bytes]
 
 
+def to_the_end(step: Callable[[], None]) -> None:
+    """Run a brief step that can be begun again; an interrupt that comes meanwhile is raised after it."""
+    interrupt: KeyboardInterrupt | None = None
+    while True:
+        try:
+            step()
+            break
+        except KeyboardInterrupt as exc:
+            interrupt = exc
+    if interrupt is not None:
+        raise interrupt
+
+
 def _batches(items: Iterable[In], size: Callable[[In], int] | None) -> Iterator[list[In]]:
     """Items together until they have `_BATCH_BYTES`; one by one without `size`."""
     batch: list[In] = []
@@ -194,12 +207,4 @@ class Pool:
     ) -> None:
         # Not before the last worker is done, whatever is pressed meanwhile: it may write to a file that the
         # caller is about to close, and whose number the next file that is opened would get.
-        interrupt: KeyboardInterrupt | None = None
-        while True:
-            try:
-                self._executor.shutdown(wait=True, cancel_futures=True)
-                break
-            except KeyboardInterrupt as exc:
-                interrupt = exc
-        if interrupt is not None and not isinstance(error, KeyboardInterrupt):
-            raise interrupt
+        to_the_end(lambda: self._executor.shutdown(wait=True, cancel_futures=True))

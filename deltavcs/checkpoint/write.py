@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from deltavcs.objects.domain import FILE_DOMAIN
 from deltavcs.objects.paths import check_path, check_paths
 from deltavcs.objects.store import ObjectStore
 from deltavcs.oid import BlobId
-from deltavcs.parallel import SPAN_BYTES, Pool, Profile, Resources, Scratch
+from deltavcs.parallel import SPAN_BYTES, Pool, Profile, Resources, Scratch, to_the_end
 from deltavcs.storage.files import os_error, translate_os_errors, write_all
 
 # Decoded and written while it is in the processor's cache. Tensors begin at a chunk, so pieces are chunks.
@@ -88,24 +88,11 @@ def write_view(
             for name, data in extra.items():
                 (draft / name).write_bytes(data)
         if not force and draft.parent == out and any(x != draft for x in out.iterdir()):
-            raise _not_empty(out)
-        _to_the_end(lambda: _move_into_place(draft, out, named))
+            raise _not_empty(named)
+        to_the_end(lambda: _move_into_place(draft, out, named))
     finally:
-        _to_the_end(lambda: shutil.rmtree(draft, ignore_errors=True))
+        to_the_end(lambda: shutil.rmtree(draft, ignore_errors=True))
     return view.size
-
-
-def _to_the_end(step: Callable[[], None]) -> None:
-    """Run a brief step that can be begun again; an interrupt that comes meanwhile is raised after it."""
-    interrupt: KeyboardInterrupt | None = None
-    while True:
-        try:
-            step()
-            break
-        except KeyboardInterrupt as exc:
-            interrupt = exc
-    if interrupt is not None:
-        raise interrupt
 
 
 def _draft_folder(out: Path) -> Path:

@@ -17,6 +17,8 @@ function is Stafford's variant 13.
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -43,8 +45,6 @@ def mask_key(seed: int, tensor: str, stream: int) -> int:
         tensor: the tensor's name, encodable as UTF-8.
         stream: which fine-tune of the merge, counted from 0; 0 <= stream < 2^32.
     """
-    import hashlib
-
     digest = hashlib.sha256(
         KEY_DOMAIN + seed.to_bytes(8, "little") + stream.to_bytes(4, "little") + tensor.encode()
     ).digest()

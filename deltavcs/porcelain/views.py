@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from deltavcs.checkpoint.expression import (
     Expression,
+    Token,
     is_expression,
     parse_expression,
 )
@@ -16,9 +16,6 @@ from deltavcs.errors import ErrorKind, InvalidInputError
 from deltavcs.objects.model import Kind
 from deltavcs.oid import CommitId
 from deltavcs.repo import Repository
-
-if TYPE_CHECKING:
-    from deltavcs.checkpoint.expression import Token
 
 
 @dataclass(frozen=True, slots=True)

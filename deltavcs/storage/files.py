@@ -13,8 +13,8 @@ from typing import Self
 from deltavcs.errors import DeltaVCSError, ErrorKind, IntegrityError, NotFoundError, StorageError
 from deltavcs.parallel import Scratch
 
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_HINTS = {
+_FULL = {
+    errno.ENOSPC: "Free some space and run the command again; nothing was changed.",
     errno.EDQUOT: "Free some space of your quota and run the command again; nothing was changed.",
     errno.EFBIG: "The file system or a limit of the shell ('ulimit -f') allows no file of that size.",
 }
@@ -45,13 +45,11 @@ def os_error(what: str, exc: OSError) -> DeltaVCSError:
     message = f"{what}: {exc.strerror or exc}"
     if isinstance(exc, FileNotFoundError):
         return NotFoundError(message, kind=ErrorKind.UNKNOWN_OBJECT)
-    if exc.errno in _FULL:
+    if exc.errno is not None and exc.errno in _FULL:
         return StorageError(
             message,
             kind=ErrorKind.DISK_FULL,
-            hint=_HINTS.get(
-                exc.errno or 0, "Free some space and run the command again; nothing was changed."
-            ),
+            hint=_FULL[exc.errno],
             retryable=True,
         )
     if exc.errno in _DENIED:

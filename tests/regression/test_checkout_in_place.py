@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -65,7 +66,7 @@ def test_an_interrupt_among_the_renames_waits_for_the_last(repo, source, tmp_pat
 def test_an_interrupt_during_cleaning_up_leaves_no_draft(repo, source, tmp_path, monkeypatch) -> None:
     out = tmp_path / "out"
     out.mkdir()
-    interrupted_once(monkeypatch, __import__("shutil"), "rmtree")
+    interrupted_once(monkeypatch, shutil, "rmtree")
     with pytest.raises(KeyboardInterrupt):
         checkout_files(repo, "m", out)
     assert is_whole(out, source)

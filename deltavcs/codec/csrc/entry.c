@@ -44,7 +44,6 @@ typedef struct entry {
 /* What is the same for all chunks of a call. */
 typedef struct {
     int level, fds[MAX_LINKS], alone;
-    uint8_t *scratch;
     uint64_t spent[N_TIMES], since;
 } dv_call;
 
@@ -154,9 +153,9 @@ static int all_coded(const dv_call *call, const dv_entry *e, size_t i) {
 }
 
 /* From the lowest base up; two buffers take turns, so that memory does not depend on the depth. */
-static int decode(dv_call *call, const dv_entry *e, size_t i, uint8_t *out) {
+static int decode(dv_call *call, const dv_entry *e, size_t i, uint8_t *out, uint8_t *scratch) {
     const dv_entry *links[MAX_LINKS];
-    uint8_t *scratch = call->scratch, *room = scratch + base_bytes(e), *base = NULL;
+    uint8_t *room = scratch + base_bytes(e), *base = NULL;
     if (chunk_bytes(e, i) < DV_XXH3_LEAST || !all_coded(call, e, i))
         return DV_BAD;
     for (int link = 0; link < e->links; link++)
@@ -245,10 +244,9 @@ static void entry_dealloc(PyObject *self) {
     Py_TYPE(self)->tp_free(self);
 }
 
-static int open_call(dv_call *call, const dv_entry *e, int level, PyObject *fds, uint8_t *scratch) {
+static int open_call(dv_call *call, const dv_entry *e, int level, PyObject *fds) {
     memset(call, 0, sizeof *call);
     call->level = level;
-    call->scratch = scratch;
     if (!PyTuple_Check(fds) || PyTuple_GET_SIZE(fds) != e->links)
         return DV_BAD;
     for (int i = 0; i < e->links; i++) {
@@ -283,8 +281,7 @@ static PyObject *entry_read(PyObject *self, PyObject *args) {
     Py_buffer *all[] = {&out, &scratch};
     dv_call call;
     size_t i = (size_t)first, done = 0, n_out = (size_t)out.len;
-    if ((size_t)scratch.len < scratch_bytes(e) || open_call(&call, e, level, fds, scratch.buf) || first < 0 ||
-        i > e->n_chunks) {
+    if (open_call(&call, e, level, fds) || first < 0 || i > e->n_chunks || (size_t)scratch.len < scratch_bytes(e)) {
         dv_release(all, 2);
         return unfit();
     }
@@ -292,7 +289,7 @@ static PyObject *entry_read(PyObject *self, PyObject *args) {
     uint8_t *at = out.buf;
     call.since = now();
     for (; i < e->n_chunks && chunk_bytes(e, i) <= n_out; i++, done++) {
-        if (decode(&call, e, i, at))
+        if (decode(&call, e, i, at, scratch.buf))
             break;
         at += chunk_bytes(e, i);
         n_out -= chunk_bytes(e, i);
@@ -337,17 +334,17 @@ static PyObject *entry_copy(PyObject *self, PyObject *args) {
     Py_buffer *all[] = {&scratch};
     dv_call call;
     size_t done = 0;
-    if ((size_t)scratch.len < scratch_bytes(e) + e->most || open_call(&call, e, level, fds, scratch.buf) || first < 0 ||
-        n < 0 || to < 0 || (size_t)first > e->n_chunks || (size_t)n > e->n_chunks - (size_t)first || to_at < 0) {
+    if (open_call(&call, e, level, fds) || first < 0 || n < 0 || to < 0 || (size_t)first > e->n_chunks ||
+        (size_t)n > e->n_chunks - (size_t)first || to_at < 0 || (size_t)scratch.len < scratch_bytes(e) + e->most) {
         dv_release(all, 1);
         return unfit();
     }
     Py_BEGIN_ALLOW_THREADS
-    uint8_t *chunk = (uint8_t *)scratch.buf + scratch_bytes(e);
+    uint8_t *chunk = scratch.buf;
     call.since = now();
     for (; done < (size_t)n; done++) {
         size_t i = (size_t)first + done, n_bytes = chunk_bytes(e, i);
-        if (decode(&call, e, i, chunk) || write_chunk(&call, to, chunk, n_bytes, to_at))
+        if (decode(&call, e, i, chunk, chunk + e->most) || write_chunk(&call, to, chunk, n_bytes, to_at))
             break;
         to_at += (long long)n_bytes;
     }
