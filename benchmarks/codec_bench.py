@@ -15,11 +15,11 @@ import numpy as np
 from deltavcs.codec import native_info
 from deltavcs.codec.numbers import LAYOUTS, contexts, differences
 from deltavcs.objects.domain import tensor_domain
+from deltavcs.objects.incoming import MemorySource, NewBlob
 from deltavcs.objects.pack import CHUNK
-from deltavcs.objects.sources import MemorySource, NewBlob
 from deltavcs.objects.store import ObjectStore
-from deltavcs.parallel import Resources
 from deltavcs.repo import init_repository
+from deltavcs.resources import Resources
 
 from . import plots
 from .base import Context, Result, ratio, say, table

@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from deltavcs.parallel import available_cores
 from deltavcs.repo import init_repository
+from deltavcs.resources import available_cores
 
 from .base import (
     GIB,

@@ -19,10 +19,10 @@ from pathlib import Path
 
 import numpy as np
 
-from deltavcs.graph.walk import walk
-from deltavcs.lineage import LineageIndex
-from deltavcs.lineage import queries as q
-from deltavcs.lineage.sql import query
+from deltavcs.history.walk import walk
+from deltavcs.index import LineageIndex
+from deltavcs.index import queries as q
+from deltavcs.index.statement import query
 from deltavcs.objects import pack as p
 from deltavcs.objects.model import (
     Commit,

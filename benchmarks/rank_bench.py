@@ -33,8 +33,8 @@ def build(root: Path, n: int, hidden: int, layers: int) -> None:
     from deltavcs.porcelain.commit import commit
     from deltavcs.porcelain.import_ import import_base
     from deltavcs.porcelain.task import add_task
-    from deltavcs.refs.store import Signature
     from deltavcs.repo import init_repository
+    from deltavcs.signature import Signature
 
     repo = init_repository(root / "repo", sync=False)
     sign = Signature("bench", 1)
@@ -96,10 +96,10 @@ def settle() -> None:
 
 def bare(root: Path, samples: int) -> dict[str, float]:
     """One load and the bare evaluation of one model, after a first one that warms it up."""
-    from deltavcs.porcelain.evaluation import Prompts, open_probe, subject_of
+    from deltavcs.evaluation.evaluator import Evaluator
     from deltavcs.porcelain.load import load_model
-    from deltavcs.rank.evaluate import Evaluator
     from deltavcs.repo import open_repository
+    from deltavcs.steps.running import Prompts, open_probe, subject_of
 
     repo = open_repository(root / "repo")
     probe = open_probe(repo, "words", samples=samples, seed=0)

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from deltavcs.codec import plan
-from deltavcs.parallel import SPAN_BYTES, Pool, Resources, available_cores
+from deltavcs.pool import Pool
 from deltavcs.repo import init_repository
+from deltavcs.resources import SPAN_BYTES, Resources, available_cores
 
 from .base import MIB, Context, Result, alternate, dvx, ratio, timed
 from .base import table as md

@@ -12,14 +12,11 @@ Names are imported when they are first used: `import deltavcs` itself loads noth
 from __future__ import annotations
 
 import importlib
-import sys
-import types
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from deltavcs.errors import DeltaVCSError as DeltaVCSError
     from deltavcs.errors import ErrorKind as ErrorKind
-    from deltavcs.parallel import Resources as Resources
     from deltavcs.porcelain.checkout import checkout as checkout
     from deltavcs.porcelain.checkout import checkout_files as checkout_files
     from deltavcs.porcelain.commit import commit as commit
@@ -37,17 +34,18 @@ if TYPE_CHECKING:
     from deltavcs.porcelain.show import show as show
     from deltavcs.porcelain.sql import sql as sql
     from deltavcs.porcelain.transfer import transfer as transfer
-    from deltavcs.refs.store import Signature as Signature
     from deltavcs.repo import Repository as Repository
     from deltavcs.repo import init_repository as init
     from deltavcs.repo import open_path as open
+    from deltavcs.resources import Resources as Resources
+    from deltavcs.signature import Signature as Signature
 
 _HOMES = {
     "DeltaVCSError": "errors",
     "ErrorKind": "errors",
     "Repository": "repo",
-    "Resources": "parallel",
-    "Signature": "refs.store",
+    "Resources": "resources",
+    "Signature": "signature",
     "checkout": "porcelain.checkout",
     "checkout_files": "porcelain.checkout",
     "commit": "porcelain.commit",
@@ -72,31 +70,12 @@ _HOMES = {
 __all__ = sorted(_HOMES)
 
 
-def _load(name: str) -> Any:
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module, _, attribute = _HOMES[name].partition(":")
     return getattr(importlib.import_module(f"{__name__}.{module}"), attribute or name)
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return _load(name)
-
-
 def __dir__() -> list[str]:
     return __all__
-
-
-class _Package(types.ModuleType):
-    """This package, with verbs that stay verbs.
-
-    Three verbs have the name of a subpackage, which the import system stores on its parent when it is first
-    imported. A property is found before what is stored, so `dv.rank(...)` works before and after.
-    """
-
-    lineage = property(lambda _: _load("lineage"), lambda _, module: None)
-    merge = property(lambda _: _load("merge"), lambda _, module: None)
-    rank = property(lambda _: _load("rank"), lambda _, module: None)
-
-
-sys.modules[__name__].__class__ = _Package

@@ -17,7 +17,7 @@ from deltavcs.config import (
     encode_format,
 )
 from deltavcs.errors import AlreadyExistsError, ErrorKind, FormatError, NotFoundError
-from deltavcs.graph.revisions import Resolved, resolve
+from deltavcs.history.revisions import Resolved, resolve
 from deltavcs.objects.model import Commit, Manifest
 from deltavcs.objects.store import ObjectStore
 from deltavcs.oid import CommitId
@@ -25,7 +25,7 @@ from deltavcs.refs import RefStore
 from deltavcs.storage import LocalStorage, translate_os_errors
 
 if TYPE_CHECKING:
-    from deltavcs.lineage import LineageIndex
+    from deltavcs.index import LineageIndex
 
 DIRECTORY = ".dvx"
 _FOLDERS = ("packs", "objects", "refs/heads", "refs/tags", "logs", "index", "locks", "tmp")
@@ -68,7 +68,7 @@ class Repository:
     @cached_property
     def index(self) -> LineageIndex:
         """The lineage index."""
-        from deltavcs.lineage import LineageIndex
+        from deltavcs.index import LineageIndex
 
         return LineageIndex(self.storage, self.objects, self.refs)
 

@@ -30,7 +30,7 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def sign():
     """Makes signatures of one author at one second after another: the fixed clock of a test."""
-    from deltavcs.refs.store import Signature
+    from deltavcs.signature import Signature
 
     clock = itertools.count(1_700_000_000)
     return lambda message="": Signature("tester", next(clock) * 1_000_000, message)

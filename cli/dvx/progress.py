@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-    from deltavcs.parallel import Progress as Report
+    from deltavcs.resources import Progress as Report
 
 DELAY_S = 1.0
 
@@ -21,7 +21,7 @@ COUNTED = frozenset({"evaluating", "gathering"})
 
 @contextmanager
 def bar(*, enabled: bool) -> Iterator[Report]:
-    """Yield what an operation tells its progress to (`deltavcs.parallel.Progress`)."""
+    """Yield what an operation tells its progress to (`deltavcs.resources.Progress`)."""
     if not (enabled and sys.stderr.isatty()):
         yield _nothing
         return

@@ -11,9 +11,9 @@ from dvx import text
 from dvx.table import Column, table
 
 if TYPE_CHECKING:
-    from deltavcs.porcelain.record import Recorded
-    from deltavcs.porcelain.score_lines import ScoreLine
     from deltavcs.porcelain.show import ShownTensor
+    from deltavcs.steps.recording import Recorded
+    from deltavcs.steps.score_lines import ScoreLine
 
 
 def name(value: str) -> str:

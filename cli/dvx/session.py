@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING
 from dvx import output, terminal
 
 if TYPE_CHECKING:
-    from deltavcs.parallel import Resources, Stage
-    from deltavcs.porcelain.signature import Signature
     from deltavcs.repo import Repository
+    from deltavcs.resources import Resources, Stage
+    from deltavcs.signature import Signature
 
 
 @dataclass(slots=True)
@@ -58,7 +58,7 @@ class Session:
 
     def signature(self, message: str = "") -> Signature:
         """Who acts, and when: for commits and the reflog."""
-        from deltavcs.porcelain.signature import Signature
+        from deltavcs.signature import Signature
         from dvx.identity import author
 
         return Signature(author(_here()), time.time_ns() // 1000, message)
@@ -66,7 +66,7 @@ class Session:
     @contextmanager
     def resources(self) -> Iterator[Resources]:
         """Threads, memory, and a progress bar on the terminal, for work on weights."""
-        from deltavcs.parallel import DEFAULT_MEMORY, Profile, Resources, available_cores
+        from deltavcs.resources import DEFAULT_MEMORY, Profile, Resources, available_cores
         from dvx.progress import bar
 
         profile = Profile(time.perf_counter if self.profile else None)

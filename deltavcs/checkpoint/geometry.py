@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 from deltavcs.objects.model import TensorEntry
 from deltavcs.objects.store import ObjectStore
-from deltavcs.parallel import Pool, Resources
+from deltavcs.pool import Pool
+from deltavcs.resources import Resources
 from deltavcs.tensors.cast import to_float64
 from deltavcs.tensors.dtypes import dtype_of, n_elements
 from deltavcs.tensors.sums import triple_sums

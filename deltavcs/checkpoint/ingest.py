@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from deltavcs.checkpoint.source import LazyFile, SourceCheckpoint, SourceFile, SourceTensor
 from deltavcs.errors import ErrorKind, IntegrityError, InvalidInputError, NotFoundError
 from deltavcs.objects.domain import FILE_DOMAIN, tensor_domain
+from deltavcs.objects.incoming import Added, MemorySource, NewBlob
 from deltavcs.objects.model import FileEntry, Manifest, TensorEntry, TensorStats
-from deltavcs.objects.sources import Added, MemorySource, NewBlob
 from deltavcs.objects.store import Transaction
 from deltavcs.oid import BlobId
-from deltavcs.parallel import Resources
+from deltavcs.resources import Resources
 
 
 @dataclass(frozen=True, slots=True)

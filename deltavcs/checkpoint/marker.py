@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from deltavcs.checkpoint.files import MARKER
+from deltavcs.checkpoint.layout import MARKER
 from deltavcs.oid import CommitId, is_oid
 
 _MAX_BYTES = 64 << 10

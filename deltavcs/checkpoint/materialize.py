@@ -12,7 +12,8 @@ import numpy.typing as npt
 from deltavcs.checkpoint.view import Content, View
 from deltavcs.errors import ErrorKind, InvalidInputError, MissingDependencyError
 from deltavcs.objects.store import ObjectStore
-from deltavcs.parallel import SPAN_BYTES, Pool, Resources
+from deltavcs.pool import Pool
+from deltavcs.resources import SPAN_BYTES, Resources
 
 if TYPE_CHECKING:
     import torch

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from deltavcs.checkpoint import files as names
+from deltavcs.checkpoint import layout as names
 from deltavcs.checkpoint.materialize import import_torch
 from deltavcs.errors import ErrorKind, InvalidInputError
 

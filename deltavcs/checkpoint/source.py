@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from deltavcs.checkpoint import files as names
+from deltavcs.checkpoint import layout as names
 from deltavcs.errors import ConflictError, ErrorKind, FormatError, InvalidInputError, NotFoundError
+from deltavcs.objects.incoming import FileRange
 from deltavcs.objects.paths import check_path, check_paths
-from deltavcs.objects.sources import FileRange
 from deltavcs.storage import FileReader, translate_os_errors
 from deltavcs.tensors.safetensors import header_length, parse_header
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from deltavcs.errors import ErrorKind, IntegrityError, InvalidInputError
-from deltavcs.objects.derived import Derivation, Operand
+from deltavcs.objects.derivation import Derivation, Operand
 from deltavcs.objects.domain import tensor_domain
 from deltavcs.objects.model import FileEntry, Manifest
 from deltavcs.objects.reader import BlobReader

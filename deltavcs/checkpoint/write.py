@@ -13,15 +13,17 @@ import numpy as np
 import numpy.typing as npt
 from blake3 import blake3
 
-from deltavcs.checkpoint.files import draft_name
+from deltavcs.checkpoint.layout import draft_name
 from deltavcs.checkpoint.view import Content, View, ViewFile, check_blob
 from deltavcs.codec import reserve
 from deltavcs.errors import AlreadyExistsError, ErrorKind, IntegrityError, StorageError
+from deltavcs.interrupts import to_the_end
 from deltavcs.objects.domain import FILE_DOMAIN
 from deltavcs.objects.paths import check_path, check_paths
 from deltavcs.objects.store import ObjectStore
 from deltavcs.oid import BlobId
-from deltavcs.parallel import SPAN_BYTES, Pool, Profile, Resources, Scratch, to_the_end
+from deltavcs.pool import Pool
+from deltavcs.resources import SPAN_BYTES, Profile, Resources, Scratch
 from deltavcs.storage.files import os_error, translate_os_errors, write_all
 
 # Decoded and written while it is in the processor's cache. Tensors begin at a chunk, so pieces are chunks.

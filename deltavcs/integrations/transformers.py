@@ -28,11 +28,11 @@ from transformers import TrainerCallback
 
 from deltavcs.errors import DeltaVCSError, InvalidInputError
 from deltavcs.oid import CommitId
-from deltavcs.parallel import Resources
 from deltavcs.porcelain.commit import commit
 from deltavcs.refs import check_name
-from deltavcs.refs.store import Signature
 from deltavcs.repo import Repository, discover_repository
+from deltavcs.resources import Resources
+from deltavcs.signature import Signature
 from deltavcs.storage import Workspace
 
 _log = logging.getLogger(__name__)

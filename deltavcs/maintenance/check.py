@@ -9,12 +9,13 @@ import numpy as np
 from blake3 import blake3
 
 from deltavcs.errors import DeltaVCSError, ErrorKind, IntegrityError
-from deltavcs.maintenance.closure import Closure, closure
+from deltavcs.history.reachable import Closure, closure
 from deltavcs.objects.packindex import scan_pack
 from deltavcs.objects.store import ObjectStore
 from deltavcs.oid import BlobId, PackId
-from deltavcs.parallel import SPAN_BYTES, Pool, Resources
+from deltavcs.pool import Pool
 from deltavcs.refs import RefStore
+from deltavcs.resources import SPAN_BYTES, Resources
 
 
 @dataclass(frozen=True, slots=True)

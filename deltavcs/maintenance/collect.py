@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from deltavcs.errors import ErrorKind, IntegrityError
-from deltavcs.maintenance.closure import closure
+from deltavcs.history.reachable import closure
 from deltavcs.objects.store import GC_LOCK, ObjectStore, object_key
 from deltavcs.oid import PackId
 from deltavcs.refs import RefStore

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from deltavcs.objects.sources import Difference
+from deltavcs.objects.incoming import Difference
 from deltavcs.tensors.dtypes import dtype_of
 from deltavcs.tensors.sums import difference
 

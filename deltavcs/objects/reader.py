@@ -19,11 +19,11 @@ import xxhash
 from deltavcs import codec
 from deltavcs.errors import ErrorKind, FormatError, IntegrityError
 from deltavcs.objects import pack as p
-from deltavcs.objects.derived import Derivation, Operand, decode_derivation
+from deltavcs.objects.derivation import Derivation, Operand, decode_derivation
 from deltavcs.objects.domain import codec_dtype, parse_domain
 from deltavcs.objects.packindex import Location, read_prefix
 from deltavcs.oid import BlobId
-from deltavcs.parallel import Profile, Resources, Scratch
+from deltavcs.resources import Profile, Resources, Scratch
 from deltavcs.storage import FileReader
 from deltavcs.tensors.dtypes import dtype_of
 
@@ -323,8 +323,8 @@ class BlobReader:
 
         Works in blocks that bound the memory. `start` and `out` hold whole elements.
         """
-        from deltavcs.merge.derived import parse
-        from deltavcs.merge.stored import evaluate_stored
+        from deltavcs.operators.evaluate import evaluate_stored
+        from deltavcs.operators.parse import parse
 
         tensor = parse_domain(domain)
         assert tensor is not None

@@ -31,12 +31,12 @@ from deltavcs.objects.packindex import (
 from deltavcs.objects.reader import BlobReader
 from deltavcs.objects.small import MAX_STORED_BYTES, frame_object, unframe_object
 from deltavcs.oid import BlobId, CommitId, ManifestId, PackId, is_oid
-from deltavcs.parallel import Resources
+from deltavcs.resources import Resources
 from deltavcs.storage import FileReader, LocalStorage, Workspace
 
 if TYPE_CHECKING:
-    from deltavcs.objects.sources import Added, NewBlob
-    from deltavcs.objects.writer import PackWriter
+    from deltavcs.objects.incoming import Added, NewBlob
+    from deltavcs.objects.packwriter import PackWriter
 
 GC_LOCK = "locks/gc"
 """Held shared by whoever adds objects or names them, alone by gc."""
@@ -247,7 +247,7 @@ class ObjectStore:
     @contextlib.contextmanager
     def transaction(self, resources: Resources, *, level: int) -> Iterator[Transaction]:
         """Write objects. The caller moves the ref inside the block, after `Transaction.finish`."""
-        from deltavcs.objects.writer import PackWriter
+        from deltavcs.objects.packwriter import PackWriter
 
         with self.storage.lock(GC_LOCK, shared=True), Workspace(self.storage) as workspace:
             self._refresh()

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from deltavcs.errors import AlreadyExistsError, ErrorKind, NotFoundError
 from deltavcs.objects.store import GC_LOCK
 from deltavcs.oid import CommitId
-from deltavcs.porcelain.record import catch_up
 from deltavcs.refs import ABSENT, branch_ref, tag_ref
-from deltavcs.refs.store import Signature
 from deltavcs.repo import Repository
+from deltavcs.signature import Signature
+from deltavcs.steps.recording import catch_up
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,16 +7,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from deltavcs.checkpoint.files import MARKER
+from deltavcs.checkpoint.layout import MARKER
 from deltavcs.checkpoint.marker import Marker, encode_marker
 from deltavcs.checkpoint.view import Content, View, cast, replace_files, view_of, with_tensors
 from deltavcs.checkpoint.write import check_output, write_view
 from deltavcs.errors import DeltaVCSError, ErrorKind, InvalidInputError
 from deltavcs.objects.model import Kind, Role
 from deltavcs.oid import CommitId
-from deltavcs.parallel import SPAN_BYTES, Resources
-from deltavcs.porcelain.views import Target, target_of
 from deltavcs.repo import Repository
+from deltavcs.resources import SPAN_BYTES, Resources
+from deltavcs.steps.targets import Target, target_of
 
 DTYPES = {
     "float64": "F64", "f64": "F64", "float32": "F32", "fp32": "F32", "f32": "F32",
@@ -114,8 +114,8 @@ def prepare(repo: Repository, revision: str, *, dtype: str | None, merge_adapter
     if merge_adapter:
         target = replace(target, view=_merged(repo, target), commit=None)
     if dtype is not None:
-        from deltavcs.checkpoint.combine import retyped_files
         from deltavcs.checkpoint.materialize import torch_name
+        from deltavcs.merging.combine import retyped_files
 
         view = cast(repo.objects, target.view, parse_dtype(dtype))
         files = retyped_files(repo.objects, view, torch_name(parse_dtype(dtype)))
@@ -175,7 +175,7 @@ def _unreadable(read: Callable[[int, memoryview], None], size: int) -> bool:
 def _merged(repo: Repository, target: Target) -> View:
     """The base of an adapter commit with the adapter folded in."""
     from deltavcs.checkpoint.adapter import FoldedWeight, adapter_config_of, match_adapter
-    from deltavcs.checkpoint.combine import is_vocabulary, resized_files
+    from deltavcs.merging.combine import is_vocabulary, resized_files
 
     value = repo.commit(target.commit) if target.commit else None
     base = value.parent_as(Role.BASE) if value is not None else None

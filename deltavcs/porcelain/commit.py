@@ -6,23 +6,23 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from deltavcs.checkpoint import files as names
+from deltavcs.checkpoint import layout as names
 from deltavcs.checkpoint.adapter import match_adapter, parse_adapter_config
 from deltavcs.checkpoint.infer import Candidate, rank_candidates
 from deltavcs.checkpoint.ingest import ingest, mismatch
 from deltavcs.checkpoint.marker import read_marker
 from deltavcs.checkpoint.source import SourceCheckpoint
 from deltavcs.errors import DeltaVCSError, ErrorKind, InvalidInputError
-from deltavcs.graph.walk import walk
+from deltavcs.history.walk import walk
 from deltavcs.objects.model import Commit, Kind, Manifest, Parent, Role, TensorEntry, check_role
 from deltavcs.oid import BlobId, CommitId
-from deltavcs.parallel import Resources
 from deltavcs.porcelain.import_ import default_name, open_source
-from deltavcs.porcelain.names import name_of, tips
-from deltavcs.porcelain.record import EMPTY, Recorded, record, tip_of
 from deltavcs.refs import check_name
-from deltavcs.refs.store import Signature
 from deltavcs.repo import Repository
+from deltavcs.resources import Resources
+from deltavcs.signature import Signature
+from deltavcs.steps.naming import name_of, tips
+from deltavcs.steps.recording import EMPTY, Recorded, record, tip_of
 
 _SHOWN = 3
 

@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from deltavcs.checkpoint.combine import combine
-from deltavcs.checkpoint.expression import Token
 from deltavcs.checkpoint.view import Content
 from deltavcs.errors import ErrorKind, InvalidInputError
+from deltavcs.evaluation.barrier import DEFAULT_POINTS, Connectivity, measure_connectivity
+from deltavcs.evaluation.curve import plot_svg, plot_text
+from deltavcs.merging.combine import combine
+from deltavcs.merging.expression import Token
 from deltavcs.objects.model import Kind, Manifest
 from deltavcs.oid import CommitId
-from deltavcs.parallel import Resources
 from deltavcs.porcelain.checkout import parse_dtype
-from deltavcs.porcelain.evaluation import Bench, Prompts, Subject, open_probe, subject_of
 from deltavcs.porcelain.rank import Running
-from deltavcs.rank.connectivity import DEFAULT_POINTS, Connectivity, measure_connectivity
-from deltavcs.rank.plot import plot_svg, plot_text
-from deltavcs.rank.task import DEFAULT_SAMPLES
 from deltavcs.repo import Repository
+from deltavcs.resources import Resources
+from deltavcs.steps.running import Bench, Prompts, Subject, open_probe, subject_of
+from deltavcs.tasks.definition import DEFAULT_SAMPLES
 
 
 @dataclass(frozen=True, slots=True)

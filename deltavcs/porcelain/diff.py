@@ -11,9 +11,10 @@ import numpy.typing as npt
 
 from deltavcs.checkpoint.view import Content
 from deltavcs.objects.store import ObjectStore
-from deltavcs.parallel import Pool, Resources
-from deltavcs.porcelain.views import Target, target_of
+from deltavcs.pool import Pool
 from deltavcs.repo import Repository
+from deltavcs.resources import Resources
+from deltavcs.steps.targets import Target, target_of
 from deltavcs.tensors.dtypes import dtype_of, n_elements
 from deltavcs.tensors.sums import difference, pair_sums
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from deltavcs.codec import native_info as codec_info
 from deltavcs.config import FORMAT_VERSION
-from deltavcs.parallel import available_cores
 from deltavcs.repo import Repository
+from deltavcs.resources import available_cores
 from deltavcs.tensors.native import native_info as arithmetic_info
 
 _REQUIRED = ("numpy", "blake3", "xxhash", "zstandard", "duckdb", "click", "rich", "safetensors")

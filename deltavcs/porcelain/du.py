@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from deltavcs.lineage.queries import DiskUsage, StorageTotals, disk_usage, storage_totals
+from deltavcs.index.queries import DiskUsage, StorageTotals, disk_usage, storage_totals
 from deltavcs.repo import Repository
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from deltavcs.maintenance.check import CheckCounts, Problem, check
-from deltavcs.parallel import Resources
 from deltavcs.repo import Repository
+from deltavcs.resources import Resources
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,11 +14,11 @@ from deltavcs.checkpoint.pickle_weights import convert_pickles
 from deltavcs.checkpoint.source import SourceCheckpoint, open_checkpoint
 from deltavcs.errors import ErrorKind, InvalidInputError
 from deltavcs.objects.model import Commit, Kind
-from deltavcs.parallel import Resources
-from deltavcs.porcelain.record import EMPTY, Recorded, record, tip_of
 from deltavcs.refs import check_name
-from deltavcs.refs.store import Signature
 from deltavcs.repo import Repository
+from deltavcs.resources import Resources
+from deltavcs.signature import Signature
+from deltavcs.steps.recording import EMPTY, Recorded, record, tip_of
 from deltavcs.storage import Workspace
 from deltavcs.storage.hub import download, is_hub_source
 

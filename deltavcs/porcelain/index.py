@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from deltavcs.lineage.queries import count_commits
+from deltavcs.index.queries import count_commits
 from deltavcs.oid import PackId
 from deltavcs.repo import Repository
 

@@ -6,13 +6,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from deltavcs.errors import ErrorKind, InvalidInputError
-from deltavcs.graph.walk import walk
-from deltavcs.lineage.queries import descendants
+from deltavcs.history.walk import walk
+from deltavcs.index.queries import descendants
 from deltavcs.objects.model import Role
 from deltavcs.oid import CommitId
-from deltavcs.porcelain.names import SHORT, names_by_commit
-from deltavcs.porcelain.score_lines import ScoreBook, ScoreLine
 from deltavcs.repo import Repository
+from deltavcs.steps.naming import SHORT, names_by_commit
+from deltavcs.steps.score_lines import ScoreBook, ScoreLine
 
 
 @dataclass(frozen=True, slots=True)

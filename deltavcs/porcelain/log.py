@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from deltavcs.graph.walk import walk, walk_topological
+from deltavcs.history.walk import walk, walk_topological
 from deltavcs.objects.model import Commit
 from deltavcs.oid import CommitId
-from deltavcs.porcelain.names import SHORT, names_by_commit, tips
-from deltavcs.porcelain.score_lines import ScoreBook, ScoreLine
 from deltavcs.repo import Repository
+from deltavcs.steps.naming import SHORT, names_by_commit, tips
+from deltavcs.steps.score_lines import ScoreBook, ScoreLine
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,15 +8,15 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from deltavcs.errors import ErrorKind, InvalidInputError
-from deltavcs.merge.arithmetic import weights_from_scores
-from deltavcs.merge.settings import Options
-from deltavcs.parallel import Resources
+from deltavcs.merging.arithmetic import weights_from_scores
+from deltavcs.merging.settings import Options
 from deltavcs.porcelain.merge import Merged, Sampling, merge
 from deltavcs.porcelain.rank import Ranked, Ranking, Running, Selection, rank
-from deltavcs.rank.task import DEFAULT_SAMPLES
 from deltavcs.refs import check_name
-from deltavcs.refs.store import Signature
 from deltavcs.repo import Repository
+from deltavcs.resources import Resources
+from deltavcs.signature import Signature
+from deltavcs.tasks.definition import DEFAULT_SAMPLES
 
 DEFAULT_K = 2
 

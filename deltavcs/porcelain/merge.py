@@ -7,28 +7,28 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from deltavcs.checkpoint.merging import MergeInput, Merging, merge_derived
-from deltavcs.checkpoint.merging_lora import check_same_factors, merge_products
-from deltavcs.checkpoint.merging_spool import Spool
-from deltavcs.checkpoint.merging_statistics import merge_by_statistics
-from deltavcs.checkpoint.store import store_view
+from deltavcs.checkpoint.storing import store_view
 from deltavcs.errors import ErrorKind, InvalidInputError
-from deltavcs.merge.registry import Method, method_named, settings_for
-from deltavcs.merge.settings import Options
+from deltavcs.merging.adapters import check_same_factors, merge_products
+from deltavcs.merging.by_statistics import merge_by_statistics
+from deltavcs.merging.formulas import MergeInput, Merging, merge_derived
+from deltavcs.merging.gathering import GatheredStatistics
+from deltavcs.merging.methods import Method, method_named, settings_for
+from deltavcs.merging.settings import Options
+from deltavcs.merging.spool import Spool
 from deltavcs.objects.model import Commit, Kind, Parent, Role
 from deltavcs.oid import CommitId, is_oid
-from deltavcs.parallel import Resources
-from deltavcs.porcelain.evaluation import Bench, Prompts, open_probe, subject_of
-from deltavcs.porcelain.names import name_of
-from deltavcs.porcelain.record import EMPTY, Recorded, record
-from deltavcs.rank.candidates import common_base
-from deltavcs.rank.gathering import GatheredStatistics
-from deltavcs.rank.hub import HubOptions
-from deltavcs.rank.task import DEFAULT_SAMPLES
+from deltavcs.ranking.candidates import common_base
 from deltavcs.refs import check_name
-from deltavcs.refs.store import Signature
 from deltavcs.repo import Repository
+from deltavcs.resources import Resources
+from deltavcs.signature import Signature
+from deltavcs.steps.naming import name_of
+from deltavcs.steps.recording import EMPTY, Recorded, record
+from deltavcs.steps.running import Bench, Prompts, open_probe, subject_of
 from deltavcs.storage import Workspace
+from deltavcs.tasks.definition import DEFAULT_SAMPLES
+from deltavcs.tasks.hub_rows import HubOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class Merged:
         base: the checkpoint that diff vectors were taken from, or that all inputs were made from.
         parameters: the method's parameters as they were used.
         recorded: None after a dry run.
-        merged, untouched, copied, converted, lost: see `deltavcs.checkpoint.merging.Merging`.
+        merged, untouched, copied, converted, lost: see `deltavcs.merging.formulas.Merging`.
     """
 
     method: str
@@ -116,7 +116,7 @@ def merge(
 
     Args:
         name: branch to commit to.
-        method: a key of `deltavcs.merge.registry.METHODS`.
+        method: a key of `deltavcs.merging.methods.METHODS`.
         options: the method's parameters by name, such as `weights`, `density`, `scale`, `seed`.
         base: checkpoint that diff vectors are taken from; by default the nearest that all were made from.
         exact: merge adapters through their products instead of factor by factor.

@@ -7,23 +7,23 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from deltavcs.errors import ErrorKind, InvalidInputError, NotFoundError
-from deltavcs.lineage.sql import query
+from deltavcs.evaluation.evaluator import Evaluation
+from deltavcs.evaluation.executor import Executor, LocalExecutor
+from deltavcs.index.statement import query
 from deltavcs.objects.model import Kind, Role
 from deltavcs.oid import CommitId
-from deltavcs.parallel import Resources
 from deltavcs.porcelain.checkout import parse_dtype
-from deltavcs.porcelain.evaluation import Bench, Probe, Prompts, Subject, open_probe, subject_of
-from deltavcs.porcelain.names import name_of, names_by_commit, tips
-from deltavcs.porcelain.record import catch_up
-from deltavcs.porcelain.scores import Conditions, find_score, make_score, save_score
-from deltavcs.rank.candidates import Candidate, Unusable, base_chain, find_candidates, whole_keys
-from deltavcs.rank.evaluate import Evaluation
-from deltavcs.rank.executor import Executor, LocalExecutor
-from deltavcs.rank.hub import HubOptions
-from deltavcs.rank.ranking import Evaluated, check_metric, choose_group, order, without_tasks
-from deltavcs.rank.task import DEFAULT_SAMPLES
-from deltavcs.refs.store import Signature
+from deltavcs.ranking.candidates import Candidate, Unusable, base_chain, find_candidates, whole_keys
+from deltavcs.ranking.order import Evaluated, check_metric, choose_group, order, without_tasks
 from deltavcs.repo import Repository
+from deltavcs.resources import Resources
+from deltavcs.signature import Signature
+from deltavcs.steps.naming import name_of, names_by_commit, tips
+from deltavcs.steps.recording import catch_up
+from deltavcs.steps.running import Bench, Probe, Prompts, Subject, open_probe, subject_of
+from deltavcs.steps.scores import Conditions, find_score, make_score, save_score
+from deltavcs.tasks.definition import DEFAULT_SAMPLES
+from deltavcs.tasks.hub_rows import HubOptions
 
 NOBODY = Signature("", 0)
 

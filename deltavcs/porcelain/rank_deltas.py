@@ -8,17 +8,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from deltavcs.checkpoint.combine import combine
-from deltavcs.checkpoint.expression import transfer_program
 from deltavcs.checkpoint.geometry import Geometry, geometry
 from deltavcs.errors import ErrorKind, InvalidInputError
-from deltavcs.graph.walk import walk
+from deltavcs.history.walk import walk
+from deltavcs.merging.combine import combine
+from deltavcs.merging.expression import transfer_program
 from deltavcs.objects.model import Kind, Role
 from deltavcs.oid import CommitId
-from deltavcs.parallel import Resources
-from deltavcs.porcelain.names import name_of, tips
 from deltavcs.porcelain.rank import NotRanked
 from deltavcs.repo import Repository
+from deltavcs.resources import Resources
+from deltavcs.steps.naming import name_of, tips
 
 _DIFFERING = (Kind.FINETUNE, Kind.MERGE)
 

@@ -23,11 +23,15 @@ from pathlib import Path
 from deltavcs.errors import AlreadyExistsError, ErrorKind, InvalidInputError
 from deltavcs.objects.model import Commit, Kind, Role
 from deltavcs.oid import CommitId, hash_bytes
-from deltavcs.parallel import Resources
 from deltavcs.porcelain.checkout import checkout_files
 from deltavcs.porcelain.commit import commit
-from deltavcs.porcelain.record import tip_of
-from deltavcs.porcelain.recycle_plan import (
+from deltavcs.porcelain.transfer import transfer
+from deltavcs.refs import check_name
+from deltavcs.repo import Repository
+from deltavcs.resources import Resources
+from deltavcs.signature import Signature
+from deltavcs.steps.recording import tip_of
+from deltavcs.steps.stages import (
     Stage,
     are_in_conflict,
     fill_command,
@@ -35,10 +39,6 @@ from deltavcs.porcelain.recycle_plan import (
     plan_stages,
     stage_folder,
 )
-from deltavcs.porcelain.transfer import transfer
-from deltavcs.refs import check_name
-from deltavcs.refs.store import Signature
-from deltavcs.repo import Repository
 from deltavcs.storage import translate_os_errors
 
 Runner = Callable[[Sequence[str]], int]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from deltavcs.refs import branch_ref
-from deltavcs.refs.store import LogEntry
+from deltavcs.refs.refstore import LogEntry
 from deltavcs.repo import Repository
 
 __all__ = ["LogEntry", "reflog"]

@@ -10,9 +10,9 @@ from typing import Any
 from deltavcs.objects.model import Commit, Manifest, Stats
 from deltavcs.objects.pack import DERIVED
 from deltavcs.oid import CommitId, ManifestId
-from deltavcs.porcelain.names import name_of, names_by_commit
-from deltavcs.porcelain.score_lines import ScoreBook, ScoreLine
 from deltavcs.repo import Repository
+from deltavcs.steps.naming import name_of, names_by_commit
+from deltavcs.steps.score_lines import ScoreBook, ScoreLine
 
 _CODECS = {0: "raw", 1: "plain", 2: "xor", 3: "exponent", 4: "delta", DERIVED: "derived"}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from deltavcs.lineage.sql import Result, query
+from deltavcs.index.statement import Result, query
 from deltavcs.repo import Repository
 
 Table = Result

@@ -9,13 +9,14 @@ from blake3 import blake3
 
 from deltavcs.checkpoint.source import LazyFile, SourceCheckpoint, open_checkpoint
 from deltavcs.objects.domain import FILE_DOMAIN, tensor_domain
+from deltavcs.objects.incoming import ByteSource, MemorySource
 from deltavcs.objects.model import Manifest
-from deltavcs.objects.sources import ByteSource, MemorySource
 from deltavcs.oid import CommitId
-from deltavcs.parallel import Pool, Resources
+from deltavcs.pool import Pool
 from deltavcs.porcelain.commit import Base, find_base
-from deltavcs.porcelain.names import name_of
 from deltavcs.repo import Repository
+from deltavcs.resources import Resources
+from deltavcs.steps.naming import name_of
 
 _BLOCK = 1 << 20
 

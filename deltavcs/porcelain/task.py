@@ -6,31 +6,29 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from deltavcs.errors import DeltaVCSError, ErrorKind, InvalidInputError, NotFoundError
-from deltavcs.objects.canonical import decode_json, encode_json
-from deltavcs.parallel import Resources
-from deltavcs.rank.builtin import BUILTIN_TASKS
-from deltavcs.rank.hub import HubOptions
-from deltavcs.rank.rows import SUFFIXES
-from deltavcs.rank.task import (
+from deltavcs.errors import ErrorKind, InvalidInputError, NotFoundError
+from deltavcs.objects.canonical import encode_json
+from deltavcs.refs import ABSENT, check_name
+from deltavcs.repo import Repository
+from deltavcs.resources import Resources
+from deltavcs.signature import Signature
+from deltavcs.tasks.builtin import BUILTIN_TASKS
+from deltavcs.tasks.catalog import TASK_REFS, find_task, own_tasks
+from deltavcs.tasks.definition import (
     FileSource,
     HubSource,
     Task,
     TaskRows,
     file_task,
     read_task,
-    task_from_dict,
     task_to_dict,
     with_source,
 )
-from deltavcs.rank.template import Example
-from deltavcs.refs import ABSENT, check_name
-from deltavcs.refs.store import Signature
-from deltavcs.repo import Repository
+from deltavcs.tasks.hub_rows import HubOptions
+from deltavcs.tasks.rows import SUFFIXES
+from deltavcs.tasks.template import Example
 
-_PREFIX = "refs/tasks/"
 _SHOWN_EXAMPLES = 3
 
 
@@ -104,7 +102,7 @@ def add_task(
         task = with_source(BUILTIN_TASKS[name], path, split=split)
     else:
         task = file_task(name, path, prompt=prompt, answer=answer, numbering=numbering, split=split)
-    ref = _PREFIX + check_name(name)
+    ref = TASK_REFS + check_name(name)
     rows = read_task(task)
     current = repo.refs.get(ref)
     if current is not ABSENT and not force:
@@ -143,54 +141,25 @@ def remove_task(repo: Repository, name: str, *, signature: Signature) -> None:
     Raises:
         NotFoundError: `unknown-ref` if the repository defines none of that name.
     """
-    ref = _PREFIX + check_name(name)
+    ref = TASK_REFS + check_name(name)
     current = repo.refs.get(ref)
     if current is ABSENT:
         raise NotFoundError(f"no task {name} is defined here", kind=ErrorKind.UNKNOWN_REF)
     repo.refs.move(ref, expected=current, new=ABSENT, signature=signature)
 
 
-def find_task(repo: Repository, name: str) -> Task:
-    """The task called `name`: the repository's own, else the built-in one.
-
-    Raises:
-        NotFoundError: `unknown-source`, with the names that there are.
-    """
-    value = repo.refs.get(_PREFIX + check_name(name))
-    if value is not ABSENT:
-        return _decode(repo, value)
-    if name in BUILTIN_TASKS:
-        return BUILTIN_TASKS[name]
-    known = [t.name for t in list_tasks(repo)]
-    raise NotFoundError(
-        f"no task {name!r}",
-        kind=ErrorKind.UNKNOWN_SOURCE,
-        hint=f"There are: {', '.join(known)}. Your own: dvx task add NAME --file rows.jsonl",
-    )
-
-
 def list_tasks(repo: Repository) -> list[TaskInfo]:
     """The repository's own tasks, then the built-in ones it does not redefine."""
-    own = {ref.removeprefix(_PREFIX): _decode(repo, oid) for ref, oid in repo.refs.all("refs/tasks").items()}
+    own = own_tasks(repo.objects, repo.refs)
     builtin = [task for name, task in BUILTIN_TASKS.items() if name not in own]
     return [*(_info(t, builtin=False) for t in own.values()), *(_info(t, builtin=True) for t in builtin)]
 
 
 def show_task(repo: Repository, name: str, *, hub: HubOptions | None = None) -> TaskReport:
     """Read a task's rows and render three of them. Raises as `find_task` and `read_task` do."""
-    task = find_task(repo, name)
-    own = repo.refs.get(_PREFIX + check_name(name)) is not ABSENT
+    task = find_task(repo.objects, repo.refs, name)
+    own = repo.refs.get(TASK_REFS + check_name(name)) is not ABSENT
     return _report(task, read_task(task, hub=hub), builtin=not own)
-
-
-def _decode(repo: Repository, oid: str) -> Task:
-    value: Any = decode_json(repo.objects.get("task", oid))
-    if not isinstance(value, dict):
-        raise InvalidInputError("not a task definition", kind=ErrorKind.BAD_TASK)
-    try:
-        return task_from_dict(value)
-    except DeltaVCSError as exc:
-        raise exc.within(f"task object {oid[:12]}") from exc
 
 
 def _info(task: Task, *, builtin: bool) -> TaskInfo:

@@ -9,22 +9,22 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from deltavcs.checkpoint.combine import Combination, Compatibility, combine
-from deltavcs.checkpoint.expression import transfer_program
 from deltavcs.checkpoint.geometry import Geometry, geometry
-from deltavcs.checkpoint.store import store_view
+from deltavcs.checkpoint.storing import store_view
 from deltavcs.errors import ErrorKind, InvalidInputError, NotFoundError
-from deltavcs.lineage.queries import children_of
+from deltavcs.index.queries import children_of
+from deltavcs.merging.combine import Combination, Compatibility, combine
+from deltavcs.merging.expression import transfer_program
 from deltavcs.objects.model import Commit, Kind, Parent, Role
 from deltavcs.oid import CommitId
-from deltavcs.parallel import Resources
 from deltavcs.porcelain.connectivity import Segment, connectivity
-from deltavcs.porcelain.names import name_of
 from deltavcs.porcelain.rank import Running
-from deltavcs.porcelain.record import EMPTY, Recorded, record
 from deltavcs.refs import check_name
-from deltavcs.refs.store import Signature
 from deltavcs.repo import Repository
+from deltavcs.resources import Resources
+from deltavcs.signature import Signature
+from deltavcs.steps.naming import name_of
+from deltavcs.steps.recording import EMPTY, Recorded, record
 
 _FINETUNED = (Kind.FINETUNE, Kind.MERGE, Kind.TRANSFER)
 

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Self
 
 from deltavcs.errors import DeltaVCSError, ErrorKind, IntegrityError, NotFoundError, StorageError
-from deltavcs.parallel import Scratch
+from deltavcs.resources import Scratch
 
 _FULL = {
     errno.ENOSPC: "Free some space and run the command again; nothing was changed.",

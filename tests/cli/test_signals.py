@@ -26,7 +26,8 @@ signals.leave(cli.run(["log", *sys.argv[1:]]))
 BODIES = {
     "python": "print('ready', flush=True); doze()",
     "a pool of threads": """
-    from deltavcs.parallel import Pool, Resources
+    from deltavcs.pool import Pool
+    from deltavcs.resources import Resources
     print('ready', flush=True)
     with Pool(Resources(threads=2)) as pool:
         list(pool.map(lambda i: time.sleep(0.2), range(1000)))

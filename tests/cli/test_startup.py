@@ -65,10 +65,11 @@ def thousand(folder, dvx, models):
     from dataclasses import replace
 
     from deltavcs.objects.model import Parent, Role
-    from deltavcs.parallel import Resources
     from deltavcs.refs import branch_ref
-    from deltavcs.refs.store import ABSENT, Signature
+    from deltavcs.refs.refstore import ABSENT
     from deltavcs.repo import open_repository
+    from deltavcs.resources import Resources
+    from deltavcs.signature import Signature
 
     dvx("init")
     dvx("import", models.v1)

@@ -15,8 +15,8 @@ from deltavcs.porcelain.commit import commit
 from deltavcs.porcelain.import_ import import_base
 from deltavcs.porcelain.transfer import transfer
 from deltavcs.refs import ABSENT
-from deltavcs.refs.store import Signature
 from deltavcs.repo import Repository, init_repository, open_repository
+from deltavcs.signature import Signature
 from deltavcs.testing.checkpoints import fine_tuned, raw_tensor, write_checkpoint
 from deltavcs.testing.invariants import check_repository
 from deltavcs.testing.storage import FaultyStorage, Lost

@@ -21,12 +21,12 @@ MEASURE = """
 import json, sys, threading, time
 from pathlib import Path
 import numpy as np
-from deltavcs.parallel import Resources
+from deltavcs.resources import Resources
 from deltavcs.porcelain.checkout import checkout_files
 from deltavcs.porcelain.commit import commit
 from deltavcs.porcelain.import_ import import_base
 from deltavcs.porcelain.transfer import transfer
-from deltavcs.refs.store import Signature
+from deltavcs.signature import Signature
 from deltavcs.repo import init_repository
 
 top, mib = Path(sys.argv[1]), int(sys.argv[2])

@@ -18,8 +18,8 @@ from deltavcs.porcelain import gc
 from deltavcs.porcelain.checkout import checkout_files
 from deltavcs.porcelain.commit import commit
 from deltavcs.porcelain.import_ import import_base
-from deltavcs.refs.store import Signature
 from deltavcs.repo import init_repository, open_repository
+from deltavcs.signature import Signature
 from deltavcs.testing.checkpoints import fine_tuned, raw_tensor, write_checkpoint
 from deltavcs.testing.invariants import check_repository
 
@@ -31,10 +31,10 @@ CHILD = """
 import signal, sys, time
 from pathlib import Path
 signal.signal(signal.SIGINT, signal.default_int_handler)
-import deltavcs.lineage.index, duckdb
+import deltavcs.index.lineage_index, duckdb
 from deltavcs.errors import DeltaVCSError
 from deltavcs.porcelain.commit import commit
-from deltavcs.refs.store import Signature
+from deltavcs.signature import Signature
 from deltavcs.repo import open_repository
 
 repo, name, *sources = sys.argv[1:]

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 from deltavcs.porcelain.recycle import recycle
-from deltavcs.porcelain.recycle_plan import Stage
 from deltavcs.repo import open_repository
+from deltavcs.steps.stages import Stage
 from deltavcs.storage import LocalStorage
 
 TRAIN = str(Path(__file__).parent / "recycle_train.py")

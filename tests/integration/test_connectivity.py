@@ -10,15 +10,15 @@ import pytest
 from click.testing import CliRunner
 from toys import build_model, copy_task, perturbed, save
 
-from deltavcs.parallel import Resources
+from deltavcs.evaluation.barrier import Connectivity
+from deltavcs.evaluation.curve import caption
 from deltavcs.porcelain.commit import commit
 from deltavcs.porcelain.connectivity import connectivity
 from deltavcs.porcelain.import_ import import_base
 from deltavcs.porcelain.task import add_task
-from deltavcs.rank.connectivity import Connectivity
-from deltavcs.rank.plot import caption
-from deltavcs.refs.store import Signature
 from deltavcs.repo import Repository, init_repository
+from deltavcs.resources import Resources
+from deltavcs.signature import Signature
 from dvx.app import cli
 
 ALPHA = "\N{GREEK SMALL LETTER ALPHA}"

@@ -15,10 +15,12 @@ from safetensors.torch import load_file, save_file
 from toys import build_model, build_tokenizer, copy_task, perturbed, save, train
 from transformers import AutoTokenizer
 
-import deltavcs.porcelain.evaluation as evaluation
+import deltavcs.steps.running as evaluation
 from deltavcs.errors import DeltaVCSError, ErrorKind, InvalidInputError, NotFoundError
-from deltavcs.lineage.queries import tensors_of
-from deltavcs.lineage.sql import query
+from deltavcs.evaluation.encode import encode_examples
+from deltavcs.evaluation.evaluator import evaluate
+from deltavcs.index.queries import tensors_of
+from deltavcs.index.statement import query
 from deltavcs.objects.model import Kind, Role
 from deltavcs.porcelain.checkout import checkout_files
 from deltavcs.porcelain.commit import commit
@@ -30,14 +32,13 @@ from deltavcs.porcelain.mashup import mashup
 from deltavcs.porcelain.merge import Sampling, merge
 from deltavcs.porcelain.rank import Running, Selection, rank
 from deltavcs.porcelain.rank_deltas import rank_deltas
-from deltavcs.porcelain.score_lines import all_scores
-from deltavcs.porcelain.task import add_task, find_task, list_tasks, remove_task, show_task
+from deltavcs.porcelain.task import add_task, list_tasks, remove_task, show_task
 from deltavcs.porcelain.transfer import transfer
-from deltavcs.rank.encode import encode_examples
-from deltavcs.rank.evaluate import evaluate
-from deltavcs.rank.task import read_task, sample_examples
-from deltavcs.refs.store import Signature
 from deltavcs.repo import Repository, init_repository, open_repository
+from deltavcs.signature import Signature
+from deltavcs.steps.score_lines import all_scores
+from deltavcs.tasks.catalog import find_task
+from deltavcs.tasks.definition import read_task, sample_examples
 from deltavcs.testing.invariants import check_repository
 
 SIGN = Signature("tester", 1_700_000_000_000_000)
@@ -55,7 +56,7 @@ def built(tmp_path_factory) -> Path:
         copy_task(root / f"{name}_train.jsonl", words)
         add_task(repo, name, copy_task(root / f"{name}.jsonl", words, seed=1), signature=SIGN)
         tuned = perturbed(model, 0, 0.0)
-        examples = read_task(find_task(repo, name)).examples
+        examples = read_task(find_task(repo.objects, repo.refs, name)).examples
         train(tuned, encode_examples(examples, build_tokenizer()), steps=30, batch=8, lr=1e-2)
         commit(repo, save(tuned, root / name), base="base", name=name, task=name, signature=SIGN)
     for i in (1, 2):
@@ -77,7 +78,7 @@ def repo(root: Path) -> Repository:
 
 def sampled(repo: Repository, n: int):
     """The samples of `animals` that rank takes."""
-    return sample_examples(read_task(find_task(repo, "animals")), n, seed=0)
+    return sample_examples(read_task(find_task(repo.objects, repo.refs, "animals")), n, seed=0)
 
 
 def count_forwards(monkeypatch) -> list[str]:
@@ -275,7 +276,7 @@ def test_adapters(repo: Repository, root: Path) -> None:
         model.save_pretrained(root / f"lora{i}")
         commit(repo, str(root / f"lora{i}"), base="base", name=f"lora{i}", signature=SIGN)
         loaded = peft.PeftModel.from_pretrained(load_model(repo, "base"), str(root / f"lora{i}"))
-        examples = read_task(find_task(repo, "animals")).examples[:8]
+        examples = read_task(find_task(repo.objects, repo.refs, "animals")).examples[:8]
         assert evaluate(loaded, build_tokenizer(), examples, split="x").loss > 0
     found = rank(repo, "animals", samples=8, selection=Selection(adapters=True))
     assert {r.name for r in found.ranked} == {"lora1", "lora2"}
@@ -313,7 +314,7 @@ def test_an_adapter_is_scored_on_its_base(repo: Repository, root: Path) -> None:
 def test_the_score_that_says_most_is_shown_first(repo: Repository) -> None:
     for samples, dtype in ((4, None), (16, None), (16, "bfloat16"), (1000, "bfloat16")):
         rank(repo, "animals", samples=samples, running=Running(dtype=dtype))
-    full = len(read_task(find_task(repo, "animals")).examples)
+    full = len(read_task(find_task(repo.objects, repo.refs, "animals")).examples)
     entry = next(e for e in log(repo) if "animals" in e.names)
     assert [(s.samples, s.dtype) for s in entry.scores] == [
         (full, "BF16"), (16, "auto"), (16, "BF16"), (4, "auto"),
@@ -343,7 +344,7 @@ def test_mashup_then_train_then_commit(repo: Repository, root: Path) -> None:
     from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained(root / "init")
-    examples = read_task(find_task(repo, "animals")).examples
+    examples = read_task(find_task(repo.objects, repo.refs, "animals")).examples
     train(model, encode_examples(examples, build_tokenizer()), steps=3, batch=4, lr=1e-3)
     model.save_pretrained(root / "init")
     trained = commit(repo, str(root / "init"), name="animals-tuned", task="animals", signature=SIGN)
@@ -375,7 +376,9 @@ def test_merging_by_statistics(repo: Repository, root: Path, method: str) -> Non
     losses = {}
     for name, one in (("m", model), ("avg", load_model(repo, "avg"))):
         losses[name] = sum(
-            evaluate(one, tokenizer, read_task(find_task(repo, t)).examples, split="x").loss
+            evaluate(
+                one, tokenizer, read_task(find_task(repo.objects, repo.refs, t)).examples, split="x"
+            ).loss
             for t in ("animals", "colours")
         )
     assert losses["m"] < losses["avg"]
@@ -436,7 +439,7 @@ def test_tasks(repo: Repository, root: Path) -> None:
     assert show_task(repo, "animals").fingerprint != report.fingerprint
     remove_task(repo, "animals", signature=SIGN)
     with pytest.raises(NotFoundError):
-        find_task(repo, "animals")
+        find_task(repo.objects, repo.refs, "animals")
     (root / "bad.jsonl").write_text(json.dumps({"prompt": "x"}) + "\n")
     with pytest.raises(InvalidInputError) as caught:
         add_task(repo, "bad", root / "bad.jsonl", signature=SIGN)

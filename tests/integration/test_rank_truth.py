@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 from toys import STORIES, TASKS, train, write_rows
 
+from deltavcs.evaluation.encode import encode_examples
 from deltavcs.porcelain.commit import commit
 from deltavcs.porcelain.import_ import import_base
 from deltavcs.porcelain.rank import Ranking, rank
 from deltavcs.porcelain.task import add_task
-from deltavcs.rank.encode import encode_examples
-from deltavcs.rank.task import file_task, read_task
-from deltavcs.refs.store import Signature
 from deltavcs.repo import Repository, init_repository
+from deltavcs.signature import Signature
+from deltavcs.tasks.definition import file_task, read_task
 
 pytestmark = [
     pytest.mark.skipif(not (STORIES.is_dir() and TASKS.is_dir()), reason="the real data is not at hand"),

@@ -18,9 +18,9 @@ from deltavcs.porcelain.branch import create_branch, create_tag, delete_branch
 from deltavcs.porcelain.checkout import checkout_files
 from deltavcs.porcelain.import_ import import_base
 from deltavcs.porcelain.recycle import recycle, run_command
-from deltavcs.porcelain.recycle_plan import Stage, plan_stages
-from deltavcs.refs.store import Signature
 from deltavcs.repo import Repository, init_repository, open_repository
+from deltavcs.signature import Signature
+from deltavcs.steps.stages import Stage, plan_stages
 from deltavcs.testing.invariants import check_repository
 
 DRIVER = Path(__file__).parent / "recycle_driver.py"

@@ -19,7 +19,7 @@ from deltavcs.porcelain.commit import commit
 from deltavcs.porcelain.import_ import import_base
 from deltavcs.porcelain.load import load_model
 from deltavcs.refs import check_name
-from deltavcs.refs.store import Signature
+from deltavcs.signature import Signature
 from deltavcs.testing.invariants import check_repository
 
 SIGN = Signature("tester", 1_700_000_000_000_000)

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from deltavcs.rank.encode import Sample
-from deltavcs.rank.evaluate import answer_logits
+from deltavcs.evaluation.encode import Sample
+from deltavcs.evaluation.evaluator import answer_logits
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 STORIES = SHARED / "data/models/stories260k"

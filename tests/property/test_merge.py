@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deltavcs.merge.plan import plan_tensor, run_plan
-from deltavcs.merge.registry import METHODS
-from deltavcs.merge.sources import ArraySource
+from deltavcs.merging.blocks import ArraySource
+from deltavcs.merging.methods import METHODS
+from deltavcs.merging.plan import plan_tensor, run_plan
 from deltavcs.tensors.cast import from_float64, to_float64
 
 DERIVED = [name for name, method in METHODS.items() if method.derived]

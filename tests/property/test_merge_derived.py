@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deltavcs.errors import FormatError
-from deltavcs.merge import derived
+from deltavcs.operators import parse as derived
 from deltavcs.tensors.cast import from_float64, to_float64
 
 scalars = st.floats(allow_nan=False, allow_infinity=False, width=64)
@@ -65,7 +65,7 @@ def same(a: float, b: float) -> bool:
 @given(programs(), st.lists(st.lists(scalars, min_size=N_INPUTS, max_size=N_INPUTS), min_size=1, max_size=5))
 def test_programs_are_a_stack_machine(program: list[object], rows: list[list[float]]) -> None:
     torch = pytest.importorskip("torch")
-    from deltavcs.merge import torch_ops
+    from deltavcs.operators import torch_ops
 
     columns = [np.array(column) for column in zip(*rows, strict=True)]
     got = derived.evaluate("linear", {"program": program}, columns, 0)

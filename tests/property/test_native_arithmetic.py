@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deltavcs.merge import derived
-from deltavcs.merge.stored import evaluate_stored
+from deltavcs.operators import parse as derived
+from deltavcs.operators.evaluate import evaluate_stored
 from deltavcs.tensors import native
 from deltavcs.tensors.cast import from_float64, to_float64
 from deltavcs.tensors.sums import difference, pair_sums, triple_sums

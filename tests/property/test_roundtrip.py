@@ -19,8 +19,8 @@ from safetensors.numpy import load_file
 from deltavcs.porcelain.checkout import checkout, checkout_files
 from deltavcs.porcelain.commit import commit
 from deltavcs.porcelain.import_ import import_base
-from deltavcs.refs.store import Signature
 from deltavcs.repo import init_repository
+from deltavcs.signature import Signature
 from deltavcs.testing.checkpoints import (
     BITS,
     RawTensor,

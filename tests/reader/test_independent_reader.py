@@ -13,8 +13,8 @@ from deltavcs.porcelain.checkout import checkout_files
 from deltavcs.porcelain.commit import commit
 from deltavcs.porcelain.import_ import import_base
 from deltavcs.porcelain.transfer import transfer
-from deltavcs.refs.store import Signature
 from deltavcs.repo import init_repository, open_repository
+from deltavcs.signature import Signature
 from deltavcs.testing.checkpoints import BITS, fine_tuned, raw_tensor, write_checkpoint
 
 

@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from deltavcs.errors import AlreadyExistsError, InvalidInputError, StorageError
-from deltavcs.parallel import Pool, Resources
+from deltavcs.pool import Pool
 from deltavcs.porcelain.checkout import checkout_files
 from deltavcs.porcelain.import_ import import_base
 from deltavcs.repo import Repository, init_repository
+from deltavcs.resources import Resources
 from deltavcs.testing.checkpoints import raw_tensor, write_checkpoint
 
 

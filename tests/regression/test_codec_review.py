@@ -10,13 +10,13 @@ from deltavcs.codec import CodecId, api, make_encoder, open_decoder
 from deltavcs.codec import native as kernels
 from deltavcs.errors import InvalidInputError
 from deltavcs.objects.reader import BlobReader
-from deltavcs.parallel import Resources
 from deltavcs.porcelain.checkout import checkout_files
 from deltavcs.porcelain.commit import commit
 from deltavcs.porcelain.import_ import import_base
 from deltavcs.porcelain.transfer import transfer
-from deltavcs.refs.store import Signature
 from deltavcs.repo import init_repository, open_repository
+from deltavcs.resources import Resources
+from deltavcs.signature import Signature
 from deltavcs.testing.checkpoints import fine_tuned, raw_tensor, write_checkpoint
 
 WHEN = Signature("tester", 1_700_000_000_000_000)

@@ -6,18 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from deltavcs.checkpoint.expression import parse_expression
 from deltavcs.errors import ConflictError, DeltaVCSError, ErrorKind, InvalidInputError
 from deltavcs.maintenance.check import check
 from deltavcs.maintenance.collect import collect, plan_gc
-from deltavcs.parallel import Resources
+from deltavcs.merging.expression import parse_expression
 from deltavcs.porcelain.branch import create_branch, create_tag, delete_branch, rename_branch
 from deltavcs.porcelain.checkout import checkout_files
 from deltavcs.porcelain.commit import commit
 from deltavcs.porcelain.import_ import import_base
-from deltavcs.porcelain.names import name_of
 from deltavcs.porcelain.transfer import transfer
 from deltavcs.repo import Repository, open_repository
+from deltavcs.resources import Resources
+from deltavcs.steps.naming import name_of
 from deltavcs.testing.checkpoints import RawTensor, fine_tuned, raw_tensor, write_checkpoint
 
 SHAPES = {"model.embed_tokens.weight": (12, 4), "model.layers.0.weight": (8, 8)}
@@ -179,8 +179,8 @@ def test_a_prefix_is_found_among_many_parts_of_names(repo, tmp_path, sign):
 
 def test_a_transfer_takes_time_in_proportion_to_the_number_of_tensors(models, monkeypatch):
     # The names were gathered again for every tensor: minutes for the 20,000 of a mixture of experts.
-    from deltavcs.checkpoint.combine import combine
-    from deltavcs.checkpoint.expression import transfer_program
+    from deltavcs.merging.combine import combine
+    from deltavcs.merging.expression import transfer_program
     from deltavcs.objects.model import Manifest
 
     repo, _ = models

@@ -26,8 +26,8 @@ from deltavcs.porcelain.commit import commit
 from deltavcs.porcelain.import_ import import_base
 from deltavcs.porcelain.transfer import transfer
 from deltavcs.refs import ABSENT
-from deltavcs.refs.store import Signature
 from deltavcs.repo import init_repository, open_repository
+from deltavcs.signature import Signature
 from deltavcs.testing.checkpoints import (
     RawTensor,
     fine_tuned,

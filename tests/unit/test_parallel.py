@@ -4,7 +4,8 @@ import threading
 
 import pytest
 
-from deltavcs.parallel import SPAN_BYTES, Pool, Resources, Scratch
+from deltavcs.pool import Pool
+from deltavcs.resources import SPAN_BYTES, Resources, Scratch
 
 MIB = 1 << 20
 

@@ -21,10 +21,10 @@ from dvx.session import Session
 from dvx.table import Column, table
 
 if TYPE_CHECKING:
-    from deltavcs.parallel import Progress as Report
-    from deltavcs.parallel import Resources
     from deltavcs.porcelain.recycle import Recycled
-    from deltavcs.porcelain.recycle_plan import Stage
+    from deltavcs.resources import Progress as Report
+    from deltavcs.resources import Resources
+    from deltavcs.steps.stages import Stage
 
 _STDERR = 2  # the process's own, whatever sys.stderr is
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deltavcs.checkpoint.expression import is_expression, parse_expression, transfer_program
 from deltavcs.errors import ErrorKind, InvalidInputError
+from deltavcs.merging.expression import is_expression, parse_expression, transfer_program
 
 
 def value(text, numbers):

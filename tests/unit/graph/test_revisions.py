@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from deltavcs.errors import ErrorKind, InvalidInputError, NotFoundError
-from deltavcs.graph.walk import is_ancestor, walk, walk_topological
+from deltavcs.history.walk import is_ancestor, walk, walk_topological
 from deltavcs.objects.model import Commit, Kind, Parent, Role
 from deltavcs.objects.small import frame_object
 from deltavcs.objects.store import object_key

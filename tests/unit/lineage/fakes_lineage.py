@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from deltavcs.errors import ErrorKind, IntegrityError
-from deltavcs.lineage import LineageIndex
+from deltavcs.index import LineageIndex
 from deltavcs.objects.model import (
     Commit,
     FileEntry,
@@ -22,7 +22,7 @@ from deltavcs.objects.model import (
 )
 from deltavcs.objects.packindex import RECORD
 from deltavcs.oid import hash_bytes
-from deltavcs.parallel import Resources
+from deltavcs.resources import Resources
 from deltavcs.storage import LocalStorage
 
 

@@ -4,7 +4,7 @@ import pytest
 from fakes_lineage import FakeRepository, dump, oid
 
 from deltavcs.errors import IntegrityError
-from deltavcs.lineage import Outcome
+from deltavcs.index import Outcome
 
 
 @pytest.fixture

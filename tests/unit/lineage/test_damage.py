@@ -17,9 +17,9 @@ import pytest
 from fakes_lineage import FakeRepository, dump
 
 from deltavcs.errors import ConflictError, ErrorKind, StorageError
-from deltavcs.lineage import LineageIndex, Outcome, migrate
-from deltavcs.lineage import queries as q
-from deltavcs.lineage.database import open_database
+from deltavcs.index import LineageIndex, Outcome, migrate
+from deltavcs.index import queries as q
+from deltavcs.index.database import open_database
 from deltavcs.storage import LocalStorage
 
 

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from deltavcs.lineage import Outcome
+from deltavcs.index import Outcome
 
 branches = st.sampled_from(["a", "b", "c"])
 contents = st.integers(0, 5)

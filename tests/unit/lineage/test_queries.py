@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from fakes_lineage import FakeRepository, oid
 
-from deltavcs.lineage import queries as q
+from deltavcs.index import queries as q
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from deltavcs.lineage import migrate
-from deltavcs.lineage.database import open_database
+from deltavcs.index import migrate
+from deltavcs.index.database import open_database
 
 ROOT = Path(__file__).parents[3]
 SCHEMA = ROOT / "migrations/schema.sql"

@@ -4,7 +4,7 @@ import pytest
 from fakes_lineage import FakeRepository
 
 from deltavcs.errors import ErrorKind, InvalidInputError
-from deltavcs.lineage.sql import query
+from deltavcs.index.statement import query
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from deltavcs.merge.mask import keep_mask, mask_key
-from deltavcs.merge.plan import plan_tensor, run_plan
-from deltavcs.merge.sources import ArraySource
+from deltavcs.merging.blocks import ArraySource
+from deltavcs.merging.plan import plan_tensor, run_plan
+from deltavcs.operators.mask import keep_mask, mask_key
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("mergekit")

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deltavcs.errors import ErrorKind, FormatError
-from deltavcs.merge import derived
-from deltavcs.merge.mask import keep_mask, mask_key, random_words
+from deltavcs.operators import parse as derived
+from deltavcs.operators.mask import keep_mask, mask_key, random_words
 
 H = float.hex
 

@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 
 from deltavcs.errors import ErrorKind, InternalError, InvalidInputError
-from deltavcs.merge import sources
-from deltavcs.merge.arithmetic import plan_transfer, weights_from_scores
-from deltavcs.merge.derived import validate
-from deltavcs.merge.fisher import fisher_average
-from deltavcs.merge.lora import LoraFactors, merge_lora_exact
-from deltavcs.merge.plan import plan_tensor, run_plan
-from deltavcs.merge.registry import METHODS, method_named, settings_for
-from deltavcs.merge.regmean import regmean
-from deltavcs.merge.sources import ArraySource, kth_largest_magnitudes
+from deltavcs.merging import blocks as sources
+from deltavcs.merging.arithmetic import plan_transfer, weights_from_scores
+from deltavcs.merging.blocks import ArraySource, kth_largest_magnitudes
+from deltavcs.merging.fisher import fisher_average
+from deltavcs.merging.methods import METHODS, method_named, settings_for
+from deltavcs.merging.plan import plan_tensor, run_plan
+from deltavcs.merging.products import LoraFactors, merge_lora_exact
+from deltavcs.merging.regmean import regmean
+from deltavcs.operators.parse import validate
 
 TIGHT = {"rtol": 1e-13, "atol": 1e-15}
 
@@ -374,7 +374,7 @@ def test_bfloat16_results_are_rounded_once() -> None:
 
 def test_merging_does_not_load_torch() -> None:
     modules = "derived plan registry lora torch_ops".split()
-    code = ";".join(f"import deltavcs.merge.{module}" for module in modules)
+    code = ";".join(f"import deltavcs.merging.{module}" for module in modules)
     check = f"{code}; import sys; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", check], check=True)
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from deltavcs.merge import derived
-from deltavcs.merge.mask import mask_key, random_words
+from deltavcs.operators import parse as derived
+from deltavcs.operators.mask import mask_key, random_words
 from deltavcs.tensors.cast import from_float64
 
 SPEC = Path(__file__).parents[3] / "docs" / "spec" / "v1-derived.md"
@@ -56,7 +56,7 @@ def test_operators(library: str) -> None:
             values = derived.evaluate(case["op"], case["params"], inputs, case["start"])
         else:
             torch = pytest.importorskip("torch")
-            from deltavcs.merge import torch_ops
+            from deltavcs.operators import torch_ops
 
             values = torch_ops.evaluate(
                 case["op"], case["params"], [torch.from_numpy(x) for x in inputs], case["start"]

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from deltavcs.errors import FormatError
-from deltavcs.merge import derived
-from deltavcs.merge.mask import keep_mask
+from deltavcs.operators import parse as derived
+from deltavcs.operators.mask import keep_mask
 from deltavcs.tensors import cast
 
 torch = pytest.importorskip("torch")
-torch_ops = pytest.importorskip("deltavcs.merge.torch_ops")
+torch_ops = pytest.importorskip("deltavcs.operators.torch_ops")
 
 DEVICES = [
     "cpu",

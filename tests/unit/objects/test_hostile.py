@@ -25,8 +25,8 @@ from deltavcs.porcelain.commit import commit
 from deltavcs.porcelain.import_ import import_base
 from deltavcs.porcelain.transfer import transfer
 from deltavcs.refs import ABSENT
-from deltavcs.refs.store import Signature
 from deltavcs.repo import init_repository, open_repository
+from deltavcs.signature import Signature
 from deltavcs.testing.checkpoints import fine_tuned, raw_tensor, write_checkpoint
 
 ZERO = "0" * 64

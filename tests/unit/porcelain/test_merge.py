@@ -11,8 +11,8 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from deltavcs.errors import DeltaVCSError, ErrorKind
-from deltavcs.merge.plan import plan_tensor, run_plan
-from deltavcs.merge.sources import ArraySource
+from deltavcs.merging.blocks import ArraySource
+from deltavcs.merging.plan import plan_tensor, run_plan
 from deltavcs.objects.model import Kind, Role
 from deltavcs.porcelain.checkout import checkout_files
 from deltavcs.porcelain.commit import commit

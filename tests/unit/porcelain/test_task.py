@@ -9,8 +9,8 @@ import pytest
 
 from deltavcs.errors import ErrorKind, InvalidInputError
 from deltavcs.porcelain.task import add_task, list_tasks, show_task
-from deltavcs.refs.store import Signature
 from deltavcs.repo import Repository, init_repository
+from deltavcs.signature import Signature
 
 SIGN = Signature("tester", 1_700_000_000_000_000)
 ROW = '{"prompt": "x", "answer": "y"}\n'

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from deltavcs.rank.template import Example
+from deltavcs.tasks.template import Example
 
 SHARED = Path(__file__).resolve().parents[4] / "shared"
 STORIES = SHARED / "data/models/stories260k"

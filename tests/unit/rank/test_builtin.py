@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from deltavcs.errors import ErrorKind, InvalidInputError, NotFoundError
-from deltavcs.rank.builtin import BUILTIN_TASKS, builtin_task
-from deltavcs.rank.task import HubSource, render_row
+from deltavcs.tasks.builtin import BUILTIN_TASKS, builtin_task
+from deltavcs.tasks.definition import HubSource, render_row
 
 ORIGINAL: dict[str, dict[str, Any]] = {
     "arc_easy": {

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from deltavcs.errors import InvalidInputError
-from deltavcs.rank.builtin import builtin_task
-from deltavcs.rank.columns import read_hellaswag, read_mathqa
-from deltavcs.rank.task import Task, file_task, read_task, render_row, with_source
-from deltavcs.rank.template import BadRow
+from deltavcs.tasks.builtin import builtin_task
+from deltavcs.tasks.columns import read_hellaswag, read_mathqa
+from deltavcs.tasks.definition import Task, file_task, read_task, render_row, with_source
+from deltavcs.tasks.template import BadRow
 
 LETTERED = {"text": ["p", "q", "r", "s"], "label": ["A", "B", "C", "D"]}
 NUMBERED = {"text": ["p", "q", "r", "s"], "label": ["1", "2", "3", "4"]}

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from deltavcs.errors import ErrorKind, InvalidInputError
-from deltavcs.rank.connectivity import Connectivity, barrier_height, interpolate_states, measure_connectivity
-from deltavcs.rank.evaluate import evaluate
-from deltavcs.rank.plot import plot_svg, plot_text
-from deltavcs.rank.swap import ModelHolder
-from deltavcs.rank.template import Example
+from deltavcs.evaluation.barrier import Connectivity, barrier_height, interpolate_states, measure_connectivity
+from deltavcs.evaluation.curve import plot_svg, plot_text
+from deltavcs.evaluation.evaluator import evaluate
+from deltavcs.evaluation.swap import ModelHolder
+from deltavcs.tasks.template import Example
 
 
 def test_barrier_of_a_known_curve() -> None:

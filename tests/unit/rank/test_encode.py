@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from deltavcs.errors import ErrorKind, InvalidInputError
-from deltavcs.rank.encode import (
+from deltavcs.evaluation.encode import (
     Sample,
     chat_prompt,
     check_ids,
@@ -15,7 +15,7 @@ from deltavcs.rank.encode import (
     leading_tokens,
     pad_token,
 )
-from deltavcs.rank.template import Example
+from deltavcs.tasks.template import Example
 
 
 def test_plain_prompt_then_answer(tokenizer: Any, examples: list[Example]) -> None:

@@ -8,9 +8,8 @@ import pytest
 import torch
 
 from deltavcs.errors import ErrorKind, InvalidInputError
-from deltavcs.rank.builtin import builtin_task
-from deltavcs.rank.encode import Sample, encode_examples
-from deltavcs.rank.evaluate import (
+from deltavcs.evaluation.encode import Sample, encode_examples
+from deltavcs.evaluation.evaluator import (
     Evaluator,
     SampleScore,
     answer_logits,
@@ -18,8 +17,9 @@ from deltavcs.rank.evaluate import (
     is_out_of_memory,
     summarize,
 )
-from deltavcs.rank.task import read_task, sample_examples, with_source
-from deltavcs.rank.template import Example
+from deltavcs.tasks.builtin import builtin_task
+from deltavcs.tasks.definition import read_task, sample_examples, with_source
+from deltavcs.tasks.template import Example
 
 
 def by_hand(model: Any, samples: list[Sample]) -> tuple[float, float, float, float]:

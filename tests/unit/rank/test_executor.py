@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from deltavcs.errors import InvalidInputError
-from deltavcs.rank.executor import Executor, LocalExecutor, Outcome
+from deltavcs.evaluation.executor import Executor, LocalExecutor, Outcome
 
 
 def squares(device: str) -> Callable[[int], int]:

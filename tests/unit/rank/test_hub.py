@@ -13,10 +13,10 @@ from typing import Any, ClassVar
 import pytest
 
 from deltavcs.errors import ErrorKind, NotFoundError, StorageError
-from deltavcs.rank.builtin import builtin_task
-from deltavcs.rank.hub import HubOptions, fetch_split, group_by_split, split_of
-from deltavcs.rank.task import HubSource, Task, read_task
-from deltavcs.rank.template import Template
+from deltavcs.tasks.builtin import builtin_task
+from deltavcs.tasks.definition import HubSource, Task, read_task
+from deltavcs.tasks.hub_rows import HubOptions, fetch_split, group_by_split, split_of
+from deltavcs.tasks.template import Template
 
 ROW = {"goal": "g", "sol1": "a", "sol2": "b", "label": 1}
 

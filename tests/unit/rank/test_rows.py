@@ -12,8 +12,8 @@ import duckdb
 import pytest
 
 from deltavcs.errors import ErrorKind, InvalidInputError
-from deltavcs.rank.rows import RowLimits, parse_json, read_rows
-from deltavcs.rank.task import file_task, read_task
+from deltavcs.tasks.definition import file_task, read_task
+from deltavcs.tasks.rows import RowLimits, parse_json, read_rows
 
 GOOD = b'{"prompt": "x", "answer": "y"}\n'
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from deltavcs.errors import InvalidInputError
-from deltavcs.rank.encode import Sample, encode_examples
-from deltavcs.rank.statistics import diagonal_fisher, gram_matrices
-from deltavcs.rank.template import Example
+from deltavcs.evaluation.encode import Sample, encode_examples
+from deltavcs.merging.statistics import diagonal_fisher, gram_matrices
+from deltavcs.tasks.template import Example
 
 
 def fisher_by_hand(model: Any, samples: list[Sample]) -> dict[str, torch.Tensor]:

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from deltavcs.errors import ErrorKind, InvalidInputError
-from deltavcs.rank.evaluate import evaluate
-from deltavcs.rank.swap import ModelHolder, swap, swap_targets
-from deltavcs.rank.template import Example
+from deltavcs.evaluation.evaluator import evaluate
+from deltavcs.evaluation.swap import ModelHolder, swap, swap_targets
+from deltavcs.tasks.template import Example
 
 
 def saved(model: Any, folder: Path) -> dict[str, torch.Tensor]:

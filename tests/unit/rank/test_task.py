@@ -9,9 +9,8 @@ import duckdb
 import pytest
 
 from deltavcs.errors import ErrorKind, InvalidInputError
-from deltavcs.rank.builtin import BUILTIN_TASKS, builtin_task
-from deltavcs.rank.rows import RowLimits, read_rows
-from deltavcs.rank.task import (
+from deltavcs.tasks.builtin import BUILTIN_TASKS, builtin_task
+from deltavcs.tasks.definition import (
     FileSource,
     HubSource,
     Task,
@@ -22,7 +21,8 @@ from deltavcs.rank.task import (
     task_to_dict,
     with_source,
 )
-from deltavcs.rank.template import Template
+from deltavcs.tasks.rows import RowLimits, read_rows
+from deltavcs.tasks.template import Template
 
 
 def choice_rows(n: int, *, task: str = "t", split: str = "train") -> list[dict[str, Any]]:

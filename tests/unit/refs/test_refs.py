@@ -8,7 +8,7 @@ import pytest
 
 from deltavcs.errors import AlreadyExistsError, ConflictError, ErrorKind, IntegrityError, InvalidInputError
 from deltavcs.refs import ABSENT, RefStore, branch_ref, check_name
-from deltavcs.refs.store import Signature
+from deltavcs.signature import Signature
 from deltavcs.storage import LocalStorage
 from deltavcs.testing.storage import FaultyStorage
 

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from deltavcs.errors import ErrorKind, FormatError, InvalidInputError
-from deltavcs.merge import derived
-from deltavcs.merge.stored import evaluate_stored
+from deltavcs.operators import parse as derived
+from deltavcs.operators.evaluate import evaluate_stored
 from deltavcs.tensors import native
 from deltavcs.tensors.cast import from_float64, to_float64
 from deltavcs.tensors.programs import run_native

@@ -1,0 +1,1 @@
+"""Evaluation: models on the prompts of a task."""

@@ -1,0 +1,105 @@
+"""transformers models and their configuration, without a checkout in between."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from deltavcs.checkpoint.materialize import torch_dtype
+from deltavcs.checkpoint.view import View
+from deltavcs.errors import ErrorKind, InvalidInputError, MissingDependencyError
+from deltavcs.objects.store import ObjectStore
+
+_SMALL_FILE = 64 << 20
+
+# transformers and peft swap functions and defaults of the whole process while they build a model (tied
+# weights, initialisers, the default dtype). Two threads at it at once leave the wrong ones behind, and every
+# model built afterwards is wrong.
+BUILDING = threading.Lock()
+
+
+def build_model(folder: Path, state: dict[str, Any], *, dtype: str | None = None) -> Any:
+    """A model from the configuration in `folder` and tensors by name.
+
+    Args:
+        dtype: of the parameters, as safetensors spells it; None for what the configuration says. Unlike
+            `model.to`, it leaves buffers alone that no checkpoint holds, such as rotary frequencies.
+    """
+    transformers = import_transformers()
+    if not (folder / "config.json").is_file():
+        raise InvalidInputError(
+            "the checkpoint has no config.json, so its architecture is not known",
+            kind=ErrorKind.BAD_CHECKPOINT,
+            hint="Use checkout() for the tensors alone.",
+        )
+    config = transformers.AutoConfig.from_pretrained(folder)
+    with BUILDING, _no_progress_bar(transformers):
+        return _model_class(transformers, config).from_pretrained(
+            None, config=config, state_dict=state, dtype=torch_dtype(dtype) if dtype else "auto"
+        )
+
+
+@contextlib.contextmanager
+def _no_progress_bar(transformers: Any) -> Iterator[None]:
+    """Keep transformers from drawing on stderr: a library does not print."""
+    logging = transformers.utils.logging
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
+def _model_class(transformers: Any, config: Any) -> Any:
+    """The class that the configuration names; failing that, the causal language model of its type."""
+    for name in getattr(config, "architectures", None) or ():
+        found = getattr(transformers, name, None)
+        if found is not None:
+            return found
+    for auto in (transformers.AutoModelForCausalLM, transformers.AutoModel):
+        if type(config) in auto._model_mapping:
+            return auto._model_mapping[type(config)]
+    raise InvalidInputError(
+        f"transformers has no model for {type(config).__name__}", kind=ErrorKind.BAD_CHECKPOINT
+    )
+
+
+class config_directory:  # noqa: N801 - a context manager, used like a function
+    """A temporary directory with the small plain files of a view: configuration and tokenizer."""
+
+    def __init__(self, objects: ObjectStore, view: View) -> None:
+        self._objects, self._view = objects, view
+        self._folder = Path()
+
+    def __enter__(self) -> Path:
+        self._folder = Path(tempfile.mkdtemp(prefix="dvx-config-"))
+        for file in self._view.files:
+            if file.keys is None and file.size <= _SMALL_FILE and "/" not in file.path:
+                data = file.data
+                if data is None and file.blob is not None:
+                    data = self._objects.blobs.read(file.blob, max_bytes=_SMALL_FILE)
+                (self._folder / file.path).write_bytes(data or b"")
+        return self._folder
+
+    def __exit__(self, *_: object) -> None:
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def import_transformers() -> Any:
+    """The transformers module. Raises MissingDependencyError."""
+    try:
+        import transformers
+    except ImportError as exc:
+        raise MissingDependencyError(
+            "this needs transformers",
+            kind=ErrorKind.MISSING_PACKAGE,
+            hint="Install it: pip install transformers",
+        ) from exc
+    return transformers

@@ -1,1 +1,0 @@
-"""History: resolving revisions and walking commits (spec §7). Reads objects and refs, never the index."""

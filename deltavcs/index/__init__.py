@@ -1,0 +1,8 @@
+"""The lineage index: objects and refs in DuckDB, derived, never the truth.
+
+DuckDB is imported when an index is first opened, not with this package.
+"""
+
+from deltavcs.index.lineage_index import CatchUp, LineageIndex, Outcome
+
+__all__ = ["CatchUp", "LineageIndex", "Outcome"]

@@ -1,0 +1,346 @@
+"""Sums of checkpoints as views: transfers, task arithmetic, averages (DESIGN: derived tensors).
+
+`float64(m_t) + λ·(float64(m'_s) − float64(m_s))`, rounded once to the dtype of m_t: fine-tuning
+transfer (Lin et al.). Rows that a base's embedding or head lacks count as zeros.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from deltavcs.checkpoint import layout as names
+from deltavcs.checkpoint.view import Content, View, ViewFile, data_file, replace_files, view_of, with_tensors
+from deltavcs.errors import ErrorKind, InvalidInputError
+from deltavcs.merging.expression import Token
+from deltavcs.objects.derivation import Derivation, Operand
+from deltavcs.objects.model import Manifest, TensorEntry
+from deltavcs.objects.store import ObjectStore
+from deltavcs.oid import BlobId
+from deltavcs.tensors.dtypes import dtype_of, n_elements
+
+_VOCAB_NAMES = (
+    "embed_tokens",
+    "lm_head",
+    "wte",
+    "word_embeddings",
+    "embed_in",
+    "embed_out",
+    "tok_embeddings",
+)
+_MAX_PREFIXES = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Compatibility:
+    """Which tensors took part, by key of the leading checkpoint.
+
+    Attributes:
+        matched: combined element by element (includes the padded, renamed and converted ones).
+        padded: with other numbers of rows, e.g. `embed (32000 + 8 rows)`.
+        missing: kept from the leading checkpoint because another one lacks them.
+        extra: tensors of another checkpoint that the leading one lacks; left out.
+        renamed: `key ← key of the other`.
+        converted: with several dtypes, `key (F32 → BF16)`.
+        copied: no arithmetic (integers, booleans); kept from the leading checkpoint.
+    """
+
+    matched: tuple[str, ...]
+    padded: tuple[str, ...]
+    missing: tuple[str, ...]
+    extra: tuple[str, ...]
+    renamed: tuple[str, ...]
+    converted: tuple[str, ...]
+    copied: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class _Draft:
+    matched: list[str] = field(default_factory=list)
+    padded: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    renamed: list[str] = field(default_factory=list)
+    converted: list[str] = field(default_factory=list)
+    copied: list[str] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
+
+    def freeze(self, extra: Sequence[str]) -> Compatibility:
+        return Compatibility(
+            tuple(self.matched),
+            tuple(self.padded),
+            tuple(self.missing),
+            tuple(extra),
+            tuple(self.renamed),
+            tuple(self.converted),
+            tuple(self.copied),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Combination:
+    """A combined checkpoint.
+
+    Attributes:
+        view: what it is.
+        compatibility: which tensors took part.
+        triples: per matched key the tensors of all operands, in order.
+    """
+
+    view: View
+    compatibility: Compatibility
+    triples: Mapping[str, tuple[TensorEntry, ...]]
+
+
+def combine(
+    objects: ObjectStore,
+    program: Sequence[Token],
+    operands: Sequence[Manifest],
+    *,
+    is_transfer: bool,
+    vocab: str = "pad",
+) -> Combination:
+    """Combine checkpoints by a postfix program over their positions.
+
+    Args:
+        program: as `Expression.program`.
+        operands: manifests; the first leads: its names, dtypes, shards and config are the result's.
+        is_transfer: the program is `0 + λ * (1 - 2)`. Missing tensors are then kept from the target,
+            rows are padded, and tokenizer and generation files come from operand 1.
+        vocab: `pad` or `strict`.
+
+    Raises:
+        InvalidInputError: `incompatible`, naming tensors, if names or shapes do not allow it.
+    """
+    lead = operands[0]
+    tables = [m.primary for m in operands]
+    lookups = [_names_in(tables[0], table) for table in tables]
+    draft = _Draft()
+    tensors: dict[str, Content] = {k: Content(t.dtype, t.shape, blob=t.blob) for k, t in lead.tensors.items()}
+    triples: dict[str, tuple[TensorEntry, ...]] = {}
+    for key in tables[0]:
+        found = [table.get(lookup[key]) for table, lookup in zip(tables, lookups, strict=True)]
+        entries = [t for t in found if t is not None]
+        if len(entries) < len(found):
+            draft.missing.append(key)
+        elif not dtype_of(entries[0].dtype).arithmetic:
+            draft.copied.append(key)
+        else:
+            renamed = [lookup[key] for lookup in lookups if lookup[key] != key]
+            content = _combine_one(key, entries, program, draft, is_transfer=is_transfer, vocab=vocab)
+            if content is not None:
+                tensors[key] = content
+                triples[key] = tuple(entries)
+                draft.renamed += [f"{key} ← {renamed[0]}"] if renamed else []
+    extra = _extras(lookups, operands)
+    _check(draft, extra, is_transfer=is_transfer)
+    view = with_tensors(objects, view_of(lead), tensors)
+    if is_transfer:
+        view = replace_files(view, _finetune_files(operands[1]), drop=_dropped(lead, operands[1]))
+    if draft.padded:
+        view = replace_files(view, resized_files(objects, view, lead))
+    return Combination(view, draft.freeze(extra), triples)
+
+
+def _combine_one(
+    key: str,
+    entries: Sequence[TensorEntry],
+    program: Sequence[Token],
+    draft: _Draft,
+    *,
+    is_transfer: bool,
+    vocab: str,
+) -> Content | None:
+    shape = entries[0].shape
+    rows = [t.shape[0] if t.shape else 1 for t in entries]
+    inner = {t.shape[1:] for t in entries}
+    if len(inner) > 1 or len({len(t.shape) for t in entries}) > 1:
+        draft.wrong.append(f"{key} {' / '.join(str(list(t.shape)) for t in entries)}")
+        return None
+    limits = [n_elements(t.shape) for t in entries]
+    if len(set(rows)) > 1:
+        if not is_transfer or vocab == "strict" or not is_vocabulary(key):
+            draft.wrong.append(f"{key} {' / '.join(str(list(t.shape)) for t in entries)}")
+            return None
+        # Δ has the fine-tune's rows: a row the source base lacks counts as zeros, one it has beyond
+        # the fine-tune is no change.
+        shape = (max(rows[0], rows[1]), *shape[1:])
+        limits[2] = min(rows[1], rows[2]) * n_elements(shape[1:])
+        draft.padded.append(f"{key} ({' / '.join(map(str, rows))} → {shape[0]} rows)")
+    dtypes = sorted({t.dtype for t in entries} - {entries[0].dtype})
+    if dtypes:
+        if any(not dtype_of(d).arithmetic for d in dtypes):
+            draft.wrong.append(f"{key} ({entries[0].dtype} and {', '.join(dtypes)})")
+            return None
+        draft.converted.append(f"{key} ({', '.join(dtypes)} → {entries[0].dtype})")
+    draft.matched.append(key)
+    operands = tuple(Operand(t.blob, n) for t, n in zip(entries, limits, strict=True))
+    return Content(
+        entries[0].dtype, shape, derivation=Derivation("linear", encode_program(program), operands)
+    )
+
+
+def encode_program(program: Sequence[Token]) -> dict[str, object]:
+    """Parameters of the derived operator `linear`: scalars as hexadecimal floats."""
+    return {"program": [[t[0], t[1].hex()] if isinstance(t, tuple) else t for t in program]}
+
+
+def is_vocabulary(key: str) -> bool:
+    """True for tensors with one row per token: embeddings and heads."""
+    return any(part in key for part in _VOCAB_NAMES)
+
+
+def _names_in(lead: Mapping[str, TensorEntry], other: Mapping[str, TensorEntry]) -> dict[str, str]:
+    """For each key of the leading checkpoint, the key of the same tensor in another one.
+
+    Wrappers put a prefix before all names (`model.`, `language_model.`); the prefix that makes the most
+    names fit is taken, and none unless it is better than taking names as they are.
+    """
+    best = {k: k for k in lead}
+    n_best = sum(k in other for k in lead)
+    if n_best == len(lead):
+        return best
+    for add, cut in _prefixes(lead, other):
+        tried = {k: add + k.removeprefix(cut) if k.startswith(cut) else k for k in lead}
+        tried = {k: v if v in other else k for k, v in tried.items()}
+        n_tried = sum(v in other for v in tried.values())
+        if n_tried > n_best and len(set(tried.values())) == len(tried):
+            best, n_best = tried, n_tried
+    return best
+
+
+def _prefixes(lead: Mapping[str, object], other: Mapping[str, object]) -> list[tuple[str, str]]:
+    """Prefixes to add and to cut: the leading one or two parts of names, those of most names first."""
+    cut = Counter(head for k in lead for head in _heads(k))
+    add = Counter(head for k in other for head in _heads(k))
+    found = [(-n, "", head) for head, n in cut.items()] + [(-n, head, "") for head, n in add.items()]
+    return [(add, cut) for _, add, cut in sorted(found)[:_MAX_PREFIXES]]
+
+
+def _heads(key: str) -> set[str]:
+    return {".".join(key.split(".")[:n]) + "." for n in (1, 2)}
+
+
+def _extras(lookups: Sequence[Mapping[str, str]], operands: Sequence[Manifest]) -> list[str]:
+    extra: dict[str, None] = {}
+    for lookup, manifest in zip(lookups, operands, strict=True):
+        extra.update(dict.fromkeys(sorted(manifest.primary.keys() - set(lookup.values()))))
+    return list(extra)
+
+
+def _check(draft: _Draft, extra: Sequence[str], *, is_transfer: bool) -> None:
+    wrong = list(draft.wrong)
+    if not is_transfer:
+        wrong += [f"{k} is not in all of them" for k in (*draft.missing, *extra)]
+    if wrong or not draft.matched:
+        shown = "; ".join(wrong[:3]) + (f"; and {len(wrong) - 3} more" if len(wrong) > 3 else "")
+        raise InvalidInputError(
+            f"the checkpoints do not fit together: {shown or 'no tensor has the same name'}",
+            kind=ErrorKind.INCOMPATIBLE,
+            hint="Use 'dvx diff A B --stat' to compare their tensors. Rows are padded (--vocab pad) only"
+            " for embeddings and heads of a transfer."
+            if wrong
+            else "They are of different architectures.",
+        )
+
+
+def _finetune_files(finetune: Manifest) -> dict[str, ViewFile]:
+    """Tokenizer, chat template and generation files of the fine-tune."""
+    return {
+        f.path: ViewFile(f.path, f.size, f.blob, None, None, f.executable)
+        for f in finetune.files
+        if f.tensors is None and names.follows_finetune(f.path)
+    }
+
+
+def _dropped(lead: Manifest, finetune: Manifest) -> list[str]:
+    """The target's tokenizer files, if the fine-tune brings a tokenizer of its own."""
+    ours = _finetune_files(finetune)
+    if not any("token" in p or p.startswith("vocab") for p in ours):
+        return []
+    return [f.path for f in lead.files if names.follows_finetune(f.path) and f.path not in ours]
+
+
+def resized_files(objects: ObjectStore, view: View, lead: Manifest) -> dict[str, ViewFile]:
+    """config.json with the new vocabulary size and the index with the new total, where there are such."""
+    out: dict[str, ViewFile] = {}
+    old_rows = {t.shape[0] for k, t in lead.primary.items() if is_vocabulary(k) and t.shape}
+    new_rows = max(c.shape[0] for k, c in view.primary.items() if is_vocabulary(k) and c.shape)
+    for file in view.files:
+        if file.keys is not None or file.blob is None or file.size > names.MAX_JSON_BYTES:
+            continue
+        if file.path == names.CONFIG:
+            changed = _patch_vocab(objects.blobs.read(file.blob, max_bytes=file.size), old_rows, new_rows)
+        elif file.path.endswith(names.INDEX_SUFFIX) and "/" not in file.path:
+            changed = _patch_total(objects.blobs.read(file.blob, max_bytes=file.size), view)
+        else:
+            continue
+        if changed is not None:
+            out[file.path] = replace(data_file(file.path, changed), executable=file.executable)
+    return out
+
+
+def _patch_vocab(config: bytes, old_rows: set[int], new_rows: int) -> bytes | None:
+    try:
+        value = json.loads(config)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(value, dict):
+        return None
+    changed = False
+    for section in (value, *(v for v in value.values() if isinstance(v, dict))):
+        size = section.get("vocab_size")
+        if isinstance(size, int) and size in old_rows and size != new_rows:
+            section["vocab_size"] = new_rows
+            changed = True
+    return json.dumps(value, indent=2, ensure_ascii=False).encode() + b"\n" if changed else None
+
+
+def retyped_files(objects: ObjectStore, view: View, dtype: str) -> dict[str, ViewFile]:
+    """config.json with another dtype and the index with the new total, for a view that was converted.
+
+    Args:
+        dtype: as torch spells it, such as `bfloat16`: what `from_pretrained` loads the weights as.
+    """
+    out: dict[str, ViewFile] = {}
+    for file in view.files:
+        if file.keys is not None or file.size > names.MAX_JSON_BYTES or "/" in file.path:
+            continue
+        data = file.data if file.blob is None else None
+        if file.path == names.CONFIG:
+            data = data or objects.blobs.read(file.blob or BlobId(""), max_bytes=file.size)
+            changed = _patch_dtype(data, dtype)
+        elif file.path.endswith(names.INDEX_SUFFIX):
+            data = data or objects.blobs.read(file.blob or BlobId(""), max_bytes=file.size)
+            changed = _patch_total(data, view)
+        else:
+            continue
+        if changed is not None:
+            out[file.path] = replace(data_file(file.path, changed), executable=file.executable)
+    return out
+
+
+def _patch_dtype(config: bytes, dtype: str) -> bytes | None:
+    try:
+        value = json.loads(config)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(value, dict):
+        return None
+    changed = False
+    for section in (value, *(v for v in value.values() if isinstance(v, dict))):
+        for key in ("dtype", "torch_dtype"):
+            if isinstance(section.get(key), str) and section[key] != dtype:
+                section[key] = dtype
+                changed = True
+    return json.dumps(value, indent=2, ensure_ascii=False).encode() + b"\n" if changed else None
+
+
+def _patch_total(index: bytes, view: View) -> bytes | None:
+    try:
+        value = json.loads(index)
+        value["metadata"]["total_size"] = sum(c.size for c in view.primary.values())
+    except (ValueError, RecursionError, KeyError, TypeError):
+        return None
+    return json.dumps(value, indent=2, ensure_ascii=False).encode() + b"\n"

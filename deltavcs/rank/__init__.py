@@ -1,1 +1,0 @@
-"""Tasks, evaluation and ranking: which past checkpoints help with a new task."""

@@ -1,0 +1,1 @@
+"""Ranking: which past checkpoints are worth starting from."""

@@ -1,0 +1,167 @@
+"""Refs as files: read without a lock, moved by compare-and-swap, every move logged (spec §6)."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final, Literal, TypeAlias
+
+from deltavcs.errors import (
+    AlreadyExistsError,
+    ConflictError,
+    ErrorKind,
+    IntegrityError,
+    NotFoundError,
+    StorageError,
+)
+from deltavcs.oid import hash_bytes, is_oid
+from deltavcs.signature import Signature
+from deltavcs.storage import LocalStorage
+
+_MAX_REF_BYTES = 256
+_MAX_LOG_BYTES = 1 << 30
+
+
+class Absent(Enum):
+    """The value of a ref that does not exist."""
+
+    ABSENT = "absent"
+
+
+ABSENT: Final = Absent.ABSENT
+Value: TypeAlias = str | Literal[Absent.ABSENT]
+
+
+@dataclass(frozen=True, slots=True)
+class LogEntry:
+    """One line of the reflog; None for a ref that did not exist or no longer does."""
+
+    ref: str
+    old: str | None
+    new: str | None
+    author: str
+    time: int
+    message: str
+
+
+class RefStore:
+    """The refs of a repository, by full name such as `refs/heads/llama3.1`."""
+
+    def __init__(self, storage: LocalStorage) -> None:
+        self._storage = storage
+
+    def get(self, ref: str) -> Value:
+        """What `ref` names, or ABSENT.
+
+        Raises:
+            IntegrityError: `corrupt` if the file does not hold an id.
+        """
+        if not self._storage.exists(ref):
+            return ABSENT
+        try:
+            data = self._storage.read(ref, max_bytes=_MAX_REF_BYTES)
+        except NotFoundError:
+            return ABSENT
+        text = data.decode("ascii", "replace").removesuffix("\n")
+        if not is_oid(text):
+            raise IntegrityError(
+                f"{ref} does not hold an id",
+                kind=ErrorKind.CORRUPT,
+                hint="The reflog, .dvx/logs/refs.log, has its earlier values.",
+            )
+        return text
+
+    def names(self, prefix: str = "refs") -> Iterator[str]:
+        """Full names of all refs below `prefix`, sorted; their values are not read."""
+        return self._storage.list(prefix)
+
+    def all(self, prefix: str = "refs") -> dict[str, str]:
+        """All refs below `prefix` and what they name, sorted by name."""
+        found = {}
+        for ref in self.names(prefix):
+            value = self.get(ref)
+            if value is not ABSENT:
+                found[ref] = value
+        return found
+
+    def move(self, ref: str, *, expected: Value, new: Value, signature: Signature) -> None:
+        """Set `ref` to `new`, or delete it if that is ABSENT, if it still is `expected`.
+
+        Raises:
+            ConflictError: `ref-moved` if it is not what was expected; nothing was changed.
+            AlreadyExistsError: `ref-exists` if a name above or below it is taken.
+        """
+        with self._storage.lock(f"locks/ref-{hash_bytes('ref', ref.encode())[:32]}"):
+            current = self.get(ref)
+            if current != expected:
+                raise ConflictError(
+                    f"{_short(ref)} is now {_show(current)}, not {_show(expected)}: someone moved it",
+                    kind=ErrorKind.REF_MOVED,
+                    hint="Look at the new history with 'dvx log', then run the command again.",
+                )
+            if new is ABSENT:
+                self._storage.delete(ref)
+                self._drop_empty_folders(ref)
+            else:
+                self._check_folders(ref)
+                self._storage.put(ref, f"{new}\n".encode())
+        # The ref has moved: that is the commit. Without a line in the log it is still complete.
+        with contextlib.suppress(StorageError):
+            self._log(ref, expected, new, signature)
+
+    def log(self) -> Iterator[LogEntry]:
+        """The reflog, oldest first; lines that a crash left incomplete are skipped."""
+        if not self._storage.exists("logs/refs.log"):
+            return
+        data = self._storage.read("logs/refs.log", max_bytes=_MAX_LOG_BYTES)
+        for line in data.decode("utf-8", "replace").split("\n"):  # splitlines would split at U+2028
+            with contextlib.suppress(ValueError, TypeError):
+                yield LogEntry(**json.loads(line))
+
+    def _log(self, ref: str, old: Value, new: Value, signature: Signature) -> None:
+        entry = {
+            "ref": ref,
+            "old": None if old is ABSENT else old,
+            "new": None if new is ABSENT else new,
+            "author": signature.author,
+            "time": signature.time,
+            "message": signature.message.splitlines()[0] if signature.message else "",
+        }
+        self._storage.append("logs/refs.log", json.dumps(entry, ensure_ascii=False).encode() + b"\n")
+
+    def _check_folders(self, ref: str) -> None:
+        """A name cannot be both a ref and a folder of refs."""
+        above = ref.split("/")
+        taken = next(
+            (name for i in range(3, len(above)) if self._storage.exists(name := "/".join(above[:i]))), None
+        )
+        if taken is None and self._storage.path(ref).is_dir():
+            taken = next(iter(self._storage.list(ref)), None)
+            if taken is None:
+                self._drop_empty_folders(f"{ref}/x")
+        if taken is not None:
+            raise AlreadyExistsError(
+                f"{_short(ref)} cannot be created: {_short(taken)} exists",
+                kind=ErrorKind.REF_EXISTS,
+                hint="Choose a name that is not a folder of the other.",
+            )
+
+    def _drop_empty_folders(self, ref: str) -> None:
+        folder = self._storage.path(ref).parent
+        while len(folder.relative_to(self._storage.root).parts) > 2:
+            try:
+                folder.rmdir()
+            except OSError:
+                return
+            folder = folder.parent
+
+
+def _short(ref: str) -> str:
+    return ref.removeprefix("refs/heads/").removeprefix("refs/")
+
+
+def _show(value: Value) -> str:
+    return "absent" if value is ABSENT else value[:12]

@@ -1,0 +1,1 @@
+"""What the verbs are made of: steps that several of them share. Each takes a Repository."""
