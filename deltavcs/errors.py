@@ -19,8 +19,11 @@ swallowed by a handler that expects something to be absent.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Self
+
+from deltavcs.advice import Advice
 
 
 class ErrorKind(StrEnum):
@@ -78,13 +81,25 @@ class DeltaVCSError(Exception):
 
     Attributes:
         kind: the precise failure; stable across releases.
-        hint: what the user can do next, or None.
+        advice: what would help, where the kind alone does not say it. The words are the caller's: the command
+            line has them in `dvx.hints`.
+        facts: what the words of an advice may name, such as the revision that was asked for.
     """
 
-    def __init__(self, message: str, *, kind: ErrorKind, hint: str | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        kind: ErrorKind,
+        advice: Advice | None = None,
+        facts: Mapping[str, str] | None = None,
+        hint: str | None = None,
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.kind = kind
+        self.advice = advice
+        self.facts = dict(facts or {})
         self.hint = hint
 
     def within(self, where: str) -> Self:
@@ -129,14 +144,21 @@ class StorageError(DeltaVCSError):
     """
 
     def __init__(
-        self, message: str, *, kind: ErrorKind, hint: str | None = None, retryable: bool = False
+        self,
+        message: str,
+        *,
+        kind: ErrorKind,
+        advice: Advice | None = None,
+        facts: Mapping[str, str] | None = None,
+        hint: str | None = None,
+        retryable: bool = False,
     ) -> None:
-        super().__init__(message, kind=kind, hint=hint)
+        super().__init__(message, kind=kind, advice=advice, facts=facts, hint=hint)
         self.retryable = retryable
 
 
 class MissingDependencyError(DeltaVCSError, ImportError):
-    """An optional package is not installed; the hint is the line that installs it."""
+    """A package is not installed; the fact `package` names it."""
 
 
 class InternalError(DeltaVCSError):

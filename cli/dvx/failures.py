@@ -14,6 +14,7 @@ import click
 
 from deltavcs.errors import DeltaVCSError, ErrorKind
 from dvx import exits, signals
+from dvx.hints import hint_of
 from dvx.terminal import colour
 from dvx.text import plain
 
@@ -63,7 +64,7 @@ def handle(error: BaseException, *, as_json: bool) -> int:
 def describe(error: BaseException) -> Failure:
     """Kind, message, hint and exit code of an error."""
     if isinstance(error, DeltaVCSError) and error.kind is not ErrorKind.BUG:
-        return Failure(str(error.kind), error.message, error.hint, exits.code_of(error.kind))
+        return Failure(str(error.kind), error.message, hint_of(error), exits.code_of(error.kind))
     if isinstance(error, click.UsageError):
         return Failure("usage", _sentence(error), _usage_hint(error), exits.USAGE)
     if isinstance(error, click.ClickException):
