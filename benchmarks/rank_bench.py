@@ -35,6 +35,7 @@ def build(root: Path, n: int, hidden: int, layers: int) -> None:
     from deltavcs.porcelain.task import add_task
     from deltavcs.repo import init_repository
     from deltavcs.signature import Signature
+    from deltavcs.steps.recording import Draft
 
     repo = init_repository(root / "repo", sync=False)
     sign = Signature("bench", 1)
@@ -59,9 +60,9 @@ def build(root: Path, n: int, hidden: int, layers: int) -> None:
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
         if i == 0:
-            import_base(repo, str(folder), name="c0", signature=sign)
+            import_base(repo, str(folder), draft=Draft("c0", signature=sign))
         else:
-            commit(repo, str(folder), base="c0", name=f"c{i}", signature=sign)
+            commit(repo, str(folder), base="c0", draft=Draft(f"c{i}", signature=sign))
     draw = random.Random(0)
     rows = [
         {"prompt": " ".join(draw.choices(WORDS, k=draw.randint(40, 90))), "answer": draw.choice(WORDS)}
@@ -99,10 +100,10 @@ def bare(root: Path, samples: int) -> dict[str, float]:
     from deltavcs.evaluation.evaluator import Evaluator
     from deltavcs.porcelain.load import load_model
     from deltavcs.repo import open_repository
-    from deltavcs.steps.running import Prompts, open_probe, subject_of
+    from deltavcs.steps.running import Prompts, Running, open_probe, subject_of
 
     repo = open_repository(root / "repo")
-    probe = open_probe(repo, "words", samples=samples, seed=0)
+    probe = open_probe(repo, "words", Running(samples=samples))
     before = current_bytes()
     start = time.perf_counter()
     model = load_model(repo, "c1")
@@ -121,11 +122,12 @@ def whole(root: Path, samples: int) -> dict[str, float]:
     """The ranking."""
     from deltavcs.porcelain.rank import rank
     from deltavcs.repo import open_repository
+    from deltavcs.steps.running import Running
 
     repo = open_repository(root / "repo")
     before = current_bytes()
     start = time.perf_counter()
-    found = rank(repo, "words", samples=samples)
+    found = rank(repo, "words", running=Running(samples=samples))
     return {"rank_s": time.perf_counter() - start, "n": len(found.ranked), "peak": peak_bytes() - before}
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from deltavcs.advice import Advice
 from deltavcs.config import (
     MAX_SETTINGS_BYTES,
     Config,
@@ -18,10 +20,12 @@ from deltavcs.config import (
 )
 from deltavcs.errors import AlreadyExistsError, ErrorKind, FormatError, NotFoundError
 from deltavcs.history.revisions import Resolved, resolve
+from deltavcs.identity import Identity
 from deltavcs.objects.model import Commit, Manifest
 from deltavcs.objects.store import ObjectStore
 from deltavcs.oid import CommitId
 from deltavcs.refs import RefStore
+from deltavcs.resources import Resources
 from deltavcs.storage import LocalStorage, translate_os_errors
 
 if TYPE_CHECKING:
@@ -44,10 +48,16 @@ class Repository:
         refs: branches and tags.
         config: its settings.
         format: what its format allows.
+        identity: signs what is written, where a caller gives no signature.
+        resources: what an operation may use.
     """
 
-    def __init__(self, storage: LocalStorage) -> None:
+    def __init__(
+        self, storage: LocalStorage, *, identity: Identity | None = None, resources: Resources | None = None
+    ) -> None:
         self.storage = storage
+        self.identity = identity or Identity()
+        self.resources = resources or Resources()
         try:
             self.format: Format = decode_format(storage.read("format", max_bytes=MAX_SETTINGS_BYTES))
         except NotFoundError as exc:
@@ -59,6 +69,15 @@ class Repository:
         )
         self.objects = ObjectStore(storage)
         self.refs = RefStore(storage)
+
+    def __repr__(self) -> str:
+        return f"Repository({str(self.path)!r})"
+
+    def using(self, *, identity: Identity | None = None, resources: Resources | None = None) -> Repository:
+        """The same repository for work with another identity or other resources."""
+        other = copy.copy(self)
+        other.identity, other.resources = identity or self.identity, resources or self.resources
+        return other
 
     @property
     def path(self) -> Path:
@@ -73,7 +92,7 @@ class Repository:
         return LineageIndex(self.storage, self.objects, self.refs)
 
     def resolve(self, revision: str) -> CommitId:
-        """The commit that a revision names. Raises as `graph.revisions.resolve` does."""
+        """The commit that a revision names. Raises as `history.revisions.resolve` does."""
         return self.resolve_named(revision).commit
 
     def resolve_named(self, revision: str) -> Resolved:
@@ -99,18 +118,18 @@ class Repository:
                 "the repository uses features this version cannot write: "
                 + ", ".join(self.format.unknown_write_features),
                 kind=ErrorKind.UNSUPPORTED_FEATURE,
-                hint="Upgrade deltavcs to a version that knows them. Reading still works.",
+                advice=Advice.UPGRADE_TO_WRITE,
             )
 
 
-def init_repository(directory: Path, *, sync: bool = True) -> Repository:
+def init_repository(directory: str | Path, *, sync: bool = True) -> Repository:
     """Create an empty repository in `directory`/.dvx.
 
     Raises:
         AlreadyExistsError: `repository-exists`.
         StorageError: it cannot be written.
     """
-    root = directory / DIRECTORY
+    root = Path(directory) / DIRECTORY
     storage = LocalStorage(root, sync=sync)
     if (root / "format").exists():
         raise AlreadyExistsError(
@@ -133,50 +152,45 @@ def _make_folders(root: Path) -> None:
             (root / folder).mkdir(parents=True, exist_ok=True)
 
 
-def open_repository(directory: Path) -> Repository:
+def open_repository(
+    directory: str | Path, *, identity: Identity | None = None, resources: Resources | None = None
+) -> Repository:
     """Open the repository in `directory`, which is its `.dvx` or holds it.
+
+    Args:
+        identity: signs what is written; by default the user of this process, and its clock.
+        resources: threads, memory and progress of the work on weights; by default all cores and 2 GiB.
 
     Raises:
         NotFoundError: `no-repository`.
         FormatError: `unsupported-version` or `unsupported-feature`.
     """
+    directory = Path(directory)
     root = directory if directory.name == DIRECTORY else directory / DIRECTORY
     if not (root / "format").is_file() and (directory / "format").is_file():
         root = directory
     if not (root / "format").is_file():
         raise _no_repository(directory)
-    return Repository(LocalStorage(root))
+    return Repository(LocalStorage(root), identity=identity, resources=resources)
 
 
-def discover_repository(start: Path) -> Repository:
+def discover_repository(
+    start: str | Path = ".", *, identity: Identity | None = None, resources: Resources | None = None
+) -> Repository:
     """Open the repository of `start` or of the nearest directory above it, as Git does.
 
+    Args:
+        identity, resources: as for `open_repository`.
+
     Raises:
         NotFoundError: `no-repository`.
     """
-    start = start.absolute()
+    start = Path(start).absolute()
     for directory in (start, *start.parents):
         if (directory / DIRECTORY / "format").is_file():
-            return open_repository(directory)
-    raise NotFoundError(
-        f"no repository in {start} or above it",
-        kind=ErrorKind.NO_REPOSITORY,
-        hint="Create one with 'dvx init', or name one with --repo DIR or DVX_REPO.",
-    )
-
-
-def open_path(start: str | Path) -> Repository:
-    """Open the repository of a directory or of the nearest one above it; `deltavcs.open`.
-
-    Raises:
-        NotFoundError: `no-repository`.
-    """
-    return discover_repository(Path(start))
+            return open_repository(directory, identity=identity, resources=resources)
+    raise NotFoundError(f"no repository in {start} or above it", kind=ErrorKind.NO_REPOSITORY)
 
 
 def _no_repository(directory: Path) -> NotFoundError:
-    return NotFoundError(
-        f"{directory} is not a repository",
-        kind=ErrorKind.NO_REPOSITORY,
-        hint="Create one with 'dvx init', or name another with --repo DIR or DVX_REPO.",
-    )
+    return NotFoundError(f"{directory} is not a repository", kind=ErrorKind.NO_REPOSITORY)

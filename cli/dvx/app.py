@@ -6,9 +6,7 @@ A command is a function in a file of its own:
     @click.argument("revision", type=REVISION)
     def show(session: Session, revision: str) -> None:
         '''Show one commit in full.'''
-        from deltavcs.porcelain.show import show as verb      # imported when run, so that start-up is fast
-
-        shown = verb(session.repository(), revision)
+        shown = dv.show(session.repository(), revision)       # `import deltavcs as dv`: loaded when used
         session.emit(lambda: {"commit": shown}, _lines(shown))
 
 It prints through `session.emit` alone and lets errors fly: `Dvx.run` turns them into lines and codes.

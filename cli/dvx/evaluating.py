@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+import deltavcs as dv
 from dvx import text
 from dvx.options import REVISION
 from dvx.table import Column
 
 if TYPE_CHECKING:
-    from deltavcs.porcelain.rank import Ranking, Running, Selection
+    from deltavcs.ranking.result import Ranking
+    from deltavcs.steps.running import Running
+    from deltavcs.steps.selecting import Selection
     from deltavcs.tasks.hub_rows import HubOptions
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -111,22 +114,32 @@ def selection(function: F) -> F:
     return function
 
 
-def make_running(devices: Sequence[str], dtype: str | None, batch_size: int | str) -> Running:
+def make_running(
+    samples: int, seed: int, devices: Sequence[str], dtype: str | None, batch_size: int | str
+) -> Running:
     """How models run, from the options."""
-    from deltavcs.porcelain.rank import Running
-
-    return Running(
-        devices=tuple(devices) or default_devices(), dtype=dtype, batch_size=batch_size, hub=hub_options()
+    return dv.Running(
+        samples=samples,
+        seed=seed,
+        devices=tuple(devices) or default_devices(),
+        dtype=dtype,
+        batch_size=batch_size,
+        hub=hub_options(),
     )
 
 
 def make_selection(
-    base: str | None, where: str | None, exclude_tasks: Sequence[str], adapters: bool | None, **more: bool
+    metric: str,
+    base: str | None,
+    where: str | None,
+    exclude_tasks: Sequence[str],
+    adapters: bool | None,
+    **more: bool,
 ) -> Selection:
-    """Which checkpoints take part, from the options."""
-    from deltavcs.porcelain.rank import Selection
-
-    return Selection(base=base, where=where, exclude_tasks=tuple(exclude_tasks), adapters=adapters, **more)
+    """Which checkpoints take part and by what they are ranked, from the options."""
+    return dv.Selection(
+        metric=metric, base=base, where=where, exclude_tasks=tuple(exclude_tasks), adapters=adapters, **more
+    )
 
 
 def default_devices() -> tuple[str, ...]:
@@ -140,9 +153,7 @@ def default_devices() -> tuple[str, ...]:
 
 def hub_options() -> HubOptions:
     """How to reach the Hub, as the environment says it."""
-    from deltavcs.tasks.hub_rows import HubOptions
-
-    return HubOptions(
+    return dv.HubOptions(
         endpoint=os.environ.get("HF_ENDPOINT") or None,
         token=os.environ.get("HF_TOKEN") or None,
         offline=os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"),

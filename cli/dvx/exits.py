@@ -6,7 +6,7 @@ too new · 14 storage or network · 130 interrupted.
 
 from __future__ import annotations
 
-from deltavcs.errors import ErrorKind as Kind
+from deltavcs import ErrorKind as Kind
 
 OK = 0
 ERROR = 1

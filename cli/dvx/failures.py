@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import click
 
-from deltavcs.errors import DeltaVCSError, ErrorKind
+from deltavcs import DeltaVCSError, ErrorKind
 from dvx import exits, signals
 from dvx.hints import hint_of
 from dvx.terminal import colour

@@ -5,14 +5,52 @@ Whole sentences; `{name}` stands for a fact of the error.
 
 from __future__ import annotations
 
-from deltavcs.advice import Advice
-from deltavcs.errors import DeltaVCSError, ErrorKind
+from deltavcs import Advice, DeltaVCSError, ErrorKind
 
 BY_ADVICE: dict[Advice, str] = {
     Advice.FOLD_ADAPTER: "Fold it in and commit the result: dvx checkout {revision} --merge-adapter -o DIR.",
     Advice.NAME_BASE: "Name it with --base REV.",
     Advice.RESTORE_PACK: "Restore the pack from a copy of the repository.",
     Advice.RUN_AGAIN: "Run the command again.",
+    Advice.CHANGE_DIRECTORY: "Change to one that does.",
+    Advice.UPGRADE_TO_WRITE: "Upgrade deltavcs to a version that knows them. Reading still works.",
+    Advice.COMMIT_ADAPTER: "Import its base first, then commit it: dvx commit DIR --base NAME.",
+    Advice.COMMIT_FINETUNE_FIRST: "Commit one first: dvx commit DIR --base {base}.",
+    Advice.CHECK_QUOTES: "Check its quotes.",
+    Advice.DELETE_REF_FIRST: "Choose another name, or delete it first: dvx {ref_kind} --delete {name}.",
+    Advice.FEWER_CHECKPOINTS: "Ask for fewer with --k, or see 'dvx rank' for what stands in the way.",
+    Advice.IMPORT_BASE_FIRST: "Import the base first: dvx import DIR --as NAME.",
+    Advice.INSTALL_COMPILER: "Install a C compiler and run: pip install --force-reinstall --no-deps deltavcs.",
+    Advice.INSTALL_PACKAGE: "Install it: pip install {package}.",
+    Advice.LEAVE_OUT_EXACT: "These are whole checkpoints; leave it out.",
+    Advice.LEAVE_OUT_FOLDING: "Leave --merge-adapter out; its weights are whole.",
+    Advice.LEAVE_OUT_NAME: "Leave --as out; the results are called TO+DELTA.",
+    Advice.LIST_REFS: "Use 'dvx {ref_kind}' to list them.",
+    Advice.MERGE_IN_COMMAND: "Merge the adapter at the end of the command, for example with merge_and_unload().",
+    Advice.METHODS_FOR_ADAPTERS: "Use average, weighted or slerp; or --exact with average, weighted or task_arithmetic.",
+    Advice.NAME_BASES: "Name some with --bases.",
+    Advice.NAME_BASES_ONCE: "Name every version of the base once, oldest first.",
+    Advice.NAME_BASE_OF_RESULT: "Name the base that the result is for with --base REV, if they do fit it.",
+    Advice.NAME_BASE_OR_AVERAGE: "Name one with --base REV, or use average, weighted or slerp.",
+    Advice.NAME_FINETUNE: "Name a fine-tune, or commit one with 'dvx commit DIR --base NAME'.",
+    Advice.NAME_OR_IMPORT_BASE: "Name it with --base REV, or import it as a base with 'dvx import'.",
+    Advice.NAME_OUTSIDE: "Name a directory outside of it.",
+    Advice.NAME_RIGHT_BASE: "Name the right base with --base, or import it as a base of its own with 'dvx import'.",
+    Advice.NAME_TASK: "Name a task with --task, once or once for each model.",
+    Advice.NO_FOLDER_OF_ANOTHER: "A branch cannot be a folder of another; choose another name with --as.",
+    Advice.ONE_OF: "One of: {choices}.",
+    Advice.ONE_TASK_OR_EACH: "Name one task, or one for each model in order.",
+    Advice.OTHER_NAME_OR_REPEAT: "Choose another name with --as; to go on with an interrupted run, repeat its command.",
+    Advice.PARENT_BY_ITSELF: "Name the base with --base, and the branch that this continues with --as.",
+    Advice.RENAME_OR_RETYPE: "Rename or retype it.",
+    Advice.REPLACE_TASK: "Replace it with --force.",
+    Advice.RUN_FSCK: "Run 'dvx fsck' to see the damage.",
+    Advice.TAG_BASE: "Give one of the bases another name first: dvx tag NAME BASE.",
+    Advice.TRAINING_COMMAND: "Write it like: --train 'python train.py --model {{init}} --output_dir {{out}}'.",
+    Advice.TRANSFER_FROM_ITSELF: "Its diff vector is from its own base: dvx transfer --from {delta} --to BASE.",
+    Advice.WIDEN_SELECTION: "Commit fine-tunes first, or widen --base, --where and --exclude-task.",
+    Advice.WRITE_PARENT: "Write --parent REV or REV:ROLE.",
+    Advice.WRITE_TO_OUT: "It must write the fine-tuned model to {{out}}.",
 }
 
 BY_KIND: dict[ErrorKind, str | None] = {
@@ -59,7 +97,9 @@ BY_KIND: dict[ErrorKind, str | None] = {
     ErrorKind.IO: None,
     ErrorKind.REMOTE: "Check the network and run the command again.",
     ErrorKind.MISSING_PACKAGE: "Install it: pip install {package}.",
-    ErrorKind.COMMAND_FAILED: None,
+    ErrorKind.COMMAND_FAILED: (
+        "Finished stages are kept: repair the cause and run 'dvx recycle' again as before."
+    ),
     ErrorKind.BUG: None,
 }
 

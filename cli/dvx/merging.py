@@ -13,7 +13,7 @@ from dvx import reports, text
 from dvx.evaluating import NUMBERS
 
 if TYPE_CHECKING:
-    from deltavcs.porcelain.merge import Merged
+    from deltavcs.steps.merges import Merged
 
 F = TypeVar("F", bound=Callable[..., Any])
 

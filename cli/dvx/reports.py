@@ -11,9 +11,9 @@ from dvx import text
 from dvx.table import Column, table
 
 if TYPE_CHECKING:
-    from deltavcs.porcelain.show import ShownTensor
+    from deltavcs.steps.contents import ShownTensor
     from deltavcs.steps.recording import Recorded
-    from deltavcs.steps.score_lines import ScoreLine
+    from deltavcs.steps.scorebook import ScoreLine
 
 
 def name(value: str) -> str:

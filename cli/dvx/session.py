@@ -16,12 +16,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import deltavcs as dv
 from dvx import output, terminal
 
 if TYPE_CHECKING:
     from deltavcs.repo import Repository
     from deltavcs.resources import Resources, Stage
-    from deltavcs.signature import Signature
 
 
 @dataclass(slots=True)
@@ -51,27 +51,25 @@ class Session:
         Raises:
             NotFoundError: `no-repository`.
         """
-        from deltavcs.repo import discover_repository, open_repository
-
         given = self.repo or (Path(found) if (found := os.environ.get("DVX_REPO")) else None)
-        return open_repository(given) if given is not None else discover_repository(_here())
+        return dv.open(given) if given is not None else dv.discover(_here())
 
-    def signature(self, message: str = "") -> Signature:
-        """Who acts, and when: for commits and the reflog."""
-        from deltavcs.signature import Signature
-        from dvx.identity import author
-
-        return Signature(author(_here()), time.time_ns() // 1000, message)
+    @contextmanager
+    def working(self) -> Iterator[Repository]:
+        """The repository that the user means, for work on weights within the options' resources."""
+        with self.resources() as resources:
+            yield self.repository().using(resources=resources)
 
     @contextmanager
     def resources(self) -> Iterator[Resources]:
         """Threads, memory, and a progress bar on the terminal, for work on weights."""
-        from deltavcs.resources import DEFAULT_MEMORY, Profile, Resources, available_cores
         from dvx.progress import bar
 
-        profile = Profile(time.perf_counter if self.profile else None)
+        given = {"threads": self.threads, "memory_bytes": self.memory}
+        limits = {name: value for name, value in given.items() if value is not None}
+        profile = dv.Profile(time.perf_counter if self.profile else None)
         with bar(enabled=not self.quiet) as report:
-            yield Resources(self.threads or available_cores(), self.memory or DEFAULT_MEMORY, report, profile)
+            yield dv.Resources(**limits, progress=report, profile=profile)
         self.stages = profile.rows()
 
     @property
@@ -122,10 +120,8 @@ def _here() -> Path:
     try:
         return Path.cwd()
     except FileNotFoundError as exc:
-        from deltavcs.errors import ErrorKind, InvalidInputError
-
-        raise InvalidInputError(
+        raise dv.InvalidInputError(
             "the current directory does not exist any more",
-            kind=ErrorKind.BAD_PATH,
-            hint="Change to one that does.",
+            kind=dv.ErrorKind.BAD_PATH,
+            advice=dv.Advice.CHANGE_DIRECTORY,
         ) from exc

@@ -72,6 +72,17 @@ class Decoder(Protocol):
         ...
 
 
+DERIVED_WORD = "derived"
+"""What stands in a codec's place where a blob is stored as an operator and its inputs (number 255)."""
+
+
+def codec_word(number: int) -> str:
+    """The word for a stored codec number: the spec's name in lower case; an unknown number as text."""
+    if number == 255:
+        return DERIVED_WORD
+    return CodecId(number).name.lower() if number in set(CodecId) else str(number)
+
+
 def needs_base(codec: CodecId) -> bool:
     """True if chunks of `codec` are coded against a base."""
     return codec in (CodecId.XOR, CodecId.DELTA)

@@ -33,6 +33,7 @@ from deltavcs.refs import check_name
 from deltavcs.repo import Repository, discover_repository
 from deltavcs.resources import Resources
 from deltavcs.signature import Signature
+from deltavcs.steps.recording import Draft
 from deltavcs.storage import Workspace
 
 _log = logging.getLogger(__name__)
@@ -158,7 +159,7 @@ class DvxCallback(TrainerCallback):  # type: ignore[misc]
         if self._lost:
             _log.warning(
                 "dvx: not committed: %s. Why is said above, and in `errors` of the callback; saves that are "
-                "still there can be committed with 'dvx commit DIR'.",
+                "still there can be committed with deltavcs.commit().",
                 ", ".join(self._lost),
             )
 
@@ -173,17 +174,13 @@ class DvxCallback(TrainerCallback):  # type: ignore[misc]
     def _commit(self, save: _Save, facts: Mapping[str, str], signature: Signature) -> None:
         try:
             with save.stack:
+                draft = Draft(save.name, f"step {facts['step']}", self.task, facts, signature)
                 done = commit(
-                    self.repository,
+                    self.repository.using(resources=self._resources),
                     str(save.folder),
                     base=self.base or self._marker_base,
-                    name=save.name,
+                    draft=draft,
                     origin={"path": str(save.source.absolute())},
-                    message=f"step {facts['step']}",
-                    task=self.task,
-                    metadata=facts,
-                    signature=signature,
-                    resources=self._resources,
                 )
                 with self._lock:
                     self.commits.append(done.recorded.commit)
@@ -239,7 +236,7 @@ def _told(exc: BaseException) -> str:
     """An error for the log: those of other libraries say little without their type."""
     if not isinstance(exc, DeltaVCSError):
         return f"{type(exc).__name__}: {exc}"
-    return f"{exc} ({exc.hint})" if exc.hint else str(exc)
+    return str(exc)
 
 
 def _set_aside(source: Path, aside: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -268,6 +269,17 @@ class Stats:
 
     base: CommitId
     tensors: Mapping[str, TensorStats]
+
+    @property
+    def changed_share(self) -> float | None:
+        """Share of all elements that differ in any bit; None if nothing was compared."""
+        elements = sum(s.elements for s in self.tensors.values())
+        return sum(s.changed for s in self.tensors.values()) / elements if elements else None
+
+    @property
+    def l2(self) -> float:
+        """Norm of the whole difference, over the tensors that have one."""
+        return math.sqrt(sum(s.l2**2 for s in self.tensors.values() if s.l2 is not None))
 
     def encode(self) -> bytes:
         """Canonical JSON."""

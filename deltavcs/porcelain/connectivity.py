@@ -1,10 +1,11 @@
-"""`dvx connectivity`: the loss on the straight line between two checkpoints, and its barrier."""
+"""The loss on the straight line between two checkpoints, and its barrier."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from deltavcs.advice import Advice
 from deltavcs.checkpoint.view import Content
 from deltavcs.errors import ErrorKind, InvalidInputError
 from deltavcs.evaluation.barrier import DEFAULT_POINTS, Connectivity, measure_connectivity
@@ -13,12 +14,9 @@ from deltavcs.merging.combine import combine
 from deltavcs.merging.expression import Token
 from deltavcs.objects.model import Kind, Manifest
 from deltavcs.oid import CommitId
-from deltavcs.porcelain.checkout import parse_dtype
-from deltavcs.porcelain.rank import Running
 from deltavcs.repo import Repository
 from deltavcs.resources import Resources
-from deltavcs.steps.running import Bench, Prompts, Subject, open_probe, subject_of
-from deltavcs.tasks.definition import DEFAULT_SAMPLES
+from deltavcs.steps.running import Prompts, Running, open_bench, open_probe, subject_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +57,7 @@ def connectivity(
     task: str,
     *,
     points: int = DEFAULT_POINTS,
-    samples: int = DEFAULT_SAMPLES,
-    seed: int = 0,
     running: Running | None = None,
-    resources: Resources | None = None,
 ) -> Segment:
     """Evaluate (1 − α)·A + α·B for evenly spaced α from 0 to 1.
 
@@ -71,41 +66,24 @@ def connectivity(
 
     Args:
         points: how many, ends included.
-        running: only its first device is used.
+        running: how many rows, and where the model runs: only the first device is used.
 
     Raises:
         NotFoundError: an unknown revision or task.
         InvalidInputError: `incompatible` if names or shapes differ; `bad-argument` for fewer than 2 points.
     """
-    running, resources = running or Running(), resources or Resources()
-    ends = [repo.resolve(start), repo.resolve(end)]
-    for text, commit in zip((start, end), ends, strict=True):
-        if repo.commit(commit).kind is Kind.ADAPTER:
-            raise InvalidInputError(
-                f"{text} is an adapter; the segment needs whole checkpoints",
-                kind=ErrorKind.INCOMPATIBLE,
-                hint=f"Fold it in and commit the result: dvx checkout {text} --merge-adapter -o DIR.",
-            )
+    running = running or Running()
+    ends = [_whole(repo, start), _whole(repo, end)]
     subject = subject_of(repo, ends[0], start)
     manifests = [repo.manifest(c) for c in ends]
     interpolated(repo, manifests, 0.5)  # names and shapes, before anything is loaded
-    probe = open_probe(repo, task, samples=samples, seed=seed, hub=running.hub)
-    bench = Bench(
-        repo,
-        Prompts(repo, probe.examples),
-        device=running.devices[0],
-        dtype=parse_dtype(running.dtype) if running.dtype is not None else None,
-        batch_size=running.batch_size,
-        resources=Resources(resources.threads, resources.memory_bytes),
-    )
-
-    def at(alpha: float) -> Subject:
-        return replace(subject, contents=interpolated(repo, manifests, alpha))
-
-    progress = _Rows(resources, len(probe.examples), points)
+    probe = open_probe(repo, task, running)
+    prompts = Prompts(repo, probe.examples)
+    bench = open_bench(repo, prompts, running, device=running.devices[0], quiet=True)
+    progress = _PointProgress(repo.resources, len(probe.examples), points)
     curve = measure_connectivity(
         lambda s: bench.evaluate(s, split=probe.rows.split, progress=progress.row).loss,
-        at,
+        lambda alpha: replace(subject, contents=interpolated(repo, manifests, alpha)),
         points=points,
         progress=progress.point,
     )
@@ -119,12 +97,25 @@ def connectivity(
         split=probe.rows.split,
         substituted=probe.rows.substituted,
         n_samples=len(probe.examples),
-        seed=seed,
+        seed=running.seed,
         curve=curve,
     )
 
 
-class _Rows:
+def _whole(repo: Repository, text: str) -> CommitId:
+    """The commit that a revision names, which must not be an adapter."""
+    commit = repo.resolve(text)
+    if repo.commit(commit).kind is Kind.ADAPTER:
+        raise InvalidInputError(
+            f"{text} is an adapter; the segment needs whole checkpoints",
+            kind=ErrorKind.INCOMPATIBLE,
+            advice=Advice.FOLD_ADAPTER,
+            facts={"revision": text},
+        )
+    return commit
+
+
+class _PointProgress:
     """Tells the progress in rows, as evaluations count: those of a point, for every point."""
 
     def __init__(self, resources: Resources, n_rows: int, points: int) -> None:

@@ -1,4 +1,4 @@
-"""`dvx diff`: two checkpoints, tensor by tensor."""
+"""Two checkpoints compared, tensor by tensor."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from deltavcs.objects.store import ObjectStore
 from deltavcs.pool import Pool
 from deltavcs.repo import Repository
 from deltavcs.resources import Resources
-from deltavcs.steps.targets import Target, target_of
+from deltavcs.steps.targets import Target, find_target
 from deltavcs.tensors.dtypes import dtype_of, n_elements
 from deltavcs.tensors.sums import difference, pair_sums
 
@@ -64,20 +64,20 @@ class Diff:
     files_only_in_b: tuple[str, ...]
 
 
-def diff(repo: Repository, a: str, b: str, *, resources: Resources | None = None) -> Diff:
+def diff(repo: Repository, a: str, b: str) -> Diff:
     """Compare two revisions or expressions.
 
     Raises:
         NotFoundError: an unknown revision.
         IntegrityError: stored data is damaged.
     """
-    left, right = target_of(repo, a), target_of(repo, b)
+    left, right = find_target(repo, a), find_target(repo, b)
     ours, theirs = left.view.tensors, right.view.tensors
     common = [k for k in ours if k in theirs]
     same = {k for k in common if ours[k].blob is not None and ours[k].blob == theirs[k].blob}
     pairs = [(k, ours[k], theirs[k]) for k in common if k not in same]
-    found = list(_compare_all(repo.objects, pairs, resources or Resources()))
-    same_norm = _norms(repo.objects, [ours[k] for k in same], resources or Resources())
+    found = list(_compare_all(repo.objects, pairs, repo.resources))
+    same_norm = _norms(repo.objects, [ours[k] for k in same], repo.resources)
     total = np.sum([s for _, s in found], axis=0) if found else np.zeros(5)
     changed = sum(t.changed if t.changed is not None else t.elements for t, _ in found)
     aa, bb = float(total[1]) + same_norm, float(total[2]) + same_norm

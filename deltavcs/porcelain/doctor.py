@@ -1,30 +1,37 @@
-"""`dvx doctor`: what this installation is made of."""
+"""What this installation is made of."""
 
 from __future__ import annotations
 
 import importlib.metadata
 import platform
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from deltavcs.advice import Advice
 from deltavcs.codec import native_info as codec_info
 from deltavcs.config import FORMAT_VERSION
 from deltavcs.repo import Repository
 from deltavcs.resources import available_cores
 from deltavcs.tensors.native import native_info as arithmetic_info
 
-_REQUIRED = ("numpy", "blake3", "xxhash", "zstandard", "duckdb", "click", "rich", "safetensors")
-_OPTIONAL = ("torch", "transformers", "huggingface_hub", "peft")
+_OPTIONAL = ("peft",)
+_REQUIREMENT = re.compile(r"[A-Za-z0-9_.-]+")
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line of the report; `ok` is False if something needs attention."""
+    """One line of the report.
+
+    Attributes:
+        ok: False if something needs attention.
+        advice: what would help then.
+    """
 
     topic: str
     value: str
     ok: bool = True
-    hint: str | None = None
+    advice: Advice | None = None
 
 
 def doctor(repo: Repository | None = None, *, device: bool = True) -> list[Finding]:
@@ -44,11 +51,22 @@ def _system() -> Iterator[Finding]:
 
 
 def _packages() -> Iterator[Finding]:
-    for name in _REQUIRED:
+    for name in _required():
         found = _version(name)
-        yield Finding(name, found or "missing", found is not None, None if found else f"pip install {name}")
+        advice = Advice.INSTALL_PACKAGE if found is None else None
+        yield Finding(name, found or "missing", found is not None, advice)
     for name in _OPTIONAL:
         yield Finding(name, _version(name) or "not installed (optional)")
+
+
+def _required() -> list[str]:
+    """What this package says it needs, without what only its extras need."""
+    try:
+        told = importlib.metadata.requires("deltavcs") or []
+    except importlib.metadata.PackageNotFoundError:
+        return []
+    names = (_REQUIREMENT.match(line) for line in told if "extra ==" not in line)
+    return sorted(found[0] for found in names if found is not None)
 
 
 def _version(name: str) -> str | None:
@@ -67,7 +85,7 @@ def _native() -> Iterator[Finding]:
             topic,
             f"absent ({info.why}); numpy does the work, more slowly",
             ok=False,
-            hint="Install a C compiler and run: pip install --force-reinstall --no-deps deltavcs",
+            advice=Advice.INSTALL_COMPILER,
         )
 
 
@@ -91,7 +109,7 @@ def _repository(repo: Repository | None) -> Iterator[Finding]:
         return
     yield Finding("repository", str(repo.path))
     if not repo.format.writable:
-        yield Finding("writable", "no", ok=False, hint="It uses features of a later version.")
+        yield Finding("writable", "no", ok=False, advice=Advice.UPGRADE_TO_WRITE)
     yield Finding("packs", f"{len(repo.objects.pack_ids())} with {len(repo.objects.index)} blobs")
     for pack, exc in repo.objects.damaged.items():
-        yield Finding(f"pack {pack[:12]}", exc.message, ok=False, hint="Run 'dvx fsck'.")
+        yield Finding(f"pack {pack[:12]}", exc.message, ok=False, advice=Advice.RUN_FSCK)

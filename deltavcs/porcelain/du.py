@@ -1,4 +1,4 @@
-"""`dvx du`: what each commit costs, and what it shares."""
+"""What each commit costs, and what it shares."""
 
 from __future__ import annotations
 

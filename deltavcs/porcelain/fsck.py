@@ -1,4 +1,4 @@
-"""`dvx fsck`: is everything there, and is it what it says it is?"""
+"""Is everything there, and is it what it says it is?"""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from deltavcs.maintenance.check import CheckCounts, Problem, check
 from deltavcs.repo import Repository
-from deltavcs.resources import Resources
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +17,7 @@ class Fsck:
     full: bool
 
 
-def fsck(repo: Repository, *, full: bool = False, resources: Resources | None = None) -> Fsck:
+def fsck(repo: Repository, *, full: bool = False) -> Fsck:
     """Check what the refs reach; with `full`, decode every blob and derive every id anew."""
-    problems, counts = check(repo.objects, repo.refs, full=full, resources=resources or Resources())
+    problems, counts = check(repo.objects, repo.refs, full=full, resources=repo.resources)
     return Fsck(tuple(problems), counts, full)

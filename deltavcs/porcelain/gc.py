@@ -1,4 +1,4 @@
-"""`dvx gc`: remove what no branch, tag or score reaches."""
+"""Remove what no branch, tag or score reaches."""
 
 from __future__ import annotations
 

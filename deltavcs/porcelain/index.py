@@ -1,4 +1,4 @@
-"""`dvx index rebuild`: derive the lineage index and missing pack indexes anew."""
+"""Derive the lineage index and missing pack indexes anew."""
 
 from __future__ import annotations
 

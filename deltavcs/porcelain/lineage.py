@@ -1,4 +1,4 @@
-"""`dvx lineage`: where a checkpoint comes from, or what was made of it."""
+"""Where a checkpoint comes from, or what was made of it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from deltavcs.objects.model import Role
 from deltavcs.oid import CommitId
 from deltavcs.repo import Repository
 from deltavcs.steps.naming import SHORT, names_by_commit
-from deltavcs.steps.score_lines import ScoreBook, ScoreLine
+from deltavcs.steps.scorebook import ScoreBook, ScoreLine
 
 
 @dataclass(frozen=True, slots=True)

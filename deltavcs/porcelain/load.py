@@ -1,4 +1,4 @@
-"""`load_model`: a transformers model straight from the repository, without a directory in between."""
+"""A transformers model straight from the repository, without a directory in between."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from typing import Any
 from deltavcs.checkpoint import layout
 from deltavcs.checkpoint.materialize import load_state, torch_dtype
 from deltavcs.evaluation.models import build_model, config_directory, import_transformers
-from deltavcs.porcelain.checkout import parse_dtype, prepare
 from deltavcs.repo import Repository
-from deltavcs.resources import Resources
+from deltavcs.steps.targets import parse_dtype, prepare_target
 
 
 def load_model(
@@ -19,7 +18,6 @@ def load_model(
     device: str = "cpu",
     dtype: str | None = None,
     merge_adapter: bool = False,
-    resources: Resources | None = None,
 ) -> Any:
     """Load a revision or an expression as the transformers model its config.json names.
 
@@ -27,8 +25,8 @@ def load_model(
         InvalidInputError: `bad-checkpoint` if there is no config.json, or its tensors do not fit it.
         MissingDependencyError: torch or transformers is not installed.
     """
-    target = prepare(repo, revision, dtype=dtype, merge_adapter=merge_adapter)
-    state = load_state(repo.objects, target.view, device="cpu", resources=resources or Resources())
+    target = prepare_target(repo, revision, dtype=dtype, merge_adapter=merge_adapter)
+    state = load_state(repo.objects, target.view, device="cpu", resources=repo.resources)
     with config_directory(repo.objects, target.view) as folder:
         model = build_model(folder, state)
     if dtype is not None:
@@ -38,7 +36,7 @@ def load_model(
 
 def load_tokenizer(repo: Repository, revision: str) -> Any:
     """The tokenizer of a revision or an expression, or None if it has none."""
-    target = prepare(repo, revision, dtype=None, merge_adapter=False)
+    target = prepare_target(repo, revision, dtype=None, merge_adapter=False)
     transformers = import_transformers()
     with config_directory(repo.objects, target.view) as folder:
         if not layout.holds_tokenizer(p.name for p in folder.iterdir()):

@@ -1,4 +1,4 @@
-"""`dvx log`: history, newest first. Reads objects and refs only, so it needs no index and no lock."""
+"""History, newest first. Reads objects and refs only, so it needs no index and no lock."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from deltavcs.objects.model import Commit
 from deltavcs.oid import CommitId
 from deltavcs.repo import Repository
 from deltavcs.steps.naming import SHORT, names_by_commit, tips
-from deltavcs.steps.score_lines import ScoreBook, ScoreLine
+from deltavcs.steps.scorebook import ScoreBook, ScoreLine
 
 
 @dataclass(frozen=True, slots=True)

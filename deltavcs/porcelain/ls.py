@@ -1,13 +1,13 @@
-"""`dvx ls`: the names of a repository, or the files and tensors of a revision."""
+"""The names of a repository, or the files and tensors of a revision."""
 
 from __future__ import annotations
 
 import fnmatch
 from dataclasses import dataclass
 
-from deltavcs.porcelain.branch import Ref, branches, tags
-from deltavcs.porcelain.show import ShownFile, ShownTensor, show
 from deltavcs.repo import Repository
+from deltavcs.steps.contents import ShownFile, ShownTensor, files_of, tensors_of
+from deltavcs.steps.refnames import BRANCH, TAG, Ref, list_refs
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,17 +21,21 @@ class Contents:
 
 def ls(repo: Repository, pattern: str | None = None) -> list[Ref]:
     """Branches and tags, those that match a shell pattern."""
-    found = [*branches(repo), *tags(repo)]
+    found = [*list_refs(repo, BRANCH), *list_refs(repo, TAG)]
     return [r for r in found if _fits(r.name, pattern)]
 
 
 def ls_revision(repo: Repository, revision: str, pattern: str | None = None) -> Contents:
-    """Files and tensors of a revision, those that match a shell pattern."""
-    shown = show(repo, revision)
+    """Files and tensors of a revision, those that match a shell pattern.
+
+    Raises as `Repository.resolve` does.
+    """
+    value = repo.commit(repo.resolve(revision))
+    files = files_of(repo.objects.get_manifest(value.manifest))
     return Contents(
         revision,
-        tuple(f for f in shown.files if _fits(f.path, pattern)),
-        tuple(t for t in shown.tensors if _fits(t.name, pattern)),
+        tuple(f for f in files if _fits(f.path, pattern)),
+        tuple(t for t in tensors_of(repo, value) if _fits(t.name, pattern)),
     )
 
 

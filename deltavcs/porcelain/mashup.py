@@ -1,4 +1,4 @@
-"""`dvx mashup`: rank, merge the best, commit the initialisation.
+"""Rank, merge the best, commit the initialisation.
 
 Mashup Learning (Lo Cicero Vaina et al.), Algorithm 1, steps 1 and 2; step 3 is the user's own training.
 """
@@ -7,16 +7,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from deltavcs.advice import Advice
 from deltavcs.errors import ErrorKind, InvalidInputError
 from deltavcs.merging.arithmetic import weights_from_scores
-from deltavcs.merging.settings import Options
-from deltavcs.porcelain.merge import Merged, Sampling, merge
-from deltavcs.porcelain.rank import Ranked, Ranking, Running, Selection, rank
+from deltavcs.ranking.result import Ranked, Ranking
 from deltavcs.refs import check_name
 from deltavcs.repo import Repository
-from deltavcs.resources import Resources
-from deltavcs.signature import Signature
-from deltavcs.tasks.definition import DEFAULT_SAMPLES
+from deltavcs.steps.merges import (
+    Merged,
+    MergeMethod,
+    describe_merge,
+    merge_facts,
+    merging,
+    plan_merge,
+    record_merge,
+)
+from deltavcs.steps.recording import Draft
+from deltavcs.steps.running import Running
+from deltavcs.steps.scoring import rank_checkpoints
+from deltavcs.steps.selecting import Selection
 
 DEFAULT_K = 2
 
@@ -41,19 +50,11 @@ def mashup(
     task: str,
     k: int = DEFAULT_K,
     *,
-    name: str,
-    method: str = "average",
-    options: Options | None = None,
-    exact: bool = False,
-    samples: int = DEFAULT_SAMPLES,
-    seed: int = 0,
-    metric: str = "loss",
+    draft: Draft,
+    method: MergeMethod | None = None,
     selection: Selection | None = None,
     running: Running | None = None,
-    message: str = "",
     dry_run: bool = False,
-    signature: Signature,
-    resources: Resources | None = None,
 ) -> Mashup:
     """Merge the k checkpoints that do best on a task, as the start of training for it.
 
@@ -63,64 +64,52 @@ def mashup(
     neighbours of one run are nearly the same model.
 
     Args:
-        options: the method's parameters; `weighted` takes its weights from the scores if none are given.
-        exact: merge adapters through their products.
+        draft: the branch, which must be named; message and metadata.
+        method: how to merge; `weighted` takes its weights from the scores if none are given.
+        selection: which checkpoints take part, and the metric.
+        running: how many rows, and where the models run.
         dry_run: rank, and plan the merge, but commit nothing. Scores are kept.
 
     Raises:
         NotFoundError: no such task, or no checkpoint to rank.
         InvalidInputError: as `rank` and `merge` raise; `bad-argument` if fewer than k can be ranked.
     """
-    check_name(name)
+    check_name(draft.name or "")
     if k < 1:
         raise InvalidInputError(f"cannot merge {k} checkpoints", kind=ErrorKind.BAD_ARGUMENT)
-    running = running or Running()
-    chosen_from = selection or Selection(bases=False, last_only=True)
-    ranking = rank(
-        repo,
-        task,
-        k,
-        samples=samples,
-        seed=seed,
-        metric=metric,
-        selection=chosen_from,
-        running=running,
-        signature=replace(signature, message=f"rank for {name}"),
-        resources=resources,
-    )
-    chosen = ranking.top
+    draft = draft.signed(repo, f"mashup for {task}")
+    method, running = method or MergeMethod(), running or Running()
+    selection = selection or Selection(bases=False, last_only=True)
+    ranking = rank_checkpoints(repo, task, selection, running)
+    chosen = ranking.ranked[:k]
     if len(chosen) < k:
         raise InvalidInputError(
             f"only {len(chosen)} of the {k} checkpoints asked for can be ranked on {task}",
             kind=ErrorKind.BAD_ARGUMENT,
-            hint="Ask for fewer with --k, or see 'dvx rank' for what stands in the way.",
+            advice=Advice.FEWER_CHECKPOINTS,
         )
-    merged = merge(
-        repo,
-        [c.commit for c in chosen],
-        name=name,
-        method=method,
-        options=_options(method, options or {}, chosen, metric),
-        exact=exact,
-        sampling=Sampling((task,), samples, seed, running.devices[0], running.hub),
-        message=message or f"mashup of the best {len(chosen)} for {task}",
-        metadata=_facts(ranking, chosen),
-        dry_run=dry_run,
-        signature=signature,
-        resources=resources,
-    )
-    return Mashup(chosen, ranking, merged)
+    plan = plan_merge(repo, [c.commit for c in chosen], _weighted(method, chosen, selection.metric))
+    with merging(repo, plan, (task,), running) as computed:
+        recorded = None
+        if not dry_run:
+            facts = {**merge_facts(plan, computed), **_ranking_facts(ranking, chosen), **draft.metadata}
+            message = draft.message or f"mashup of the best {len(chosen)} for {task}"
+            recorded = record_merge(repo, plan, computed, replace(draft, message=message, metadata=facts))
+        merged = describe_merge(repo, plan, computed, recorded)
+    return Mashup(chosen, replace(ranking, top=chosen), merged)
 
 
-def _options(method: str, options: Options, chosen: tuple[Ranked, ...], metric: str) -> Options:
-    if method != "weighted" or options.get("weights") is not None:
-        return options
+def _weighted(method: MergeMethod, chosen: tuple[Ranked, ...], metric: str) -> MergeMethod:
+    """The method, with weights from the scores where it needs some and has none."""
+    if method.name != "weighted" or method.options.get("weights") is not None:
+        return method
     by_accuracy = metric == "accuracy"
     values = [(c.accuracy or 0.0) if by_accuracy else c.loss for c in chosen]
-    return {**options, "weights": list(weights_from_scores(values, higher_is_better=by_accuracy))}
+    weights = list(weights_from_scores(values, higher_is_better=by_accuracy))
+    return replace(method, options={**method.options, "weights": weights})
 
 
-def _facts(ranking: Ranking, chosen: tuple[Ranked, ...]) -> dict[str, str]:
+def _ranking_facts(ranking: Ranking, chosen: tuple[Ranked, ...]) -> dict[str, str]:
     """What the history keeps of the ranking, beside the scores themselves."""
     facts = {
         "mashup.task": ranking.task,

@@ -1,4 +1,4 @@
-"""`dvx rank --for`: which diff vectors to recycle onto a base, without any data (Lin et al.).
+"""Which diff vectors to recycle onto a base, without any data (Lin et al.).
 
 Transfer works when both bases lie in one linearly connected region; how far they are apart, relative to
 their size, is what can be known without evaluating anything.
@@ -15,9 +15,8 @@ from deltavcs.merging.combine import combine
 from deltavcs.merging.expression import transfer_program
 from deltavcs.objects.model import Kind, Role
 from deltavcs.oid import CommitId
-from deltavcs.porcelain.rank import NotRanked
+from deltavcs.ranking.result import NotRanked
 from deltavcs.repo import Repository
-from deltavcs.resources import Resources
 from deltavcs.steps.naming import name_of, tips
 
 _DIFFERING = (Kind.FINETUNE, Kind.MERGE)
@@ -56,7 +55,7 @@ class DeltaRanking:
     failed: tuple[NotRanked, ...]
 
 
-def rank_deltas(repo: Repository, target: str, *, resources: Resources | None = None) -> DeltaRanking:
+def rank_deltas(repo: Repository, target: str) -> DeltaRanking:
     """Order the diff vectors of the history for recycling onto `target`.
 
     Nearest source base first: ‖m_t − m_s‖ / ‖m_s‖; among those of one base, the larger cosine between Δ_s
@@ -67,7 +66,6 @@ def rank_deltas(repo: Repository, target: str, *, resources: Resources | None = 
         NotFoundError: an unknown revision.
         InvalidInputError: `incompatible` if the target is an adapter.
     """
-    resources = resources or Resources()
     commit = repo.resolve(target)
     if repo.commit(commit).kind is Kind.ADAPTER:
         raise InvalidInputError(f"{target} is an adapter, not a base", kind=ErrorKind.INCOMPATIBLE)
@@ -75,7 +73,7 @@ def rank_deltas(repo: Repository, target: str, *, resources: Resources | None = 
     failed: list[NotRanked] = []
     for delta, source in _diff_vectors(repo, commit):
         try:
-            found.append((delta, source, _measure(repo, commit, delta, source, resources)))
+            found.append((delta, source, _measure(repo, commit, delta, source)))
         except InvalidInputError as exc:
             failed.append(NotRanked(delta, name_of(repo, delta), str(exc)))
     found.sort(key=_nearest)
@@ -96,12 +94,10 @@ def _diff_vectors(repo: Repository, target: CommitId) -> list[tuple[CommitId, Co
     return out
 
 
-def _measure(
-    repo: Repository, target: CommitId, delta: CommitId, source: CommitId, resources: Resources
-) -> Geometry:
+def _measure(repo: Repository, target: CommitId, delta: CommitId, source: CommitId) -> Geometry:
     manifests = [repo.manifest(c) for c in (target, delta, source)]
     combination = combine(repo.objects, transfer_program(1.0), manifests, is_transfer=True)
-    return geometry(repo.objects, combination.triples, resources)["all"]
+    return geometry(repo.objects, combination.triples, repo.resources)["all"]
 
 
 def _nearest(one: tuple[CommitId, CommitId, Geometry]) -> tuple[float, float, str]:

@@ -1,4 +1,4 @@
-"""`dvx recycle`: iterative recycling-then-finetuning over successive bases, resumable.
+"""Iterative recycling-then-finetuning over successive bases, resumable.
 
 Lin et al., "Efficient Model Development through Fine-tuning Transfer", §6, Algorithm 1:
 
@@ -17,20 +17,21 @@ import signal
 import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
+from deltavcs.advice import Advice
+from deltavcs.checkpoint.geometry import geometry
 from deltavcs.errors import AlreadyExistsError, ErrorKind, InvalidInputError
-from deltavcs.objects.model import Commit, Kind, Role
+from deltavcs.objects.model import Commit, Kind, Parent, Role
 from deltavcs.oid import CommitId, hash_bytes
-from deltavcs.porcelain.checkout import checkout_files
-from deltavcs.porcelain.commit import commit
-from deltavcs.porcelain.transfer import transfer
 from deltavcs.refs import check_name
 from deltavcs.repo import Repository
-from deltavcs.resources import Resources
 from deltavcs.signature import Signature
-from deltavcs.steps.recording import tip_of
+from deltavcs.steps.bases import Base
+from deltavcs.steps.checkouts import write_target
+from deltavcs.steps.commits import INIT_ROLE, commit_source
+from deltavcs.steps.recording import Draft, tip_of
+from deltavcs.steps.sources import open_source
 from deltavcs.steps.stages import (
     Stage,
     are_in_conflict,
@@ -39,12 +40,43 @@ from deltavcs.steps.stages import (
     plan_stages,
     stage_folder,
 )
+from deltavcs.steps.targets import find_target
+from deltavcs.steps.transfers import plan_transfer, record_transfer
 from deltavcs.storage import translate_os_errors
 
 Runner = Callable[[Sequence[str]], int]
-Clock = Callable[[], int]
 Watcher = Callable[[Stage, int], None]
-INIT_ROLE = "init"
+
+
+def run_command(arguments: Sequence[str]) -> int:
+    """Run a command without a shell, its output where ours goes; returns its exit status."""
+    return subprocess.run(list(arguments), check=False).returncode
+
+
+def _no_watcher(stage: Stage, n_stages: int) -> None:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """How models are trained, and where.
+
+    Attributes:
+        command: the user's own training command. `{init}` is the directory to start from, `{out}` the one to
+            write to (it does not exist yet); `{base}` is the base's name and `{stage}` the stage's number.
+            It is split as a shell would, then run without one, so paths need no quotes; for pipes or
+            variables write `sh -c '…'`.
+        work: directory for what is checked out and trained; finished stages are cleared away.
+        keep: leave the directories of finished stages.
+        run: runs the command and returns its exit status, negative for a signal.
+        watch: told each stage that is about to be run, and how many there are in all.
+    """
+
+    command: str
+    work: Path
+    keep: bool = False
+    run: Runner = run_command
+    watch: Watcher = _no_watcher
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,30 +104,14 @@ class Recycled:
     stages: tuple[StageResult, ...]
 
 
-def run_command(arguments: Sequence[str]) -> int:
-    """Run a command without a shell, its output where ours goes; returns its exit status."""
-    return subprocess.run(list(arguments), check=False).returncode
-
-
-def _no_watcher(stage: Stage, n_stages: int) -> None:
-    pass
-
-
 def recycle(
     repo: Repository,
     bases: Sequence[str],
-    command: str,
+    training: Training,
     *,
     name: str,
-    work: Path,
     iterative: bool = True,
-    keep: bool = False,
     dry_run: bool = False,
-    author: str,
-    clock: Clock,
-    runner: Runner = run_command,
-    watcher: Watcher = _no_watcher,
-    resources: Resources | None = None,
 ) -> Recycled:
     """Fine-tune every base in turn, each from what was learnt on the one before.
 
@@ -105,17 +121,9 @@ def recycle(
 
     Args:
         bases: revisions M_1 … M_n, oldest first.
-        command: the user's own training command. `{init}` is the directory to start from, `{out}` the one to
-            write to (it does not exist yet); `{base}` is the base's name and `{stage}` the stage's number.
-            It is split as a shell would, then run without one, so paths need no quotes; for pipes or
-            variables write `sh -c '…'`.
+        training: the user's own command, and where it runs.
         name: results are the branches NAME/BASE, starting points NAME/BASE.init.
-        work: directory for what is checked out and trained; finished stages are cleared away.
         iterative: False for the direct form.
-        keep: leave the directories of finished stages.
-        clock: microseconds since 1970, for commit times.
-        runner: runs the command and returns its exit status, negative for a signal.
-        watcher: told each stage that is about to be run, and how many there are in all.
 
     Raises:
         InvalidInputError: `command-failed`; `bad-argument` for the command or the bases.
@@ -124,40 +132,37 @@ def recycle(
         KeyboardInterrupt: with a text that says how to go on.
     """
     mode = "iterative" if iterative else "direct"
-    parse_command(command)
+    parse_command(training.command)
     stages = plan_stages(repo, bases, name, iterative=iterative)
-    run = _Run(
-        repo, check_name(name), mode, command, work, keep, author, clock, runner, resources or Resources()
-    )
+    run = _RecycleRun(repo, check_name(name), mode, training)
     if dry_run:
-        return Recycled(name, mode, command, work, tuple(run.look(stages)))
+        return Recycled(name, mode, training.command, training.work, tuple(run.look(stages)))
     repo.check_writable()
     with repo.storage.lock(f"locks/recycle-{hash_bytes('ref', name.encode())[:32]}", wait=False):
         run.look(stages)  # a training takes hours: whatever stands in the way is said first
         try:
-            results = [run.run(stage, partial(watcher, stage, len(stages))) for stage in stages]
+            results = [run.run(stage, len(stages)) for stage in stages]
         except KeyboardInterrupt as exc:
             raise KeyboardInterrupt("finished stages are kept: repeat the command to go on") from exc
-    if not keep and work.is_dir() and not any(work.iterdir()):
+    _remove_if_empty(training)
+    return Recycled(name, mode, training.command, training.work, tuple(results))
+
+
+def _remove_if_empty(training: Training) -> None:
+    work = training.work
+    if not training.keep and work.is_dir() and not any(work.iterdir()):
         with translate_os_errors(f"cannot remove {work}"):
             work.rmdir()
-    return Recycled(name, mode, command, work, tuple(results))
 
 
 @dataclass(frozen=True, slots=True)
-class _Run:
+class _RecycleRun:
     """One run: what its stages need."""
 
     repo: Repository
     name: str
     mode: str
-    command: str
-    work: Path
-    keep: bool
-    author: str
-    clock: Clock
-    runner: Runner
-    resources: Resources
+    training: Training
 
     def look(self, stages: Sequence[Stage]) -> list[StageResult]:
         """Which stages are finished.
@@ -178,18 +183,18 @@ class _Run:
             raise AlreadyExistsError(
                 f"{stage.branch} of stage {stage.position} cannot be created: {taken} exists",
                 kind=ErrorKind.REF_EXISTS,
-                hint="A branch cannot be a folder of another; choose another name with --as.",
+                advice=Advice.NO_FOLDER_OF_ANOTHER,
             )
 
-    def run(self, stage: Stage, begins: Callable[[], None]) -> StageResult:
+    def run(self, stage: Stage, n_stages: int) -> StageResult:
         """Finish a stage, or find it finished."""
         done = self.finished(stage)
         reused = done is not None
         if done is None:
-            begins()
+            self.training.watch(stage, n_stages)
             done = self._transfer(stage) if stage.is_transfer else self._train(stage)
         folder = self._folder(stage)
-        if not self.keep and folder.is_dir():
+        if not self.training.keep and folder.is_dir():
             shutil.rmtree(folder, ignore_errors=True)
         return StageResult(stage, done, reused)
 
@@ -207,7 +212,7 @@ class _Run:
             raise AlreadyExistsError(
                 f"{stage.branch} exists already and is not stage {stage.position} of this run: {why}",
                 kind=ErrorKind.REF_EXISTS,
-                hint="Choose another name with --as; to go on with an interrupted run, repeat its command.",
+                advice=Advice.OTHER_NAME_OR_REPEAT,
             )
         return tip
 
@@ -220,7 +225,7 @@ class _Run:
         for key, wanted in facts.items():
             found = value.metadata.get(key)
             if found is None:
-                return "it was not made by 'dvx recycle'"
+                return "it was not made by recycling"
             if found != wanted:
                 return f"its {key.removeprefix('recycle.')} is {found!r}"
         if value.parent_as(Role.BASE) != stage.base:
@@ -237,27 +242,20 @@ class _Run:
         return {
             "recycle.mode": self.mode,
             "recycle.stage": str(stage.position),
-            "recycle.command": self.command,
+            "recycle.command": self.training.command,
         }
 
     def _signature(self, stage: Stage) -> Signature:
-        return Signature(self.author, self.clock(), f"recycle {self.name}: {stage.text}")
+        return self.repo.identity.sign(f"recycle {self.name}: {stage.text}")
 
     def _transfer(self, stage: Stage) -> CommitId:
         """M_i + Δ_{i−1}."""
         delta = self._tip(stage.delta)
         assert delta is not None
-        done = transfer(
-            self.repo,
-            from_=delta,
-            to=stage.base,
-            name=stage.branch,
-            message=stage.text,
-            signature=self._signature(stage),
-            resources=self.resources,
-        )
-        assert done[0].recorded is not None
-        return done[0].recorded.commit
+        plan = plan_transfer(self.repo, delta, stage.base)
+        distances = geometry(self.repo.objects, plan.combination.triples, self.repo.resources)
+        draft = Draft(stage.branch, stage.text, signature=self._signature(stage))
+        return record_transfer(self.repo, plan, draft, distances).commit
 
     def _train(self, stage: Stage) -> CommitId:
         """FT(…): check the starting point out, run the command, commit what it wrote."""
@@ -266,18 +264,12 @@ class _Run:
             self._run_command(stage, out)
         _check_output(out)
         init = self._tip(stage.init)
-        done = commit(
-            self.repo,
-            str(out),
-            base=stage.base,
-            name=stage.branch,
-            message=stage.text,
-            metadata=self._facts(stage),
-            parents=[f"{init}:{INIT_ROLE}"] if init is not None else [],
-            signature=self._signature(stage),
-            resources=self.resources,
-        )
-        return done.recorded.commit
+        parents = [Parent(init, INIT_ROLE)] if init is not None else []
+        facts = self._facts(stage)
+        draft = Draft(stage.branch, stage.text, metadata=facts, signature=self._signature(stage))
+        base = Base(stage.base, stage.base_name, "given")
+        with open_source(self.repo, str(out)) as opened:
+            return commit_source(self.repo, opened, base, draft, parents=parents).commit
 
     def _run_command(self, stage: Stage, out: Path) -> None:
         """Train into a fresh directory and give it its final name only when the command has succeeded.
@@ -290,9 +282,8 @@ class _Run:
             init = folder / "init"
             shutil.rmtree(init, ignore_errors=True)
             n = 1 + sum(p.name.startswith("attempt-") for p in folder.iterdir())
-        checkout_files(
-            self.repo, self._tip(stage.init) or stage.base, init, force=True, resources=self.resources
-        )
+        target = find_target(self.repo, self._tip(stage.init) or stage.base)
+        write_target(self.repo, target, init, force=True)
         attempt = folder / f"attempt-{n}"
         places = {
             "init": str(init),
@@ -301,29 +292,24 @@ class _Run:
             "stage": str(stage.position),
         }
         try:
-            status = self.runner(fill_command(self.command, places))
+            status = self.training.run(fill_command(self.training.command, places))
         except OSError as exc:
             raise _failed(stage, f"could not be run: {exc.strerror or exc}: {exc.filename or ''}") from exc
         if status != 0:
             raise _failed(stage, _ended(status))
         if not attempt.is_dir():
-            raise _failed(
-                stage, f"wrote nothing to {attempt}", "It must write the fine-tuned model to {out}."
-            )
+            raise _failed(stage, f"wrote nothing to {attempt}", Advice.WRITE_TO_OUT)
         with translate_os_errors(f"cannot rename {attempt}"):
             attempt.rename(out)
 
     def _folder(self, stage: Stage) -> Path:
         inputs = [self._tip(stage.init), self._tip(stage.delta)]
-        return self.work.absolute() / stage_folder(stage, self.mode, self.command, inputs)
+        return self.training.work.absolute() / stage_folder(stage, self.mode, self.training.command, inputs)
 
 
-def _failed(stage: Stage, what: str, hint: str | None = None) -> InvalidInputError:
-    return InvalidInputError(
-        f"stage {stage.position} ({stage.text}): the command {what}",
-        kind=ErrorKind.COMMAND_FAILED,
-        hint=hint or "Finished stages are kept: repair the cause and run 'dvx recycle' again as before.",
-    )
+def _failed(stage: Stage, what: str, advice: Advice | None = None) -> InvalidInputError:
+    message = f"stage {stage.position} ({stage.text}): the command {what}"
+    return InvalidInputError(message, kind=ErrorKind.COMMAND_FAILED, advice=advice)
 
 
 def _ended(status: int) -> str:
@@ -337,5 +323,5 @@ def _check_output(out: Path) -> None:
         raise InvalidInputError(
             f"the command wrote an adapter to {out}; the next base needs a whole model",
             kind=ErrorKind.COMMAND_FAILED,
-            hint="Merge the adapter at the end of the command, for example with merge_and_unload().",
+            advice=Advice.MERGE_IN_COMMAND,
         )

@@ -1,4 +1,4 @@
-"""`dvx reflog`: how the names moved."""
+"""How the names moved."""
 
 from __future__ import annotations
 

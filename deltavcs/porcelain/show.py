@@ -1,20 +1,17 @@
-"""`dvx show`: one commit in full."""
+"""One commit in full."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from deltavcs.objects.model import Commit, Manifest, Stats
-from deltavcs.objects.pack import DERIVED
+from deltavcs.objects.model import Commit, Manifest
 from deltavcs.oid import CommitId, ManifestId
 from deltavcs.repo import Repository
+from deltavcs.steps.contents import ShownFile, ShownTensor, files_of, tensors_of
 from deltavcs.steps.naming import name_of, names_by_commit
-from deltavcs.steps.score_lines import ScoreBook, ScoreLine
-
-_CODECS = {0: "raw", 1: "plain", 2: "xor", 3: "exponent", 4: "delta", DERIVED: "derived"}
+from deltavcs.steps.scorebook import ScoreBook, ScoreLine
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,30 +21,6 @@ class ShownParent:
     name: str
     commit: CommitId
     role: str
-
-
-@dataclass(frozen=True, slots=True)
-class ShownTensor:
-    """A tensor: what it is, how it is stored, and how it differs from the base."""
-
-    name: str
-    dtype: str
-    shape: tuple[int, ...]
-    blob: str
-    raw_bytes: int
-    stored_bytes: int | None
-    codec: str | None
-    changed_share: float | None
-    l2: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class ShownFile:
-    """A file of the checkpoint."""
-
-    path: str
-    size: int
-    n_tensors: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +62,6 @@ def show(repo: Repository, revision: str) -> Shown:
     value = repo.commit(commit)
     manifest = repo.objects.get_manifest(value.manifest)
     stats = repo.objects.get_stats(value.stats) if value.stats else None
-    tensors = tuple(_tensor(repo, manifest, stats, key) for key in sorted(manifest.tensors))
     return Shown(
         commit=commit,
         kind=str(value.kind),
@@ -107,13 +79,10 @@ def show(repo: Repository, revision: str) -> Shown:
         n_files=len(manifest.files),
         raw_bytes=manifest.size,
         stored_bytes=_stored(repo, manifest),
-        changed_share=_share(stats),
-        l2=_norm(stats),
-        tensors=tensors,
-        files=tuple(
-            ShownFile(f.path, f.size, len(f.tensors) if f.tensors is not None else None)
-            for f in manifest.files
-        ),
+        changed_share=stats.changed_share if stats else None,
+        l2=stats.l2 if stats else None,
+        tensors=tensors_of(repo, value),
+        files=files_of(manifest),
         scores=ScoreBook(repo).of(value),
     )
 
@@ -122,35 +91,7 @@ def _parents(repo: Repository, value: Commit) -> tuple[ShownParent, ...]:
     return tuple(ShownParent(name_of(repo, p.commit), p.commit, p.role) for p in value.parents)
 
 
-def _tensor(repo: Repository, manifest: Manifest, stats: Stats | None, key: str) -> ShownTensor:
-    entry = manifest.tensors[key]
-    where = repo.objects.locate(entry.blob)
-    found = stats.tensors.get(key) if stats else None
-    return ShownTensor(
-        name=key,
-        dtype=entry.dtype,
-        shape=entry.shape,
-        blob=entry.blob,
-        raw_bytes=entry.size,
-        stored_bytes=where.entry_bytes if where else None,
-        codec=_CODECS.get(where.codec) if where else None,
-        changed_share=found.changed / found.elements if found and found.elements else None,
-        l2=found.l2 if found else None,
-    )
-
-
 def _stored(repo: Repository, manifest: Manifest) -> int:
     blobs = {t.blob for t in manifest.tensors.values()} | {f.blob for f in manifest.files}
     places = (repo.objects.locate(b) for b in blobs)
     return sum(p.entry_bytes for p in places if p is not None)
-
-
-def _share(stats: Stats | None) -> float | None:
-    elements = sum(s.elements for s in stats.tensors.values()) if stats else 0
-    return sum(s.changed for s in stats.tensors.values()) / elements if stats and elements else None
-
-
-def _norm(stats: Stats | None) -> float | None:
-    if stats is None:
-        return None
-    return math.sqrt(sum(s.l2**2 for s in stats.tensors.values() if s.l2 is not None))

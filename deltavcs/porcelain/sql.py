@@ -1,4 +1,4 @@
-"""`dvx sql`: questions to the lineage index."""
+"""Questions to the lineage index."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`dvx status DIR`: what a directory changed since the commit it was checked out from."""
+"""What a directory changed since the commit it was checked out from."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from deltavcs.objects.incoming import ByteSource, MemorySource
 from deltavcs.objects.model import Manifest
 from deltavcs.oid import CommitId
 from deltavcs.pool import Pool
-from deltavcs.porcelain.commit import Base, find_base
 from deltavcs.repo import Repository
 from deltavcs.resources import Resources
+from deltavcs.steps.bases import Base, find_base
 from deltavcs.steps.naming import name_of
 
 _BLOCK = 1 << 20
@@ -44,21 +44,20 @@ class Status:
     files_removed: tuple[str, ...]
 
 
-def status(
-    repo: Repository, directory: Path, *, base: str | None = None, resources: Resources | None = None
-) -> Status:
+def status(repo: Repository, directory: str | Path, *, base: str | None = None) -> Status:
     """Compare a directory with the commit it comes from, or with `base`.
 
     Raises:
         InvalidInputError: `base-unknown` if the commit cannot be told.
     """
+    directory = Path(directory)
     with open_checkpoint(directory) as checkpoint:
         if base is not None:
             found = Base(repo.resolve(base), base, "given")
         else:
             found = find_base(repo, checkpoint, directory, None)
         manifest = repo.manifest(found.commit)
-        tensors, files = _ids(checkpoint, resources or Resources())
+        tensors, files = _ids(checkpoint, repo.resources)
         return _compare(repo, directory, found, manifest, tensors, files)
 
 

@@ -1,17 +1,16 @@
-"""`dvx task`: the tasks of a repository. A definition is a `task` object under `refs/tasks/NAME`."""
+"""The tasks of a repository. A definition is a `task` object under `refs/tasks/NAME`."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from deltavcs.advice import Advice
 from deltavcs.errors import ErrorKind, InvalidInputError, NotFoundError
 from deltavcs.objects.canonical import encode_json
 from deltavcs.refs import ABSENT, check_name
 from deltavcs.repo import Repository
-from deltavcs.resources import Resources
 from deltavcs.signature import Signature
 from deltavcs.tasks.builtin import BUILTIN_TASKS
 from deltavcs.tasks.catalog import TASK_REFS, find_task, own_tasks
@@ -26,7 +25,6 @@ from deltavcs.tasks.definition import (
     with_source,
 )
 from deltavcs.tasks.hub_rows import HubOptions
-from deltavcs.tasks.rows import SUFFIXES
 from deltavcs.tasks.template import Example
 
 _SHOWN_EXAMPLES = 3
@@ -66,17 +64,29 @@ class TaskReport:
     examples: tuple[Example, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Wording:
+    """How the rows of a file are asked; None leaves it to the columns, or to the built-in task.
+
+    Attributes:
+        prompt, answer: templates with `{column}` in place of a column's text.
+        numbering: `letters` or `numbers`, where the rows give their options no labels.
+    """
+
+    prompt: str | None = None
+    answer: str | None = None
+    numbering: str = "letters"
+
+
 def add_task(
     repo: Repository,
     name: str,
-    file: Path,
+    file: str | Path,
     *,
-    prompt: str | None = None,
-    answer: str | None = None,
-    numbering: str = "letters",
+    wording: Wording | None = None,
     split: str | None = None,
     force: bool = False,
-    signature: Signature,
+    signature: Signature | None = None,
 ) -> TaskReport:
     """Define a task over a local file or folder, after reading all of its rows once.
 
@@ -84,7 +94,6 @@ def add_task(
     columns or normalised, unless a template is given.
 
     Args:
-        prompt, answer: templates with `{column}` in place of a column's text.
         split: the split the file holds.
         force: replace a task of that name.
 
@@ -94,27 +103,35 @@ def add_task(
             path or template is not Unicode.
     """
     repo.check_writable()
-    _check_unicode(file=str(file), prompt=prompt, answer=answer, split=split)
+    file, wording = Path(file), wording or Wording()
+    _check_unicode(file=str(file), prompt=wording.prompt, answer=wording.answer, split=split)
     if not file.exists():
         raise NotFoundError(f"{file} does not exist", kind=ErrorKind.UNKNOWN_SOURCE)
-    path = _plain_path(file)
-    if name in BUILTIN_TASKS and prompt is None and answer is None:
-        task = with_source(BUILTIN_TASKS[name], path, split=split)
-    else:
-        task = file_task(name, path, prompt=prompt, answer=answer, numbering=numbering, split=split)
+    task = _define(name, _plain_path(file), wording, split)
     ref = TASK_REFS + check_name(name)
     rows = read_task(task)
     current = repo.refs.get(ref)
     if current is not ABSENT and not force:
         raise InvalidInputError(
-            f"there is a task {name} already", kind=ErrorKind.BAD_ARGUMENT, hint="Replace it with --force."
+            f"there is a task {name} already",
+            kind=ErrorKind.BAD_ARGUMENT,
+            advice=Advice.REPLACE_TASK,
         )
-    with repo.objects.transaction(Resources(), level=repo.config.zstd_level) as transaction:
+    signature = signature or repo.identity.sign(f"task {name}")
+    with repo.objects.transaction(repo.resources, level=repo.config.zstd_level) as transaction:
         oid = transaction.put_raw("task", encode_json(task_to_dict(task)))
         transaction.finish()
         if current != oid:
             repo.refs.move(ref, expected=current, new=oid, signature=signature)
     return _report(task, rows, builtin=False)
+
+
+def _define(name: str, path: Path, wording: Wording, split: str | None) -> Task:
+    if name in BUILTIN_TASKS and wording.prompt is None and wording.answer is None:
+        return with_source(BUILTIN_TASKS[name], path, split=split)
+    return file_task(
+        name, path, prompt=wording.prompt, answer=wording.answer, numbering=wording.numbering, split=split
+    )
 
 
 def _check_unicode(**given: str | None) -> None:
@@ -123,7 +140,7 @@ def _check_unicode(**given: str | None) -> None:
             (value or "").encode()
         except UnicodeEncodeError as exc:
             raise InvalidInputError(
-                f"--{name} is not UTF-8: {value!r}", kind=ErrorKind.BAD_ARGUMENT, hint="Rename or retype it."
+                f"{name} is not UTF-8: {value!r}", kind=ErrorKind.BAD_ARGUMENT, advice=Advice.RENAME_OR_RETYPE
             ) from exc
 
 
@@ -135,7 +152,7 @@ def _plain_path(file: Path) -> Path:
     return plain if plain.exists() and plain.samefile(path) else path
 
 
-def remove_task(repo: Repository, name: str, *, signature: Signature) -> None:
+def remove_task(repo: Repository, name: str, *, signature: Signature | None = None) -> None:
     """Forget a task's definition. Its scores stay.
 
     Raises:
@@ -145,6 +162,7 @@ def remove_task(repo: Repository, name: str, *, signature: Signature) -> None:
     current = repo.refs.get(ref)
     if current is ABSENT:
         raise NotFoundError(f"no task {name} is defined here", kind=ErrorKind.UNKNOWN_REF)
+    signature = signature or repo.identity.sign(f"remove task {name}")
     repo.refs.move(ref, expected=current, new=ABSENT, signature=signature)
 
 
@@ -155,11 +173,11 @@ def list_tasks(repo: Repository) -> list[TaskInfo]:
     return [*(_info(t, builtin=False) for t in own.values()), *(_info(t, builtin=True) for t in builtin)]
 
 
-def show_task(repo: Repository, name: str, *, hub: HubOptions | None = None) -> TaskReport:
+def task(repo: Repository, name: str, *, hub: HubOptions | None = None) -> TaskReport:
     """Read a task's rows and render three of them. Raises as `find_task` and `read_task` do."""
-    task = find_task(repo.objects, repo.refs, name)
+    found = find_task(repo.objects, repo.refs, name)
     own = repo.refs.get(TASK_REFS + check_name(name)) is not ABSENT
-    return _report(task, read_task(task, hub=hub), builtin=not own)
+    return _report(found, read_task(found, hub=hub), builtin=not own)
 
 
 def _info(task: Task, *, builtin: bool) -> TaskInfo:
@@ -184,8 +202,3 @@ def _report(task: Task, rows: TaskRows, *, builtin: bool) -> TaskReport:
         fingerprint=rows.fingerprint,
         examples=rows.examples[:_SHOWN_EXAMPLES],
     )
-
-
-def supported_suffixes() -> Sequence[str]:
-    """Kinds of files that hold rows, for help texts."""
-    return SUFFIXES

@@ -1,4 +1,4 @@
-"""`dvx transfer`: recycle a fine-tune's diff vector onto another base (Lin et al.).
+"""Recycle a fine-tune's diff vector onto another base (Lin et al.).
 
 m_t + λ·Δ_s with Δ_s = m'_s − m_s; *recycling* when t is newer than s, *backporting* when older.
 """
@@ -8,25 +8,20 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
+from deltavcs.advice import Advice
 from deltavcs.checkpoint.geometry import Geometry, geometry
-from deltavcs.checkpoint.storing import store_view
 from deltavcs.errors import ErrorKind, InvalidInputError, NotFoundError
 from deltavcs.index.queries import children_of
-from deltavcs.merging.combine import Combination, Compatibility, combine
-from deltavcs.merging.expression import transfer_program
-from deltavcs.objects.model import Commit, Kind, Parent, Role
+from deltavcs.merging.combine import Compatibility
+from deltavcs.objects.model import Kind, Role
 from deltavcs.oid import CommitId
-from deltavcs.porcelain.connectivity import Segment, connectivity
-from deltavcs.porcelain.rank import Running
 from deltavcs.refs import check_name
 from deltavcs.repo import Repository
-from deltavcs.resources import Resources
-from deltavcs.signature import Signature
 from deltavcs.steps.naming import name_of
-from deltavcs.steps.recording import EMPTY, Recorded, record
-
-_FINETUNED = (Kind.FINETUNE, Kind.MERGE, Kind.TRANSFER)
+from deltavcs.steps.recording import Draft, Recorded
+from deltavcs.steps.transfers import TransferPlan, plan_transfer, record_transfer
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +33,7 @@ class Transferred:
         recorded: None after a dry run.
         geometry: distances by group of tensors and in all (`all`).
         backport: True if the target base is older than the source.
-        connectivity: loss between source and target base, if a task to probe with was given.
+        source_commit, target_commit: the two bases.
     """
 
     delta: str
@@ -51,107 +46,80 @@ class Transferred:
     compatibility: Compatibility
     geometry: Mapping[str, Geometry]
     recorded: Recorded | None
-    connectivity: Segment | None = None
+    source_commit: CommitId
+    target_commit: CommitId
 
 
 def transfer(
     repo: Repository,
-    *,
     from_: str,
     to: str,
-    deltas: Sequence[str] = (),
-    every: bool = False,
+    *,
+    deltas: Sequence[str] | Literal["all"] = (),
     scale: float = 1.0,
-    name: str | None = None,
     vocab: str = "pad",
+    draft: Draft | None = None,
     dry_run: bool = False,
-    probe_task: str | None = None,
-    probing: Running | None = None,
-    message: str = "",
-    signature: Signature,
-    resources: Resources | None = None,
 ) -> list[Transferred]:
     """Commit `to + scale · (fine-tune − its base)` for one or more fine-tunes.
 
     Args:
         from_: a base, whose single fine-tune is taken, or a fine-tune.
         to: the target base.
-        deltas: which fine-tunes of the base to take.
-        every: take all of them.
-        name: branch for the result; by default `TO+DELTA`. Only with one fine-tune.
-        probe_task: evaluate this task along the segment from the source to the target base: transfer works
-            where no barrier lies between them. Needs torch and time.
-        probing: how the model runs there.
+        deltas: which fine-tunes of the base to take, or `all` of them.
+        scale: λ, a finite number.
         vocab: `pad` counts rows that a base lacks as zeros; `strict` refuses them.
+        draft: branch, by default `TO+DELTA`, and only with one fine-tune; message and metadata.
+        dry_run: measure and report, but commit nothing.
 
     Raises:
         InvalidInputError: `ambiguous-delta` with the choices; `incompatible` with the tensors.
         NotFoundError: an unknown revision, or a base without fine-tune.
     """
-    resources = resources or Resources()
+    draft = (draft or Draft()).signed(repo, f"transfer {from_} to {to}")
     if not math.isfinite(scale):
         raise InvalidInputError(f"scale {scale} is not a finite number", kind=ErrorKind.BAD_ARGUMENT)
-    target, target_name = repo.resolve(to), to
-    chosen = _choose(repo, from_, deltas, every=every)
-    if name is not None and len(chosen) > 1:
-        raise InvalidInputError(
-            f"--as {name} names one result, but {len(chosen)} fine-tunes are transferred",
-            kind=ErrorKind.BAD_ARGUMENT,
-            hint="Leave --as out; the results are called TO+DELTA.",
-        )
+    target = repo.resolve(to)
+    chosen = _choose(repo, from_, deltas)
+    _check_single(draft, len(chosen))
     _check_base(repo, target, to)
-    plans = [_plan(repo, target, delta, scale, vocab) for delta in chosen]
-    names = [
-        check_name(f"{_branch(repo, target, target_name)}+{_branch(repo, p.delta)}" if name is None else name)
-        for p in plans
-    ]
+    plans = [plan_transfer(repo, delta, target, scale=scale, vocab=vocab) for delta in chosen]
+    names = [check_name(_branch(repo, plan) if draft.name is None else draft.name) for plan in plans]
     done = []
-    for plan, branch in zip(plans, names, strict=True):
-        numbers = geometry(repo.objects, plan.combination.triples, resources)
+    for plan, name in zip(plans, names, strict=True):
+        distances = geometry(repo.objects, plan.combination.triples, repo.resources)
         recorded = None
         if not dry_run:
-            recorded = _record(repo, plan, branch, target, scale, message, signature, resources, numbers)
-        result = _result(repo, plan, branch, target, scale, numbers, recorded)
-        if probe_task is not None:
-            curve = connectivity(repo, plan.source, target, probe_task, running=probing, resources=resources)
-            result = replace(result, connectivity=curve)
-        done.append(result)
+            recorded = record_transfer(repo, plan, replace(draft, name=name), distances)
+        done.append(_result(repo, plan, name, distances, recorded))
     return done
 
 
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    delta: CommitId
-    source: CommitId
-    combination: Combination
-    recipe: str
-
-
-def _choose(repo: Repository, from_: str, deltas: Sequence[str], *, every: bool) -> list[CommitId]:
+def _choose(repo: Repository, from_: str, deltas: Sequence[str] | Literal["all"]) -> list[CommitId]:
     start = repo.resolve(from_)
     if repo.commit(start).kind is Kind.ADAPTER:
         raise InvalidInputError(
             f"{from_} is an adapter: its factors fit another base only by name, there is no diff to add",
             kind=ErrorKind.INCOMPATIBLE,
-            hint=f"Fold it in and commit the result: dvx checkout {from_} --merge-adapter -o DIR",
+            advice=Advice.FOLD_ADAPTER,
+            facts={"revision": from_},
         )
-    if deltas:
+    if deltas and deltas != "all":
         return [_delta_of(repo, d, start, from_) for d in dict.fromkeys(deltas)]
     if repo.commit(start).kind is not Kind.BASE:
         return [start]
-    found = finetunes_of(repo, start)
+    found = _finetunes_of(repo, start)
     if not found:
         raise NotFoundError(
             f"{from_} has no fine-tune whose diff vector could be transferred",
             kind=ErrorKind.UNKNOWN_REVISION,
-            hint=f"Commit one first: dvx commit DIR --base {from_}",
+            advice=Advice.COMMIT_FINETUNE_FIRST,
+            facts={"base": from_},
         )
-    if len(found) > 1 and not every:
+    if len(found) > 1 and deltas != "all":
         choices = ", ".join(name_of(repo, c) for c in found)
         raise InvalidInputError(
-            f"{from_} has {len(found)} fine-tunes: {choices}",
-            kind=ErrorKind.AMBIGUOUS_DELTA,
-            hint="Choose with --delta NAME (repeatable), or take all of them with --all.",
+            f"{from_} has {len(found)} fine-tunes: {choices}", kind=ErrorKind.AMBIGUOUS_DELTA
         )
     return found
 
@@ -165,12 +133,13 @@ def _delta_of(repo: Repository, delta: str, base: CommitId, from_: str) -> Commi
         raise InvalidInputError(
             f"{delta} is {of}, not of {from_}",
             kind=ErrorKind.INCOMPATIBLE,
-            hint=f"Its diff vector is from its own base: dvx transfer --from {delta} --to BASE",
+            advice=Advice.TRANSFER_FROM_ITSELF,
+            facts={"delta": delta},
         )
     return found
 
 
-def finetunes_of(repo: Repository, base: CommitId) -> list[CommitId]:
+def _finetunes_of(repo: Repository, base: CommitId) -> list[CommitId]:
     """Fine-tunes of a base: of each run only its last checkpoint."""
     edges = [e for e in children_of(repo.index, base) if e.role == Role.BASE and e.kind == Kind.FINETUNE]
     children = [CommitId(e.child) for e in edges]
@@ -178,92 +147,43 @@ def finetunes_of(repo: Repository, base: CommitId) -> list[CommitId]:
     return [c for c in children if c not in superseded]
 
 
+def _check_single(draft: Draft, n_chosen: int) -> None:
+    if draft.name is not None and n_chosen > 1:
+        raise InvalidInputError(
+            f"the name {draft.name} is for one result, but {n_chosen} fine-tunes are transferred",
+            kind=ErrorKind.BAD_ARGUMENT,
+            advice=Advice.LEAVE_OUT_NAME,
+        )
+
+
 def _check_base(repo: Repository, target: CommitId, to: str) -> None:
     if repo.commit(target).kind is Kind.ADAPTER:
         raise InvalidInputError(f"{to} is an adapter, not a base", kind=ErrorKind.INCOMPATIBLE)
 
 
-def _plan(repo: Repository, target: CommitId, delta: CommitId, scale: float, vocab: str) -> _Plan:
-    value = repo.commit(delta)
-    source = value.parent_as(Role.BASE)
-    if source is None or value.kind not in _FINETUNED:
-        raise InvalidInputError(
-            f"{name_of(repo, delta)} is a {value.kind}; only a fine-tune has a diff vector",
-            kind=ErrorKind.INCOMPATIBLE,
-            hint="Name a fine-tune, or commit one with 'dvx commit DIR --base NAME'.",
-        )
-    program = transfer_program(scale)
-    manifests = [repo.manifest(c) for c in (target, delta, source)]
-    combination = combine(repo.objects, program, manifests, is_transfer=True, vocab=vocab)
-    return _Plan(delta, source, combination, f"{target} + {scale!r} * ({delta} - {source})")
-
-
-def _record(
-    repo: Repository,
-    plan: _Plan,
-    branch: str,
-    target: CommitId,
-    scale: float,
-    message: str,
-    signature: Signature,
-    resources: Resources,
-    numbers: Mapping[str, Geometry],
-) -> Recorded:
-    whole = numbers["all"]
-    figures = {
-        "scale": scale,
-        "cosine": whole.cosine,
-        "relative-drift": whole.relative_drift,
-        "delta-l2": whole.delta,
-    }
-    draft = Commit(
-        kind=Kind.TRANSFER,
-        manifest=EMPTY,
-        parents=(Parent(target, Role.BASE), Parent(plan.delta, Role.DELTA), Parent(plan.source, Role.SOURCE)),
-        message=message,
-        author=signature.author,
-        time=signature.time,
-        task=repo.commit(plan.delta).task,
-        recipe=plan.recipe,
-        metadata={f"transfer.{k}": f"{v:.6g}" for k, v in figures.items() if v is not None},
-    )
-    manifest = repo.manifest(target)
-    view = plan.combination.view
-    return record(
-        repo,
-        branch,
-        draft,
-        lambda tx: store_view(tx, view, base=manifest, resources=resources),
-        base=target,
-        signature=signature,
-        resources=resources,
-    )
+def _branch(repo: Repository, plan: TransferPlan) -> str:
+    """`TO+DELTA`; what names an earlier commit is no part of a branch's name."""
+    return f"{name_of(repo, plan.target)}+{name_of(repo, plan.delta)}".replace("~", "-")
 
 
 def _result(
     repo: Repository,
-    plan: _Plan,
-    branch: str,
-    target: CommitId,
-    scale: float,
-    numbers: Mapping[str, Geometry],
+    plan: TransferPlan,
+    name: str,
+    distances: Mapping[str, Geometry],
     recorded: Recorded | None,
 ) -> Transferred:
     return Transferred(
         delta=name_of(repo, plan.delta),
         source=name_of(repo, plan.source),
-        target=name_of(repo, target),
-        name=branch,
-        scale=scale,
+        target=name_of(repo, plan.target),
+        name=name,
+        scale=plan.scale,
         recipe=plan.recipe,
-        backport=repo.commit(target).time < repo.commit(plan.source).time,
+        backport=repo.commit(plan.target).time < repo.commit(plan.source).time,
         compatibility=plan.combination.compatibility,
-        geometry=numbers,
+        geometry=distances,
         recorded=recorded,
+        source_commit=plan.source,
+        target_commit=plan.target,
     )
-
-
-def _branch(repo: Repository, commit: CommitId, text: str | None = None) -> str:
-    """A commit's name as part of a branch name: `~` and ids of revisions are not allowed there."""
-    found = name_of(repo, commit)
-    return found.replace("~", "-") if text is None or "~" in found else found

@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from deltavcs.checkpoint import layout as names
@@ -17,17 +17,42 @@ from deltavcs.checkpoint.view import Content, View, view_of
 from deltavcs.errors import ErrorKind, InvalidInputError, MissingDependencyError
 from deltavcs.evaluation.encode import Sample, check_ids, context_length, encode_examples, pad_token
 from deltavcs.evaluation.evaluator import Evaluation, Evaluator, Progress, summarize
+from deltavcs.evaluation.executor import Executor
 from deltavcs.evaluation.models import BUILDING, build_model, config_directory
 from deltavcs.evaluation.stored_model import StoredModel
 from deltavcs.objects.model import Kind, Role
 from deltavcs.oid import CommitId
 from deltavcs.ranking.candidates import whole_keys
 from deltavcs.repo import Repository
-from deltavcs.resources import Resources
+from deltavcs.resources import Resources, no_progress
+from deltavcs.steps.targets import parse_dtype
 from deltavcs.tasks.catalog import find_task
-from deltavcs.tasks.definition import TaskRows, read_task, sample_examples
+from deltavcs.tasks.definition import DEFAULT_SAMPLES, TaskRows, read_task, sample_examples
 from deltavcs.tasks.hub_rows import HubOptions
 from deltavcs.tasks.template import Example
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """How checkpoints are run on a task: on which rows, and where.
+
+    Attributes:
+        samples: rows to ask, 256 as in Mashup Learning §5.2.
+        seed: draws them.
+        devices: one worker each, as torch spells them.
+        dtype: of the parameters; None for each checkpoint's own.
+        batch_size: a number, or `auto`, which backs off when memory runs out.
+        executor: what runs the workers; None for this process.
+        hub: how to reach the Hub for the task's rows.
+    """
+
+    samples: int = DEFAULT_SAMPLES
+    seed: int = 0
+    devices: tuple[str, ...] = ("cpu",)
+    dtype: str | None = None
+    batch_size: int | str = "auto"
+    executor: Executor | None = None
+    hub: HubOptions | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,15 +265,24 @@ def _wrap(model: Any, folder: str) -> Any:
         return peft.get_peft_model(model, peft.PeftConfig.from_pretrained(folder)).eval()
 
 
-def open_probe(
-    repo: Repository,
-    task: str,
-    *,
-    samples: int,
-    seed: int,
-    split: str | None = None,
-    hub: HubOptions | None = None,
-) -> Probe:
+def open_probe(repo: Repository, task: str, running: Running, *, split: str | None = None) -> Probe:
     """Read a task's rows and draw the samples. Raises as `find_task` and `read_task` do."""
-    rows = read_task(find_task(repo.objects, repo.refs, task), split=split, hub=hub)
-    return Probe(rows, sample_examples(rows, samples, seed=seed), samples, seed)
+    rows = read_task(find_task(repo.objects, repo.refs, task), split=split, hub=running.hub)
+    examples = sample_examples(rows, running.samples, seed=running.seed)
+    return Probe(rows, examples, running.samples, running.seed)
+
+
+def open_bench(repo: Repository, prompts: Prompts, running: Running, *, device: str, quiet: bool) -> Bench:
+    """A model on `device` that is asked the prompts.
+
+    Args:
+        quiet: progress is told by someone else.
+    """
+    return Bench(
+        repo,
+        prompts,
+        device=device,
+        dtype=parse_dtype(running.dtype) if running.dtype is not None else None,
+        batch_size=running.batch_size,
+        resources=replace(repo.resources, progress=no_progress) if quiet else repo.resources,
+    )

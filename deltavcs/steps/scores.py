@@ -11,7 +11,6 @@ from deltavcs.objects.model import AUTO_DTYPE, Score
 from deltavcs.oid import CommitId, ManifestId, hash_bytes
 from deltavcs.refs import ABSENT
 from deltavcs.repo import Repository
-from deltavcs.resources import Resources
 from deltavcs.signature import Signature
 from deltavcs.tasks.definition import TaskRows
 
@@ -94,7 +93,7 @@ def save_score(repo: Repository, conditions: Conditions, score: Score, *, signat
     repo.check_writable()
     ref = _PREFIX + conditions.key()
     current = repo.refs.get(ref)
-    with repo.objects.transaction(Resources(), level=repo.config.zstd_level) as transaction:
+    with repo.objects.transaction(repo.resources, level=repo.config.zstd_level) as transaction:
         oid = transaction.put(score)
         transaction.finish()
         if current != oid:

@@ -1,4 +1,4 @@
-"""The stages of Algorithm 1 and the user's training command (see `deltavcs.porcelain.recycle`)."""
+"""The stages of Algorithm 1 of Lin et al., and the user's training command."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from deltavcs.advice import Advice
 from deltavcs.errors import ErrorKind, InvalidInputError
 from deltavcs.objects.canonical import encode_json
 from deltavcs.objects.model import Kind
@@ -58,7 +59,7 @@ def plan_stages(repo: Repository, bases: Sequence[str], name: str, *, iterative:
         InvalidInputError: `bad-argument` for no base, an adapter, one base twice, or results of one name.
     """
     if not bases:
-        raise InvalidInputError("there is no base", kind=ErrorKind.BAD_ARGUMENT, hint="Name some: --bases.")
+        raise InvalidInputError("there is no base", kind=ErrorKind.BAD_ARGUMENT, advice=Advice.NAME_BASES)
     commits = [_resolve_base(repo, b) for b in bases]
     _check_different(bases, commits)
     names = [_branch_part(repo, b, c) for b, c in zip(bases, commits, strict=True)]
@@ -87,7 +88,8 @@ def _resolve_base(repo: Repository, text: str) -> CommitId:
         raise InvalidInputError(
             f"{text} is an adapter, not a base",
             kind=ErrorKind.BAD_ARGUMENT,
-            hint=f"Fold it in and commit the result: dvx checkout {text} --merge-adapter -o DIR.",
+            advice=Advice.FOLD_ADAPTER,
+            facts={"revision": text},
         )
     return commit
 
@@ -100,7 +102,7 @@ def _check_different(bases: Sequence[str], commits: Sequence[CommitId]) -> None:
             raise InvalidInputError(
                 f"a base is named twice: {both}",
                 kind=ErrorKind.BAD_ARGUMENT,
-                hint="Name every version of the base once, oldest first.",
+                advice=Advice.NAME_BASES_ONCE,
             )
         first[commit] = text
 
@@ -123,7 +125,7 @@ def _check_branches(branches: Sequence[str]) -> None:
             raise InvalidInputError(
                 f"these bases have results that get in each other's way: {both}",
                 kind=ErrorKind.BAD_ARGUMENT,
-                hint="Give one of the bases another name first: dvx tag NAME BASE.",
+                advice=Advice.TAG_BASE,
             )
 
 
@@ -144,14 +146,14 @@ def parse_command(command: str) -> list[str]:
         raise InvalidInputError(
             f"the training command cannot be split into words: {exc}",
             kind=ErrorKind.BAD_ARGUMENT,
-            hint="Check its quotes.",
+            advice=Advice.CHECK_QUOTES,
         ) from exc
     missing = [f"{{{place}}}" for place in _REQUIRED if not any(f"{{{place}}}" in w for w in words)]
     if missing:
         raise InvalidInputError(
             f"the training command lacks {' and '.join(missing)}",
             kind=ErrorKind.BAD_ARGUMENT,
-            hint="Write it like: --train 'python train.py --model {init} --output_dir {out}'",
+            advice=Advice.TRAINING_COMMAND,
         )
     return words
 

@@ -1,16 +1,34 @@
-"""From a revision or an expression to a view: what checkout, load, diff and rank start from."""
+"""From a revision or an expression to a view: what checkout, load, diff and evaluation start from."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
-from deltavcs.checkpoint.view import View, view_of
-from deltavcs.errors import ErrorKind, InvalidInputError
-from deltavcs.merging.expression import Expression, Token, is_expression, parse_expression
-from deltavcs.objects.model import Kind
+from deltavcs.advice import Advice
+from deltavcs.checkpoint.view import View, cast, replace_files, view_of
+from deltavcs.errors import DeltaVCSError, ErrorKind, InvalidInputError
+from deltavcs.merging.expression import (
+    Expression,
+    Token,
+    is_expression,
+    parse_expression,
+)
+from deltavcs.objects.model import Kind, Role
 from deltavcs.oid import CommitId
 from deltavcs.repo import Repository
+from deltavcs.resources import SPAN_BYTES
+
+DTYPES = {
+    "float64": "F64", "f64": "F64", "float32": "F32", "fp32": "F32", "f32": "F32",
+    "float16": "F16", "fp16": "F16", "f16": "F16", "bfloat16": "BF16", "bf16": "BF16",
+    "float8_e4m3fn": "F8_E4M3", "fp8": "F8_E4M3", "f8_e4m3": "F8_E4M3",
+    "float8_e5m2": "F8_E5M2", "f8_e5m2": "F8_E5M2",
+}  # fmt: skip
+_DAMAGE = (
+    ErrorKind.HASH_MISMATCH, ErrorKind.CORRUPT, ErrorKind.MISSING_OBJECT, ErrorKind.MISSING_BASE,
+    ErrorKind.TRUNCATED, ErrorKind.DELTA_CYCLE,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +48,7 @@ class Target:
     recipe: str
 
 
-def target_of(repo: Repository, text: str) -> Target:
+def find_target(repo: Repository, text: str) -> Target:
     """Resolve a revision or an expression.
 
     Raises:
@@ -51,7 +69,8 @@ def target_of(repo: Repository, text: str) -> Target:
             raise InvalidInputError(
                 f"{operand} is an adapter; expressions need whole checkpoints",
                 kind=ErrorKind.INCOMPATIBLE,
-                hint=f"Fold it into its base first: dvx checkout {operand} --merge-adapter -o DIR.",
+                advice=Advice.FOLD_ADAPTER,
+                facts={"revision": operand},
             )
     order = _order(expression)
     program = [order.index(t) if isinstance(t, int) else t for t in expression.program]
@@ -61,7 +80,111 @@ def target_of(repo: Repository, text: str) -> Target:
         [repo.manifest(commits[i]) for i in order],
         is_transfer=_is_transfer(program),
     )
-    return Target(text, combination.view, None, commits, recipe_of(expression, commits))
+    return Target(text, combination.view, None, commits, _recipe(expression, commits))
+
+
+def prepare_target(repo: Repository, text: str, *, dtype: str | None, merge_adapter: bool) -> Target:
+    """Resolve a revision or an expression, fold its adapter in and convert it, as asked.
+
+    Args:
+        dtype: as a user writes it; None leaves dtypes as they are.
+        merge_adapter: the base with the adapter folded in, instead of the adapter.
+
+    Raises:
+        InvalidInputError: `bad-argument` for an unknown dtype, or for folding what is no adapter.
+    """
+    target = find_target(repo, text)
+    if merge_adapter:
+        target = replace(target, view=_folded(repo, target), commit=None)
+    if dtype is not None:
+        from deltavcs.checkpoint.materialize import torch_name
+        from deltavcs.merging.combine import retyped_files
+
+        view = cast(repo.objects, target.view, parse_dtype(dtype))
+        files = retyped_files(repo.objects, view, torch_name(parse_dtype(dtype)))
+        target = replace(target, view=replace_files(view, files))
+    return target
+
+
+def parse_dtype(text: str) -> str:
+    """The safetensors name of a dtype that a user wrote.
+
+    Raises:
+        InvalidInputError: `bad-argument`.
+    """
+    found = DTYPES.get(text.removeprefix("torch.").lower())
+    if found is None:
+        raise InvalidInputError(
+            f"unknown dtype {text!r}",
+            kind=ErrorKind.BAD_ARGUMENT,
+            advice=Advice.ONE_OF,
+            facts={"choices": ", ".join(DTYPES)},
+        )
+    return found
+
+
+def located(repo: Repository, target: Target, exc: DeltaVCSError) -> DeltaVCSError:
+    """Name commit and tensor in an error about a blob."""
+    if exc.kind not in _DAMAGE:
+        return exc
+    where = f"commit {target.commit[:12]}" if target.commit else target.text
+    hurt = damaged_tensor(repo, target.view)
+    return exc.within(f"{where}, {hurt}" if hurt else where)
+
+
+def damaged_tensor(repo: Repository, view: View) -> str | None:
+    """The first tensor or file of a view that cannot be read. Reads everything; only after an error."""
+    blobs = repo.objects.blobs
+    for file in view.files:
+        if file.blob is not None and file.keys is None:
+            blob = file.blob
+            if _unreadable(lambda at, out, blob=blob: blobs.read_into(blob, at, out), file.size):  # type: ignore[misc]
+                return file.path
+    for key, content in view.tensors.items():
+        if _unreadable(lambda at, out, c=content: c.read_into(blobs, at, out), content.size):  # type: ignore[misc]
+            return key
+    return None
+
+
+def _unreadable(read: Callable[[int, memoryview], None], size: int) -> bool:
+    try:
+        for at in range(0, size, SPAN_BYTES):
+            read(at, memoryview(bytearray(min(SPAN_BYTES, size - at))))
+    except DeltaVCSError:
+        return True
+    return False
+
+
+def _folded(repo: Repository, target: Target) -> View:
+    """The base of an adapter commit with the adapter folded in."""
+    value = repo.commit(target.commit) if target.commit else None
+    base = value.parent_as(Role.BASE) if value is not None else None
+    if value is None or value.kind is not Kind.ADAPTER or base is None:
+        raise InvalidInputError(
+            f"{target.text} is not an adapter",
+            kind=ErrorKind.BAD_ARGUMENT,
+            advice=Advice.LEAVE_OUT_FOLDING,
+        )
+    from deltavcs.checkpoint.adapter import FoldedWeight, adapter_config_of, match_adapter
+    from deltavcs.checkpoint.view import Content, with_tensors
+    from deltavcs.merging.combine import is_vocabulary, resized_files
+
+    adapter, base_manifest = repo.objects.get_manifest(value.manifest), repo.manifest(base)
+    config = adapter_config_of(repo.objects, adapter)
+    factors, whole = match_adapter(adapter, base_manifest)
+    view, weights = view_of(base_manifest), base_manifest.primary
+    tensors: dict[str, Content] = dict(view.tensors)
+    for key, entry in whole.items():
+        tensors[key] = Content(entry.dtype, entry.shape, blob=entry.blob)
+    for key, pair in factors.items():
+        weight = whole.get(key) or weights[key]
+        scale = config.scale(key.removesuffix(".weight"))
+        folded = FoldedWeight(repo.objects, weight, pair, scale=scale, fan_in_fan_out=config.fan_in_fan_out)
+        tensors[key] = Content(weight.dtype, weight.shape, computed=folded)
+    merged = with_tensors(repo.objects, view, tensors)
+    if any(is_vocabulary(k) and t.shape != weights[k].shape for k, t in merged.primary.items()):
+        merged = replace_files(merged, resized_files(repo.objects, merged, base_manifest))
+    return merged
 
 
 def _order(expression: Expression) -> list[int]:
@@ -76,7 +199,7 @@ def _is_transfer(program: Sequence[Token]) -> bool:
     return shape in ([0, 1, 2, "-", "scale", "+"], [0, 1, 2, "-", "+"])
 
 
-def recipe_of(expression: Expression, commits: tuple[CommitId, ...]) -> str:
+def _recipe(expression: Expression, commits: tuple[CommitId, ...]) -> str:
     """The expression with full commit ids, fully bracketed, from its program."""
     stack: list[str] = []
     for token in expression.program:

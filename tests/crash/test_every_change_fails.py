@@ -17,6 +17,7 @@ from deltavcs.porcelain.transfer import transfer
 from deltavcs.refs import ABSENT
 from deltavcs.repo import Repository, init_repository, open_repository
 from deltavcs.signature import Signature
+from deltavcs.steps.recording import Draft
 from deltavcs.testing.checkpoints import fine_tuned, raw_tensor, write_checkpoint
 from deltavcs.testing.invariants import check_repository
 from deltavcs.testing.storage import FaultyStorage, Lost
@@ -35,9 +36,9 @@ def world(tmp_path_factory):
     write_checkpoint(top / "more", fine_tuned(v1, seed=5), files={"notes.txt": b"hello"})
     write_checkpoint(top / "new", {"w": raw_tensor("F16", [80, 40], seed=6)}, files={"a/b": b"x" * 1000})
     repo = init_repository(top / "repo", sync=False)
-    import_base(repo, str(top / "v1"), name="v1", signature=WHEN)
-    import_base(repo, str(top / "v2"), name="v2", signature=WHEN)
-    commit(repo, str(top / "tuned"), name="tuned", base="v1", signature=WHEN)
+    import_base(repo, str(top / "v1"), draft=Draft("v1", signature=WHEN))
+    import_base(repo, str(top / "v2"), draft=Draft("v2", signature=WHEN))
+    commit(repo, str(top / "tuned"), base="v1", draft=Draft("tuned", signature=WHEN))
     repo.refs.move("refs/tags/t1", expected=ABSENT, new=repo.resolve("v1"), signature=WHEN)
     return top
 
@@ -47,9 +48,11 @@ def move(repo, ref, new):
 
 
 VERBS = {
-    "import": lambda repo, top: import_base(repo, str(top / "new"), name="new", signature=WHEN),
-    "commit": lambda repo, top: commit(repo, str(top / "more"), name="tuned", base="v1", signature=WHEN),
-    "transfer": lambda repo, top: transfer(repo, from_="tuned", to="v2", scale=0.5, signature=WHEN),
+    "import": lambda repo, top: import_base(repo, str(top / "new"), draft=Draft("new", signature=WHEN)),
+    "commit": lambda repo, top: commit(
+        repo, str(top / "more"), base="v1", draft=Draft("tuned", signature=WHEN)
+    ),
+    "transfer": lambda repo, top: transfer(repo, "tuned", "v2", scale=0.5, draft=Draft(signature=WHEN)),
     "branch": lambda repo, top: move(repo, "refs/heads/a/b/c", repo.resolve("v1")),
     "move": lambda repo, top: move(repo, "refs/heads/v2", repo.resolve("v1")),
     "tag": lambda repo, top: move(repo, "refs/tags/t2", repo.resolve("tuned")),

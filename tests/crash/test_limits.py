@@ -13,6 +13,7 @@ from deltavcs.errors import ErrorKind, StorageError
 from deltavcs.porcelain.checkout import checkout_files
 from deltavcs.porcelain.import_ import import_base
 from deltavcs.repo import init_repository
+from deltavcs.steps.recording import Draft
 from deltavcs.testing.checkpoints import raw_tensor, write_checkpoint
 from deltavcs.testing.invariants import check_repository
 
@@ -21,13 +22,14 @@ MEASURE = """
 import json, sys, threading, time
 from pathlib import Path
 import numpy as np
+from deltavcs.identity import Identity
 from deltavcs.resources import Resources
 from deltavcs.porcelain.checkout import checkout_files
 from deltavcs.porcelain.commit import commit
 from deltavcs.porcelain.import_ import import_base
 from deltavcs.porcelain.transfer import transfer
-from deltavcs.signature import Signature
 from deltavcs.repo import init_repository
+from deltavcs.steps.recording import Draft
 
 top, mib = Path(sys.argv[1]), int(sys.argv[2])
 
@@ -55,19 +57,19 @@ def write(name, seed):
             file.write((values.view(np.uint32) >> 16).astype(np.uint16).tobytes())
 
 write("v1", 0), write("tuned", 1), write("v2", 2)
-repo = init_repository(top, sync=False)
-small = Resources(threads=2, memory_bytes=64 << 20)
 when = iter(range(1, 99))
-sign = lambda: Signature("t", next(when))
+repo = init_repository(top, sync=False).using(
+    identity=Identity("t", lambda: next(when)), resources=Resources(threads=2, memory_bytes=64 << 20)
+)
 verbs = {
-    "import": lambda: import_base(repo, str(top / "v1"), name="v1", signature=sign(), resources=small),
-    "import again": lambda: import_base(repo, str(top / "v2"), name="v2", signature=sign(), resources=small),
+    "import": lambda: import_base(repo, str(top / "v1"), draft=Draft("v1")),
+    "import again": lambda: import_base(repo, str(top / "v2"), draft=Draft("v2")),
     "commit": lambda: commit(
-        repo, str(top / "tuned"), base="v1", name="t", signature=sign(), resources=small
+        repo, str(top / "tuned"), base="v1", draft=Draft("t")
     ),
-    "transfer": lambda: transfer(repo, from_="t", to="v2", name="m", signature=sign(), resources=small),
-    "checkout": lambda: checkout_files(repo, "t", top / "out", resources=small),
-    "checkout transfer": lambda: checkout_files(repo, "m", top / "out-m", resources=small),
+    "transfer": lambda: transfer(repo, "v1", "v2", deltas=["t"], draft=Draft("m")),
+    "checkout": lambda: checkout_files(repo, "t", top / "out"),
+    "checkout transfer": lambda: checkout_files(repo, "m", top / "out-m"),
 }
 repo.index.catch_up()  # DuckDB is loaded, and counts to the baseline
 baseline, peaks = anonymous(), {}
@@ -119,21 +121,21 @@ def test_a_disk_that_is_really_full(tiny_disk, tmp_path, sign):
     repo = init_repository(tiny_disk, sync=False)
     small = write_checkpoint(tmp_path / "small", {"w": raw_tensor("BF16", [50, 50])})
     large = write_checkpoint(tmp_path / "large", {"w": raw_tensor("U8", [3_000_000])})
-    import_base(repo, str(small), name="small", signature=sign())
+    import_base(repo, str(small), draft=Draft("small", signature=sign()))
     before = repo.refs.all()
     for _ in range(2):
         with pytest.raises(StorageError) as caught:
-            import_base(repo, str(large), name="large", signature=sign())
+            import_base(repo, str(large), draft=Draft("large", signature=sign()))
         assert caught.value.kind is ErrorKind.DISK_FULL and caught.value.retryable
         checked = check_repository(tiny_disk, lineage=False)
         assert checked.refs.all() == before
         checked.objects.forget_packs()
     other = init_repository(tmp_path, sync=False)
-    import_base(other, str(large), name="large", signature=sign())
+    import_base(other, str(large), draft=Draft("large", signature=sign()))
     with pytest.raises(StorageError) as caught:
         checkout_files(other, "large", tiny_disk / "out")
     assert caught.value.kind is ErrorKind.DISK_FULL
     assert f"cannot write {tiny_disk / 'out' / 'model.safetensors'}: " in str(caught.value)
     assert sorted(p.name for p in tiny_disk.iterdir()) == [".dvx"]
-    import_base(repo, str(small), name="again", signature=sign())
+    import_base(repo, str(small), draft=Draft("again", signature=sign()))
     repo.objects.forget_packs()  # or the file system stays in use

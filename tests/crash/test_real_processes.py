@@ -20,6 +20,7 @@ from deltavcs.porcelain.commit import commit
 from deltavcs.porcelain.import_ import import_base
 from deltavcs.repo import init_repository, open_repository
 from deltavcs.signature import Signature
+from deltavcs.steps.recording import Draft
 from deltavcs.testing.checkpoints import fine_tuned, raw_tensor, write_checkpoint
 from deltavcs.testing.invariants import check_repository
 
@@ -77,7 +78,7 @@ def world(tmp_path_factory):
     write_checkpoint(top / "base", base)
     for i in range(6):
         write_checkpoint(top / f"tuned-{i}", fine_tuned(base, seed=i + 10))
-    import_base(init_repository(top / "repo"), str(top / "base"), name="base", signature=WHEN)
+    import_base(init_repository(top / "repo"), str(top / "base"), draft=Draft("base", signature=WHEN))
     return top
 
 
@@ -104,8 +105,8 @@ def test_killed_at_random_moments(world, directory):
         if done:  # what was reported is the tip, or the one after it, which was not reported any more
             assert repo.commit(repo.resolve("run")).message in sources[len(done) - 1 :]
         reached.add(len(done))
-    commit(repo, str(world / "tuned-0"), base="base", name="run", signature=WHEN)
-    commit(repo, str(world / "tuned-1"), base="base", name="run", signature=WHEN)
+    commit(repo, str(world / "tuned-0"), base="base", draft=Draft("run", signature=WHEN))
+    commit(repo, str(world / "tuned-1"), base="base", draft=Draft("run", signature=WHEN))
     checkout_files(repo, "run", directory / "out")
     assert (directory / "out" / "model.safetensors").read_bytes() == (
         world / "tuned-1" / "model.safetensors"
@@ -208,7 +209,12 @@ def test_a_reader_beside_a_writer(world, directory):
 
 def test_commit_while_garbage_is_collected(world, directory):
     for i in (0, 1):  # garbage: a branch that is deleted
-        commit(open_repository(directory), str(world / f"tuned-{i}"), base="base", name="old", signature=WHEN)
+        commit(
+            open_repository(directory),
+            str(world / f"tuned-{i}"),
+            base="base",
+            draft=Draft("old", signature=WHEN),
+        )
     repo = open_repository(directory)
     repo.refs.move("refs/heads/old", expected=repo.resolve("old"), new=_absent(), signature=WHEN)
     child = Child(directory, "run", [world / f"tuned-{i}" for i in (1, 2, 3, 4)])

@@ -18,6 +18,7 @@ from deltavcs.porcelain.transfer import transfer
 from deltavcs.refs import ABSENT
 from deltavcs.repo import init_repository
 from deltavcs.signature import Signature
+from deltavcs.steps.recording import Draft
 from deltavcs.testing.checkpoints import fine_tuned, raw_tensor, write_checkpoint
 
 HERE = Path(__file__).parent
@@ -41,11 +42,13 @@ def make(target: Path) -> None:
         def when(message: str = "") -> Signature:
             return Signature("golden", next(clock) * 1_000_000, message)
 
-        import_base(repo, str(top / "v1"), name="v1", signature=when())
-        import_base(repo, str(top / "v2"), name="v2", message="the new one", signature=when())
-        commit(repo, str(top / "chat"), name="chat", base="v1", task="chat", signature=when())
-        commit(repo, str(top / "chat-2"), name="chat", base="v1", metadata={"k": "v"}, signature=when())
-        transfer(repo, from_="chat", to="v2", scale=0.75, signature=when())
+        import_base(repo, str(top / "v1"), draft=Draft("v1", signature=when()))
+        import_base(repo, str(top / "v2"), draft=Draft("v2", message="the new one", signature=when()))
+        commit(repo, str(top / "chat"), base="v1", draft=Draft("chat", task="chat", signature=when()))
+        commit(
+            repo, str(top / "chat-2"), base="v1", draft=Draft("chat", metadata={"k": "v"}, signature=when())
+        )
+        transfer(repo, "chat", "v2", scale=0.75, draft=Draft(signature=when()))
         repo.refs.move("refs/tags/first", expected=ABSENT, new=repo.resolve("chat~1"), signature=when())
         expected = {}
         for name in ("v1", "v2", "chat", "first", "v2+chat"):

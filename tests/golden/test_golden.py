@@ -13,6 +13,7 @@ from dvx_reader import Reader
 from deltavcs.errors import DeltaVCSError, ErrorKind, FormatError, IntegrityError
 from deltavcs.porcelain.checkout import checkout_files
 from deltavcs.repo import open_repository
+from deltavcs.steps.recording import Draft
 from deltavcs.testing.invariants import check_repository
 
 GOLDEN = Path(__file__).parent / "repo-v1"
@@ -208,6 +209,6 @@ def test_an_unknown_write_feature_makes_it_read_only(directory, sign, tmp_path):
     checkout_files(repo, "v1", directory / "out")
     before = repo.refs.all()
     with pytest.raises(DeltaVCSError) as caught:
-        import_base(repo, str(directory / "out"), name="again", signature=sign())
+        import_base(repo, str(directory / "out"), draft=Draft("again", signature=sign()))
     assert caught.value.kind is ErrorKind.UNSUPPORTED_FEATURE
     assert repo.refs.all() == before

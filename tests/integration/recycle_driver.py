@@ -7,7 +7,8 @@ import signal
 import sys
 from pathlib import Path
 
-from deltavcs.porcelain.recycle import recycle
+from deltavcs.identity import Identity
+from deltavcs.porcelain.recycle import Training, recycle
 from deltavcs.repo import open_repository
 from deltavcs.steps.stages import Stage
 from deltavcs.storage import LocalStorage
@@ -35,15 +36,11 @@ def main(root: Path, mode: str, die_at: str) -> None:
 
     LocalStorage.step = step
     done = recycle(
-        open_repository(root / "repo"),
+        open_repository(root / "repo", identity=Identity("tester", lambda: 1_700_000_000_000_000)),
         ["m1", "m2", "m3"],
-        f"{sys.executable} {TRAIN} {{init}} {{out}} {root / 'deaths'}",
+        Training(f"{sys.executable} {TRAIN} {{init}} {{out}} {root / 'deaths'}", root / "work", watch=watch),
         name="run",
-        work=root / "work",
         iterative=mode == "iterative",
-        author="tester",
-        clock=lambda: 1_700_000_000_000_000,
-        watcher=watch,
     )
     for result in done.stages:
         print(result.stage.branch, result.commit, "reused" if result.reused else "new")

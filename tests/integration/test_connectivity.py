@@ -19,6 +19,8 @@ from deltavcs.porcelain.task import add_task
 from deltavcs.repo import Repository, init_repository
 from deltavcs.resources import Resources
 from deltavcs.signature import Signature
+from deltavcs.steps.recording import Draft
+from deltavcs.steps.running import Running
 from dvx.app import cli
 
 ALPHA = "\N{GREEK SMALL LETTER ALPHA}"
@@ -30,9 +32,9 @@ WORDS = ("connectivity", "base", "tuned", "--task", "animals", "--samples", "4",
 def repo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Repository:
     made = init_repository(tmp_path, sync=False)
     model = build_model(0)
-    import_base(made, save(model, tmp_path / "base"), name="base", signature=SIGN)
+    import_base(made, save(model, tmp_path / "base"), draft=Draft("base", signature=SIGN))
     tuned = save(perturbed(model, 1), tmp_path / "tuned")
-    commit(made, tuned, base="base", name="tuned", signature=SIGN)
+    commit(made, tuned, base="base", draft=Draft("tuned", signature=SIGN))
     add_task(made, "animals", copy_task(tmp_path / "rows.jsonl", ["cat", "dog"]), signature=SIGN)
     monkeypatch.chdir(tmp_path)
     return made
@@ -54,7 +56,7 @@ def test_a_plot_that_cannot_be_made_is_refused_at_once(
     repo: Repository, monkeypatch: pytest.MonkeyPatch, plot: str, said: str
 ) -> None:
     (repo.path.parent / "folder.svg").mkdir()
-    monkeypatch.setattr("deltavcs.porcelain.connectivity.connectivity", lambda *a, **k: 1 / 0)
+    monkeypatch.setattr("deltavcs.porcelain.connectivity.open_probe", lambda *a, **k: 1 / 0)
     done = CliRunner().invoke(cli, [*WORDS, "--plot", plot])
     assert done.exit_code == 2
     assert said in done.stderr
@@ -93,7 +95,9 @@ def test_progress_counts_rows(repo: Repository) -> None:
     """The bar says "rows": of all points together, and it never goes back."""
     seen: list[tuple[str, int, int]] = []
     resources = Resources(progress=lambda *now: seen.append(now))
-    connectivity(repo, "base", "tuned", "animals", points=3, samples=4, resources=resources)
+    connectivity(
+        repo.using(resources=resources), "base", "tuned", "animals", points=3, running=Running(samples=4)
+    )
     assert {(stage, total) for stage, _, total in seen} == {("evaluating", 12)}
     done = [n for _, n, _ in seen]
     assert done == sorted(done)
@@ -101,7 +105,7 @@ def test_progress_counts_rows(repo: Repository) -> None:
 
 
 def test_ascii_where_the_terminal_knows_no_better(repo: Repository) -> None:
-    found = connectivity(repo, "base", "tuned", "animals", points=3, samples=4)
+    found = connectivity(repo, "base", "tuned", "animals", points=3, running=Running(samples=4))
     drawn = found.text(ascii_only=True)
     assert drawn.isascii()
     assert [len(line) for line in drawn.splitlines()[:-1]] == [

@@ -18,6 +18,7 @@ from deltavcs.porcelain.commit import commit
 from deltavcs.porcelain.import_ import import_base
 from deltavcs.porcelain.show import show
 from deltavcs.repo import Repository
+from deltavcs.steps.recording import Draft
 
 Sign = Callable[..., Any]
 
@@ -54,7 +55,7 @@ class Exploit:
 def test_refused_without_the_flag(repo: Repository, tmp_path: Path, sign: Sign) -> None:
     source = folder(tmp_path / "old", pytorch_model_DOT_bin=state(1))
     with pytest.raises(InvalidInputError) as caught:
-        import_base(repo, str(source), signature=sign())
+        import_base(repo, str(source), draft=Draft(signature=sign()))
     assert caught.value.kind is ErrorKind.PICKLE_REFUSED
     assert "--allow-pickle-weights" in (caught.value.hint or "")
     assert not repo.refs.all()
@@ -62,7 +63,7 @@ def test_refused_without_the_flag(repo: Repository, tmp_path: Path, sign: Sign) 
 
 def test_converted_with_the_flag(repo: Repository, tmp_path: Path, sign: Sign) -> None:
     source = folder(tmp_path / "old", pytorch_model_DOT_bin=state(1))
-    done = import_base(repo, str(source), name="old", allow_pickle=True, signature=sign())
+    done = import_base(repo, str(source), allow_pickle=True, draft=Draft("old", signature=sign()))
     assert done.converted == ("pytorch_model.bin",)
     assert show(repo, "old").source["converted"] == ["pytorch_model.bin"]
     checkout_files(repo, "old", tmp_path / "out")
@@ -85,7 +86,7 @@ def test_sharded(repo: Repository, tmp_path: Path, sign: Sign) -> None:
     for i, chosen in enumerate((names[:2], names[2:]), 1):
         torch.save({n: parts[n] for n in chosen}, source / f"pytorch_model-0000{i}-of-00002.bin")
     (source / "pytorch_model.bin.index.json").write_text(json.dumps({"weight_map": {}}))
-    import_base(repo, str(source), name="old", allow_pickle=True, signature=sign())
+    import_base(repo, str(source), allow_pickle=True, draft=Draft("old", signature=sign()))
     checkout_files(repo, "old", tmp_path / "out")
     index = json.loads((tmp_path / "out" / "model.safetensors.index.json").read_text())
     assert index["weight_map"].keys() == parts.keys()
@@ -97,17 +98,20 @@ def test_sharded(repo: Repository, tmp_path: Path, sign: Sign) -> None:
 @pytest.mark.parametrize("name", ["model.pt", "weights.bin"])
 def test_one_file(repo: Repository, tmp_path: Path, sign: Sign, name: str) -> None:
     torch.save({"state_dict": state(2)}, tmp_path / name)
-    import_base(repo, str(tmp_path / name), name="one", allow_pickle=True, signature=sign())
+    import_base(repo, str(tmp_path / name), allow_pickle=True, draft=Draft("one", signature=sign()))
     assert show(repo, "one").n_tensors == 4
 
 
 def test_a_fine_tune_of_a_converted_base(repo: Repository, tmp_path: Path, sign: Sign) -> None:
     first, second = state(1), {k: v + 0.001 for k, v in state(1).items()}
     import_base(
-        repo, str(folder(tmp_path / "a", pytorch_model_DOT_bin=first)), allow_pickle=True, signature=sign()
+        repo,
+        str(folder(tmp_path / "a", pytorch_model_DOT_bin=first)),
+        allow_pickle=True,
+        draft=Draft(signature=sign()),
     )
     source = folder(tmp_path / "b", pytorch_model_DOT_bin=second)
-    done = commit(repo, str(source), allow_pickle=True, signature=sign())
+    done = commit(repo, str(source), allow_pickle=True, draft=Draft(signature=sign()))
     assert done.base.name == "a"
     assert done.base.how == "inferred"
 
@@ -117,7 +121,7 @@ def test_code_is_never_run(repo: Repository, tmp_path: Path, sign: Sign) -> None
     source = folder(tmp_path / "evil", pytorch_model_DOT_bin={"w": Exploit(proof)})
     for allow in (False, True):
         with pytest.raises(InvalidInputError) as caught:
-            import_base(repo, str(source), allow_pickle=allow, signature=sign())
+            import_base(repo, str(source), allow_pickle=allow, draft=Draft(signature=sign()))
         assert caught.value.kind is ErrorKind.PICKLE_REFUSED
     assert not proof.exists()
     assert not repo.refs.all()
@@ -127,7 +131,7 @@ def test_code_is_never_run(repo: Repository, tmp_path: Path, sign: Sign) -> None
 def test_anything_but_tensors(repo: Repository, tmp_path: Path, sign: Sign, value: Any) -> None:
     source = folder(tmp_path / "odd", pytorch_model_DOT_bin=value)
     with pytest.raises(InvalidInputError) as caught:
-        import_base(repo, str(source), allow_pickle=True, signature=sign())
+        import_base(repo, str(source), allow_pickle=True, draft=Draft(signature=sign()))
     assert caught.value.kind is ErrorKind.BAD_CHECKPOINT
 
 
@@ -136,7 +140,7 @@ def test_training_state_beside_safetensors_comes_along(repo: Repository, tmp_pat
 
     source = folder(tmp_path / "run", optimizer_DOT_pt={"lr": 1.0}, training_args_DOT_bin={"a": 1})
     save_file({"w": torch.zeros(4)}, source / "model.safetensors")
-    import_base(repo, str(source), name="run", signature=sign())
+    import_base(repo, str(source), draft=Draft("run", signature=sign()))
     checkout_files(repo, "run", tmp_path / "out")
     for name in ("optimizer.pt", "training_args.bin"):
         assert (tmp_path / "out" / name).read_bytes() == (source / name).read_bytes()

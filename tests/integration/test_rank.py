@@ -29,14 +29,19 @@ from deltavcs.porcelain.import_ import import_base
 from deltavcs.porcelain.load import load_model
 from deltavcs.porcelain.log import log
 from deltavcs.porcelain.mashup import mashup
-from deltavcs.porcelain.merge import Sampling, merge
-from deltavcs.porcelain.rank import Running, Selection, rank
+from deltavcs.porcelain.merge import merge
+from deltavcs.porcelain.rank import rank
 from deltavcs.porcelain.rank_deltas import rank_deltas
-from deltavcs.porcelain.task import add_task, list_tasks, remove_task, show_task
+from deltavcs.porcelain.task import add_task, list_tasks, remove_task
+from deltavcs.porcelain.task import task as show_task
 from deltavcs.porcelain.transfer import transfer
 from deltavcs.repo import Repository, init_repository, open_repository
 from deltavcs.signature import Signature
-from deltavcs.steps.score_lines import all_scores
+from deltavcs.steps.merges import MergeMethod
+from deltavcs.steps.recording import Draft
+from deltavcs.steps.running import Running
+from deltavcs.steps.scorebook import all_scores
+from deltavcs.steps.selecting import Selection
 from deltavcs.tasks.catalog import find_task
 from deltavcs.tasks.definition import read_task, sample_examples
 from deltavcs.testing.invariants import check_repository
@@ -51,17 +56,19 @@ def built(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("history")
     repo = init_repository(root / "repo", sync=False)
     model = build_model(0)
-    import_base(repo, save(model, root / "base"), name="base", signature=SIGN)
+    import_base(repo, save(model, root / "base"), draft=Draft("base", signature=SIGN))
     for name, words in (("animals", ANIMALS), ("colours", COLOURS)):
         copy_task(root / f"{name}_train.jsonl", words)
         add_task(repo, name, copy_task(root / f"{name}.jsonl", words, seed=1), signature=SIGN)
         tuned = perturbed(model, 0, 0.0)
         examples = read_task(find_task(repo.objects, repo.refs, name)).examples
         train(tuned, encode_examples(examples, build_tokenizer()), steps=30, batch=8, lr=1e-2)
-        commit(repo, save(tuned, root / name), base="base", name=name, task=name, signature=SIGN)
+        commit(repo, save(tuned, root / name), base="base", draft=Draft(name, task=name, signature=SIGN))
     for i in (1, 2):
-        commit(repo, save(perturbed(model, i), root / f"r{i}"), base="base", name=f"r{i}", signature=SIGN)
-    import_base(repo, save(perturbed(model, 7, 0.01), root / "base2"), name="base2", signature=SIGN)
+        commit(
+            repo, save(perturbed(model, i), root / f"r{i}"), base="base", draft=Draft(f"r{i}", signature=SIGN)
+        )
+    import_base(repo, save(perturbed(model, 7, 0.01), root / "base2"), draft=Draft("base2", signature=SIGN))
     return root
 
 
@@ -95,7 +102,7 @@ def count_forwards(monkeypatch) -> list[str]:
 
 def test_the_right_checkpoint_ranks_first(repo: Repository) -> None:
     for task in ("animals", "colours"):
-        found = rank(repo, task, 2, samples=16)
+        found = rank(repo, task, 2, running=Running(samples=16))
         assert found.ranked[0].name == task
         assert len(found.ranked) == 6
         assert [r.rank for r in found.ranked] == list(range(1, 7))
@@ -106,7 +113,7 @@ def test_the_right_checkpoint_ranks_first(repo: Repository) -> None:
 
 
 def test_scores_equal_an_evaluation_of_the_checked_out_model(repo: Repository) -> None:
-    found = rank(repo, "animals", samples=16, running=Running(batch_size=4))
+    found = rank(repo, "animals", running=Running(batch_size=4, samples=16))
     examples = sampled(repo, 16)
     for one in found.ranked:
         model = load_model(repo, one.name)
@@ -117,16 +124,16 @@ def test_scores_equal_an_evaluation_of_the_checked_out_model(repo: Repository) -
 
 def test_nothing_is_evaluated_twice(repo: Repository, monkeypatch) -> None:
     seen = count_forwards(monkeypatch)
-    first = rank(repo, "animals", samples=16)
+    first = rank(repo, "animals", running=Running(samples=16))
     assert len(seen) == 6
-    again = rank(repo, "animals", samples=16, metric="accuracy")
+    again = rank(repo, "animals", running=Running(samples=16), selection=Selection(metric="accuracy"))
     assert len(seen) == 6
     assert {r.loss for r in again.ranked} == {r.loss for r in first.ranked}
     assert all(r.recalled for r in again.ranked)
-    rank(repo, "animals", samples=8)
-    rank(repo, "animals", samples=16, seed=1)
+    rank(repo, "animals", running=Running(samples=8))
+    rank(repo, "animals", running=Running(samples=16, seed=1))
     assert len(seen) == 18
-    rank(repo, "animals", samples=16, running=Running(dtype="bfloat16"))
+    rank(repo, "animals", running=Running(dtype="bfloat16", samples=16))
     assert len(seen) == 24
     assert len(list(all_scores(repo))) == 24
 
@@ -143,19 +150,19 @@ def test_an_interrupted_ranking_goes_on(repo: Repository, monkeypatch) -> None:
 
     monkeypatch.setattr(evaluation.Bench, "evaluate", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        rank(repo, "animals", samples=16)
+        rank(repo, "animals", running=Running(samples=16))
     monkeypatch.undo()
     seen = count_forwards(monkeypatch)
-    found = rank(repo, "animals", samples=16)
+    found = rank(repo, "animals", running=Running(samples=16))
     assert len(seen) == 3
     assert sum(r.recalled for r in found.ranked) == 3
 
 
 def test_a_fork_of_content_shares_its_score(repo: Repository, root: Path, monkeypatch) -> None:
-    rank(repo, "animals", samples=16)
+    rank(repo, "animals", running=Running(samples=16))
     seen = count_forwards(monkeypatch)
-    commit(repo, str(root / "animals"), base="base", name="same-again", signature=SIGN)
-    found = rank(repo, "animals", samples=16)
+    commit(repo, str(root / "animals"), base="base", draft=Draft("same-again", signature=SIGN))
+    found = rank(repo, "animals", running=Running(samples=16))
     assert seen == []
     assert len(found.ranked) == 6
 
@@ -169,7 +176,7 @@ def test_one_model_many_checkpoints(repo: Repository, monkeypatch) -> None:
     monkeypatch.setattr(
         evaluation.StoredModel, "load", lambda self, c: copied.append(load(self, c)) or copied[-1]
     )
-    rank(repo, "animals", samples=4)
+    rank(repo, "animals", running=Running(samples=4))
     assert built_models == [1]
     n_tensors = len(repo.manifest(repo.resolve("base")).primary)
     assert copied[0] == 0  # what it was built with
@@ -178,17 +185,22 @@ def test_one_model_many_checkpoints(repo: Repository, monkeypatch) -> None:
 
 
 def test_two_devices_two_models(repo: Repository) -> None:
-    one = rank(repo, "animals", samples=8)
+    one = rank(repo, "animals", running=Running(samples=8))
     for ref in repo.refs.all("refs/scores"):
         repo.storage.delete(ref)
-    two = rank(repo, "animals", samples=8, running=Running(devices=("cpu", "cpu:0")))
+    two = rank(repo, "animals", running=Running(devices=("cpu", "cpu:0"), samples=8))
     assert [r.commit for r in two.ranked] == [r.commit for r in one.ranked]
     assert not any(r.recalled for r in two.ranked)
 
 
 def test_selection(repo: Repository) -> None:
     def names(**selection) -> set[str]:
-        return {r.name for r in rank(repo, "animals", samples=4, selection=Selection(**selection)).ranked}
+        return {
+            r.name
+            for r in rank(
+                repo, "animals", selection=Selection(**selection), running=Running(samples=4)
+            ).ranked
+        }
 
     assert names() == {"base", "base2", "animals", "colours", "r1", "r2"}
     assert names(bases=False) == {"animals", "colours", "r1", "r2"}
@@ -196,7 +208,7 @@ def test_selection(repo: Repository) -> None:
     assert names(base="base2") == {"base2"}
     assert names(where="task = 'colours'") == {"colours"}
     assert "animals" not in names(exclude_tasks=("animals",))
-    merge(repo, ["animals", "r1"], name="mixed", signature=SIGN)
+    merge(repo, ["animals", "r1"], draft=Draft("mixed", signature=SIGN))
     assert names(exclude_tasks=("animals",)) == {"base", "base2", "colours", "r1", "r2"}
     with pytest.raises(InvalidInputError) as caught:
         names(where="nonsense = 1")
@@ -208,29 +220,39 @@ def test_selection(repo: Repository) -> None:
 
 
 def test_last_of_each_run(repo: Repository, root: Path) -> None:
-    commit(repo, save(perturbed(build_model(0), 31), root / "r1b"), base="base", name="r1", signature=SIGN)
-    every = rank(repo, "animals", samples=4)
+    commit(
+        repo,
+        save(perturbed(build_model(0), 31), root / "r1b"),
+        base="base",
+        draft=Draft("r1", signature=SIGN),
+    )
+    every = rank(repo, "animals", running=Running(samples=4))
     assert {"r1", "r1~1"} <= {r.name for r in every.ranked}
-    last = rank(repo, "animals", samples=4, selection=Selection(last_only=True))
+    last = rank(repo, "animals", selection=Selection(last_only=True), running=Running(samples=4))
     assert "r1~1" not in {r.name for r in last.ranked}
 
 
 def test_other_architectures(repo: Repository, root: Path) -> None:
-    import_base(repo, save(build_model(0, hidden_size=32), root / "wide"), name="wide", signature=SIGN)
+    import_base(
+        repo, save(build_model(0, hidden_size=32), root / "wide"), draft=Draft("wide", signature=SIGN)
+    )
     with pytest.raises(InvalidInputError) as caught:
-        rank(repo, "animals", samples=4)
+        rank(repo, "animals", running=Running(samples=4))
     assert "2 architectures" in str(caught.value)
-    assert {r.name for r in rank(repo, "animals", samples=4, selection=Selection(base="wide")).ranked} == {
-        "wide"
-    }
-    assert len(rank(repo, "animals", samples=4, selection=Selection(base="base")).ranked) == 5
+    assert {
+        r.name
+        for r in rank(repo, "animals", selection=Selection(base="wide"), running=Running(samples=4)).ranked
+    } == {"wide"}
+    assert (
+        len(rank(repo, "animals", selection=Selection(base="base"), running=Running(samples=4)).ranked) == 5
+    )
 
 
 def test_other_settings_get_a_model_of_their_own(repo: Repository, root: Path) -> None:
     """Same shapes, another rotary base: the weights run in their own architecture."""
     model = build_model(0, rope_parameters={"rope_type": "default", "rope_theta": 100.0})
-    import_base(repo, save(model, root / "rope"), name="rope", signature=SIGN)
-    found = rank(repo, "animals", samples=8)
+    import_base(repo, save(model, root / "rope"), draft=Draft("rope", signature=SIGN))
+    found = rank(repo, "animals", running=Running(samples=8))
     losses = {r.name: r.loss for r in found.ranked}
     assert losses["rope"] != losses["base"]
     wanted = evaluate(
@@ -248,11 +270,11 @@ def test_checkpoints_that_cannot_run(repo: Repository, root: Path) -> None:
     (root / "nan").mkdir()
     save_file(state, root / "nan" / "model.safetensors", metadata={"format": "pt"})
     shutil.copy(root / "r1" / "config.json", root / "nan")
-    commit(repo, str(root / "nan"), base="base", name="nan", signature=SIGN)
+    commit(repo, str(root / "nan"), base="base", draft=Draft("nan", signature=SIGN))
     (root / "bare").mkdir()
     save_file({k: v + 1 for k, v in state.items()}, root / "bare" / "model.safetensors")
-    commit(repo, str(root / "bare"), base="base", name="bare", signature=SIGN)
-    found = rank(repo, "animals", samples=4)
+    commit(repo, str(root / "bare"), base="base", draft=Draft("bare", signature=SIGN))
+    found = rank(repo, "animals", running=Running(samples=4))
     assert {f.name: f.why for f in found.failed} == {
         "nan": "its loss is nan",
         "bare": "it has no config.json, so its architecture is not known",
@@ -274,18 +296,24 @@ def test_adapters(repo: Repository, root: Path) -> None:
                 if "lora_B" in name:
                     parameter += 0.3 * i * torch.randn_like(parameter)
         model.save_pretrained(root / f"lora{i}")
-        commit(repo, str(root / f"lora{i}"), base="base", name=f"lora{i}", signature=SIGN)
+        commit(repo, str(root / f"lora{i}"), base="base", draft=Draft(f"lora{i}", signature=SIGN))
         loaded = peft.PeftModel.from_pretrained(load_model(repo, "base"), str(root / f"lora{i}"))
         examples = read_task(find_task(repo.objects, repo.refs, "animals")).examples[:8]
         assert evaluate(loaded, build_tokenizer(), examples, split="x").loss > 0
-    found = rank(repo, "animals", samples=8, selection=Selection(adapters=True))
+    found = rank(repo, "animals", selection=Selection(adapters=True), running=Running(samples=8))
     assert {r.name for r in found.ranked} == {"lora1", "lora2"}
     examples = sampled(repo, 8)
     for one in found.ranked:
         loaded = peft.PeftModel.from_pretrained(load_model(repo, "base"), str(root / one.name)).eval()
         wanted = evaluate(loaded, build_tokenizer(), examples, split="train").loss
         assert one.loss == pytest.approx(wanted, abs=1e-5)
-    done = mashup(repo, "animals", name="init", selection=Selection(adapters=True), samples=8, signature=SIGN)
+    done = mashup(
+        repo,
+        "animals",
+        selection=Selection(adapters=True),
+        draft=Draft("init", signature=SIGN),
+        running=Running(samples=8),
+    )
     assert repo.commit(done.merged.recorded.commit).kind is Kind.ADAPTER
     checkout_files(repo, "init", root / "init")
     peft.PeftModel.from_pretrained(load_model(repo, "base"), str(root / "init"))
@@ -297,10 +325,12 @@ def test_an_adapter_is_scored_on_its_base(repo: Repository, root: Path) -> None:
     model = peft.get_peft_model(load_model(repo, "base"), peft.LoraConfig(r=2, target_modules=["q_proj"]))
     model.save_pretrained(root / "lora")
     for name, base in (("on-base", "base"), ("on-animals", "animals")):
-        commit(repo, str(root / "lora"), base=base, name=name, signature=SIGN)
+        commit(repo, str(root / "lora"), base=base, draft=Draft(name, signature=SIGN))
     losses = {}
     for name, base in (("on-base", "base"), ("on-animals", "animals")):
-        found = rank(repo, "animals", samples=8, selection=Selection(adapters=True, base=base))
+        found = rank(
+            repo, "animals", selection=Selection(adapters=True, base=base), running=Running(samples=8)
+        )
         assert [r.name for r in found.ranked] == [name]
         loaded = peft.PeftModel.from_pretrained(load_model(repo, base), str(root / "lora")).eval()
         wanted = evaluate(loaded, build_tokenizer(), sampled(repo, 8), split="train").loss
@@ -313,7 +343,7 @@ def test_an_adapter_is_scored_on_its_base(repo: Repository, root: Path) -> None:
 
 def test_the_score_that_says_most_is_shown_first(repo: Repository) -> None:
     for samples, dtype in ((4, None), (16, None), (16, "bfloat16"), (1000, "bfloat16")):
-        rank(repo, "animals", samples=samples, running=Running(dtype=dtype))
+        rank(repo, "animals", running=Running(dtype=dtype, samples=samples))
     full = len(read_task(find_task(repo.objects, repo.refs, "animals")).examples)
     entry = next(e for e in log(repo) if "animals" in e.names)
     assert [(s.samples, s.dtype) for s in entry.scores] == [
@@ -325,13 +355,15 @@ def test_the_score_that_says_most_is_shown_first(repo: Repository) -> None:
 
 def test_asking_for_more_rows_than_there_are_is_the_same_question(repo: Repository, monkeypatch) -> None:
     seen = count_forwards(monkeypatch)
-    rank(repo, "animals", samples=1000)
-    rank(repo, "animals", samples=2000)
+    rank(repo, "animals", running=Running(samples=1000))
+    rank(repo, "animals", running=Running(samples=2000))
     assert len(seen) == 6
 
 
 def test_mashup_then_train_then_commit(repo: Repository, root: Path) -> None:
-    done = mashup(repo, "animals", 2, name="animals-init", samples=16, signature=SIGN)
+    done = mashup(
+        repo, "animals", 2, draft=Draft("animals-init", signature=SIGN), running=Running(samples=16)
+    )
     assert done.chosen[0].name == "animals"
     assert "base" not in [r.name for r in done.ranking.ranked]
     value = repo.commit(repo.resolve("animals-init"))
@@ -347,31 +379,42 @@ def test_mashup_then_train_then_commit(repo: Repository, root: Path) -> None:
     examples = read_task(find_task(repo.objects, repo.refs, "animals")).examples
     train(model, encode_examples(examples, build_tokenizer()), steps=3, batch=4, lr=1e-3)
     model.save_pretrained(root / "init")
-    trained = commit(repo, str(root / "init"), name="animals-tuned", task="animals", signature=SIGN)
+    trained = commit(repo, str(root / "init"), draft=Draft("animals-tuned", task="animals", signature=SIGN))
     assert trained.base.how == "marker"
     assert trained.base.commit == repo.resolve("animals-init")
     check_repository(root / "repo")
 
 
 def test_mashup_by_score_and_too_few(repo: Repository) -> None:
-    done = mashup(repo, "animals", 3, name="m", method="weighted", samples=8, signature=SIGN)
+    done = mashup(
+        repo,
+        "animals",
+        3,
+        draft=Draft("m", signature=SIGN),
+        method=MergeMethod("weighted"),
+        running=Running(samples=8),
+    )
     weights = done.merged.parameters["weights"]
     assert weights[0] == 1.0
     assert list(weights) == sorted(weights, reverse=True)
     with pytest.raises(InvalidInputError):
-        mashup(repo, "animals", 9, name="m2", samples=8, signature=SIGN)
+        mashup(repo, "animals", 9, draft=Draft("m2", signature=SIGN), running=Running(samples=8))
     with pytest.raises(DeltaVCSError):
-        mashup(repo, "animals", 0, name="m2", samples=8, signature=SIGN)
+        mashup(repo, "animals", 0, draft=Draft("m2", signature=SIGN), running=Running(samples=8))
 
 
 @pytest.mark.parametrize("method", ["fisher", "regmean"])
 def test_merging_by_statistics(repo: Repository, root: Path, method: str) -> None:
     done = merge(
-        repo, ["animals", "colours"], name="m", method=method, sampling=Sampling(samples=12), signature=SIGN
+        repo,
+        ["animals", "colours"],
+        running=Running(samples=12),
+        draft=Draft("m", signature=SIGN),
+        method=MergeMethod(method),
     )
     assert repo.commit(done.recorded.commit).metadata["merge.method"] == method
     model = load_model(repo, "m")
-    plain = merge(repo, ["animals", "colours"], name="avg", signature=SIGN)
+    plain = merge(repo, ["animals", "colours"], draft=Draft("avg", signature=SIGN))
     tokenizer = build_tokenizer()
     losses = {}
     for name, one in (("m", model), ("avg", load_model(repo, "avg"))):
@@ -390,32 +433,35 @@ def test_merging_by_statistics(repo: Repository, root: Path, method: str) -> Non
 
 def test_statistics_need_rows(repo: Repository) -> None:
     with pytest.raises(InvalidInputError) as caught:
-        merge(repo, ["animals", "r1"], name="m", method="fisher", signature=SIGN)
+        merge(repo, ["animals", "r1"], draft=Draft("m", signature=SIGN), method=MergeMethod("fisher"))
     assert "r1 was committed without a task" in str(caught.value)
 
 
 def test_rank_for_a_base(repo: Repository, root: Path) -> None:
     far = save(perturbed(build_model(0), 99, 0.5), root / "far")
-    import_base(repo, far, name="far", signature=SIGN)
+    import_base(repo, far, draft=Draft("far", signature=SIGN))
     tuned = save(perturbed(build_model(0), 99, 0.51), root / "far-tuned")
-    commit(repo, tuned, base="far", name="far-tuned", signature=SIGN)
+    commit(repo, tuned, base="far", draft=Draft("far-tuned", signature=SIGN))
     commit(
-        repo, save(perturbed(build_model(0), 7, 0.02), root / "b2t"), base="base2", name="b2t", signature=SIGN
+        repo,
+        save(perturbed(build_model(0), 7, 0.02), root / "b2t"),
+        base="base2",
+        draft=Draft("b2t", signature=SIGN),
     )
     found = rank_deltas(repo, "base2")
     assert [r.source_name for r in found.ranked] == ["base"] * 4 + ["far"]
     assert "b2t" not in {r.delta_name for r in found.ranked}
     drifts = [r.relative_drift for r in found.ranked]
     assert drifts == sorted(drifts)
-    wanted = transfer(repo, from_="r1", to="base2", dry_run=True, signature=SIGN)[0].geometry["all"]
+    wanted = transfer(repo, "r1", "base2", dry_run=True, draft=Draft(signature=SIGN))[0].geometry["all"]
     mine = next(r for r in found.ranked if r.delta_name == "r1")
     assert (mine.relative_drift, mine.cosine) == (wanted.relative_drift, wanted.cosine)
 
 
 def test_connectivity(repo: Repository, root: Path) -> None:
     before = repo.refs.all()
-    found = connectivity(repo, "animals", "colours", "animals", points=5, samples=16)
-    ranked = {r.name: r.loss for r in rank(repo, "animals", samples=16).ranked}
+    found = connectivity(repo, "animals", "colours", "animals", points=5, running=Running(samples=16))
+    ranked = {r.name: r.loss for r in rank(repo, "animals", running=Running(samples=16)).ranked}
     assert found.curve.losses[0] == pytest.approx(ranked["animals"], abs=1e-6)
     assert found.curve.losses[-1] == pytest.approx(ranked["colours"], abs=1e-6)
     middle = load_model(repo, "0.5 * animals + 0.5 * colours")
@@ -453,7 +499,9 @@ def test_tasks(repo: Repository, root: Path) -> None:
 def test_threads_build_models_at_the_same_time(repo: Repository, root: Path) -> None:
     """transformers swaps globals while it builds a model: one worker per GPU must not see the other's."""
     import_base(
-        repo, save(build_model(0, tie_word_embeddings=True), root / "tied"), name="tied", signature=SIGN
+        repo,
+        save(build_model(0, tie_word_embeddings=True), root / "tied"),
+        draft=Draft("tied", signature=SIGN),
     )
     wanted = load_model(repo, "tied").state_dict()
 
@@ -484,9 +532,9 @@ def test_a_checkpoint_that_cannot_be_asked_does_not_stop_the_others(repo: Reposi
         else:
             tokenizer.chat_template = "{{ raise_exception('no') }}"
         tokenizer.save_pretrained(folder)
-        commit(repo, str(folder), base="base", name=name, signature=SIGN)
+        commit(repo, str(folder), base="base", draft=Draft(name, signature=SIGN))
         names.append(name)
-    found = rank(repo, "animals", samples=8)
+    found = rank(repo, "animals", running=Running(samples=8))
     assert {r.name for r in found.ranked}.isdisjoint(names) and len(found.ranked) == 6
     assert {f.name for f in found.failed} == set(names)
     whys = " ".join(f.why for f in found.failed)

@@ -16,9 +16,11 @@ from deltavcs.evaluation.encode import encode_examples
 from deltavcs.porcelain.commit import commit
 from deltavcs.porcelain.import_ import import_base
 from deltavcs.porcelain.rank import Ranking, rank
-from deltavcs.porcelain.task import add_task
+from deltavcs.porcelain.task import Wording, add_task
 from deltavcs.repo import Repository, init_repository
 from deltavcs.signature import Signature
+from deltavcs.steps.recording import Draft
+from deltavcs.steps.running import Running
 from deltavcs.tasks.definition import file_task, read_task
 
 pytestmark = [
@@ -64,18 +66,20 @@ def trained(tmp_path_factory) -> Repository:
 
     root = tmp_path_factory.mktemp("truth")
     repo = init_repository(root / "repo", sync=False)
-    import_base(repo, str(STORIES), name="stories", signature=SIGN)
+    import_base(repo, str(STORIES), draft=Draft("stories", signature=SIGN))
     tokenizer = AutoTokenizer.from_pretrained(STORIES)
     for task in FILES:
         ours, others = halves(task, root)
-        add_task(repo, task, others, **template(task), numbering=numbering(task), signature=SIGN)
+        add_task(
+            repo, task, others, signature=SIGN, wording=Wording(**template(task), numbering=numbering(task))
+        )
         rows = read_task(file_task(task, ours, **template(task), numbering=numbering(task)))
         model: Any = AutoModelForCausalLM.from_pretrained(STORIES)
         samples = encode_examples(rows.examples, tokenizer, max_length=256)
         train(model, samples, steps=STEPS, batch=BATCH, lr=RATE)
         model.save_pretrained(root / task)
         tokenizer.save_pretrained(root / task)
-        commit(repo, str(root / task), base="stories", name=task, task=task, signature=SIGN)
+        commit(repo, str(root / task), base="stories", draft=Draft(task, task=task, signature=SIGN))
     return repo
 
 
@@ -86,7 +90,7 @@ def numbering(task: str) -> str:
 
 @pytest.fixture(scope="module")
 def rankings(trained: Repository) -> dict[str, Ranking]:
-    return {task: rank(trained, task, samples=64) for task in FILES}
+    return {task: rank(trained, task, running=Running(samples=64)) for task in FILES}
 
 
 def shown(ranking: Ranking) -> str:

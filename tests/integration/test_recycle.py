@@ -13,13 +13,16 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from deltavcs.errors import AlreadyExistsError, ConflictError, ErrorKind, InvalidInputError
+from deltavcs.identity import Identity
 from deltavcs.objects.model import Kind, Role
-from deltavcs.porcelain.branch import create_branch, create_tag, delete_branch
+from deltavcs.porcelain.branch import branch, delete_branch
 from deltavcs.porcelain.checkout import checkout_files
 from deltavcs.porcelain.import_ import import_base
-from deltavcs.porcelain.recycle import recycle, run_command
+from deltavcs.porcelain.recycle import Training, recycle, run_command
+from deltavcs.porcelain.tag import tag
 from deltavcs.repo import Repository, init_repository, open_repository
 from deltavcs.signature import Signature
+from deltavcs.steps.recording import Draft
 from deltavcs.steps.stages import Stage, plan_stages
 from deltavcs.testing.invariants import check_repository
 
@@ -40,7 +43,7 @@ def root(tmp_path: Path) -> Path:
         folder.mkdir()
         save_file(base(i), folder / "model.safetensors")
         (folder / "config.json").write_text(json.dumps({"version": i}))
-        import_base(repo, str(folder), name=f"m{i}", signature=Signature("tester", NOW + i))
+        import_base(repo, str(folder), draft=Draft(f"m{i}", signature=Signature("tester", NOW + i)))
     return tmp_path
 
 
@@ -175,11 +178,19 @@ def test_killed_at_writes_all_along(root: Path) -> None:
     check_repository(root / "repo")
 
 
-def call(repo: Repository, root: Path, runner, command: str = "train {init} {out}", **more):
+def call(
+    repo: Repository,
+    root: Path,
+    runner,
+    command: str = "train {init} {out}",
+    *,
+    watch=lambda *_: None,
+    **more,
+):
+    training = Training(command, root / "work", run=runner, watch=watch)
     return recycle(
-        repo, ["m1", "m2"], command, name="run", work=root / "work", author="t", clock=lambda: NOW,
-        runner=runner, **more,
-    )  # fmt: skip
+        repo.using(identity=Identity("t", lambda: NOW)), ["m1", "m2"], training, name="run", **more
+    )
 
 
 class Trainer:
@@ -221,7 +232,7 @@ def test_resumes_at_the_stage_that_failed(root: Path) -> None:
 
 def test_a_training_that_was_not_committed_is_not_repeated(root: Path, monkeypatch) -> None:
     repo = open_repository(root / "repo")
-    monkeypatch.setattr("deltavcs.porcelain.recycle.commit", lambda *a, **k: 1 / 0)
+    monkeypatch.setattr("deltavcs.porcelain.recycle.commit_source", lambda *a, **k: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         call(repo, root, Trainer())
     monkeypatch.undo()
@@ -267,10 +278,8 @@ def test_malformed_commands(root: Path, command: str) -> None:
 def test_paths_with_spaces_stay_one_word(root: Path) -> None:
     repo = open_repository(root / "repo")
     trainer = Trainer()
-    recycle(
-        repo, ["m1"], "train {init} {out} --note='{base} {stage}'", name="run", work=root / "a b; c",
-        author="t", clock=lambda: NOW, runner=trainer,
-    )  # fmt: skip
+    training = Training("train {init} {out} --note='{base} {stage}'", root / "a b; c", run=trainer)
+    recycle(repo, ["m1"], training, name="run")
     assert len(trainer.calls[0]) == 4
     assert "a b; c" in trainer.calls[0][1]
     assert trainer.calls[0][3] == "--note=m1 1"
@@ -291,7 +300,7 @@ def test_another_name_of_a_base_hides_no_stage(root: Path) -> None:
     repo = open_repository(root / "repo")
     first = call(repo, root, Trainer())
     for name in ("aaa", "m1-too"):
-        create_branch(repo, name, "m1", signature=Signature("tester", NOW))
+        branch(repo, name, "m1", signature=Signature("tester", NOW))
     trainer = Trainer()
     again = call(repo, root, trainer)
     assert trainer.calls == []
@@ -305,9 +314,9 @@ def branches_of(repo: Repository, *bases: str) -> list[str]:
 def test_branches_are_called_as_the_user_wrote(root: Path) -> None:
     repo = open_repository(root / "repo")
     for i in (1, 2):
-        create_branch(repo, f"aaa{i}", f"m{i}", signature=Signature("tester", NOW))
-        create_tag(repo, f"v{i}", f"m{i}", signature=Signature("tester", NOW))
-    create_tag(repo, "m1", "m1", signature=Signature("tester", NOW))
+        branch(repo, f"aaa{i}", f"m{i}", signature=Signature("tester", NOW))
+        tag(repo, f"v{i}", f"m{i}", signature=Signature("tester", NOW))
+    tag(repo, "m1", "m1", signature=Signature("tester", NOW))
     ids = [repo.resolve(f"m{i}") for i in (1, 2)]
     assert branches_of(repo, "m1", "v2") == ["run/m1", "run/v2.init", "run/v2"]
     assert branches_of(repo, "tags/m1") == ["run/tags/m1"]
@@ -323,7 +332,7 @@ def test_branches_are_called_as_the_user_wrote(root: Path) -> None:
 
 def test_one_base_twice(root: Path) -> None:
     repo = open_repository(root / "repo")
-    create_branch(repo, "aaa", "m1", signature=Signature("tester", NOW))
+    branch(repo, "aaa", "m1", signature=Signature("tester", NOW))
     for bases in (("m1", "m1"), ("m1", "aaa"), ("m1", "m2", repo.resolve("m1")[:9])):
         with pytest.raises(InvalidInputError, match="named twice") as caught:
             branches_of(repo, *bases)
@@ -333,8 +342,8 @@ def test_one_base_twice(root: Path) -> None:
 def test_bases_whose_results_get_in_each_others_way(root: Path) -> None:
     repo = open_repository(root / "repo")
     for i, name in ((1, "x.init"), (2, "x"), (3, "y/z")):
-        create_branch(repo, name, f"m{i}", signature=Signature("tester", NOW))
-    create_tag(repo, "y", "m1", signature=Signature("tester", NOW))
+        branch(repo, name, f"m{i}", signature=Signature("tester", NOW))
+    tag(repo, "y", "m1", signature=Signature("tester", NOW))
     for bases in (("x.init", "x"), ("y/z", "x", "x.init"), ("y", "y/z")):
         with pytest.raises(InvalidInputError, match="each other's way") as caught:
             branches_of(repo, *bases)
@@ -345,7 +354,7 @@ def test_bases_whose_results_get_in_each_others_way(root: Path) -> None:
 @pytest.mark.parametrize("dry_run", [True, False])
 def test_a_branch_in_the_way_is_noticed_before_any_training(root: Path, taken: str, dry_run: bool) -> None:
     repo = open_repository(root / "repo")
-    create_branch(repo, taken, "m3", signature=Signature("tester", NOW))
+    branch(repo, taken, "m3", signature=Signature("tester", NOW))
     trainer = Trainer()
     with pytest.raises(AlreadyExistsError, match=taken) as caught:
         call(repo, root, trainer, dry_run=dry_run)
@@ -358,7 +367,7 @@ def test_a_base_that_moved_is_noticed_before_any_training(root: Path) -> None:
     repo = open_repository(root / "repo")
     call(repo, root, Trainer())
     save_file(base(9), root / "m2" / "model.safetensors")
-    import_base(repo, str(root / "m2"), name="m2", signature=Signature("tester", NOW))
+    import_base(repo, str(root / "m2"), draft=Draft("m2", signature=Signature("tester", NOW)))
     trainer = Trainer()
     with pytest.raises(AlreadyExistsError, match=r"run/m2\.init .*its base is another commit"):
         call(repo, root, trainer)
@@ -409,6 +418,6 @@ def test_the_watcher_is_told_what_begins(root: Path) -> None:
         told.append((stage.position, n_stages))
 
     with pytest.raises(InvalidInputError):
-        call(repo, root, Trainer(fail_at=2), watcher=watch)
-    call(repo, root, Trainer(), watcher=watch)
+        call(repo, root, Trainer(fail_at=2), watch=watch)
+    call(repo, root, Trainer(), watch=watch)
     assert told == [(1, 3), (2, 3), (3, 3), (3, 3)]

@@ -20,6 +20,7 @@ from deltavcs.porcelain.import_ import import_base
 from deltavcs.porcelain.load import load_model
 from deltavcs.refs import check_name
 from deltavcs.signature import Signature
+from deltavcs.steps.recording import Draft
 from deltavcs.testing.invariants import check_repository
 
 SIGN = Signature("tester", 1_700_000_000_000_000)
@@ -51,7 +52,7 @@ def run(model, out: Path, callback: DvxCallback, **more):
 
 @pytest.fixture
 def base(repo, tmp_path):
-    import_base(repo, save(build_model(0), tmp_path / "base"), name="base", signature=SIGN)
+    import_base(repo, save(build_model(0), tmp_path / "base"), draft=Draft("base", signature=SIGN))
     return repo
 
 
@@ -197,7 +198,7 @@ def test_peft_there_and_back(base, tmp_path) -> None:
 
         merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged").eval()
         assert torch.allclose(merged(ids).logits, trainer.model(ids).logits, atol=1e-5)
-    again = commit(base, str(tmp_path / "adapter"), name="lora2", signature=SIGN)
+    again = commit(base, str(tmp_path / "adapter"), draft=Draft("lora2", signature=SIGN))
     value = base.commit(again.recorded.commit)
     assert value.manifest == base.commit(base.resolve("lora")).manifest
     assert value.parent_as(Role.BASE) == base.resolve("base")

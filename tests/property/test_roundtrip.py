@@ -21,6 +21,7 @@ from deltavcs.porcelain.commit import commit
 from deltavcs.porcelain.import_ import import_base
 from deltavcs.repo import init_repository
 from deltavcs.signature import Signature
+from deltavcs.steps.recording import Draft
 from deltavcs.testing.checkpoints import (
     BITS,
     RawTensor,
@@ -54,9 +55,9 @@ def through(repo, tmp_path, sign):
 
     def go(directory, *, base=None, name="it"):
         if base is None:
-            import_base(repo, str(directory), name=name, signature=sign())
+            import_base(repo, str(directory), draft=Draft(name, signature=sign()))
         else:
-            commit(repo, str(directory), name=name, base=base, signature=sign())
+            commit(repo, str(directory), base=base, draft=Draft(name, signature=sign()))
         out = next(outputs)
         checkout_files(repo, name, out)
         assert sums(out) == sums(directory)
@@ -320,8 +321,8 @@ def test_any_checkpoint_and_any_successor(case):
         repo = init_repository(top / "repo", sync=False)
         base = write_checkpoint(top / "base", tensors, shards=shards, files=files, **framing)
         tuned = write_checkpoint(top / "tuned", later, shards=shards, files=files, **framing)
-        import_base(repo, str(base), name="base", signature=Signature("t", 1))
-        commit(repo, str(tuned), name="tuned", base="base", signature=Signature("t", 2))
+        import_base(repo, str(base), draft=Draft("base", signature=Signature("t", 1)))
+        commit(repo, str(tuned), base="base", draft=Draft("tuned", signature=Signature("t", 2)))
         for name in ("base", "tuned"):
             checkout_files(repo, name, top / f"out-{name}")
             assert sums(top / f"out-{name}") == sums(top / name)

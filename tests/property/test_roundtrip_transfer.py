@@ -14,6 +14,7 @@ from deltavcs.porcelain.checkout import checkout_files
 from deltavcs.porcelain.commit import commit
 from deltavcs.porcelain.import_ import import_base
 from deltavcs.porcelain.transfer import transfer
+from deltavcs.steps.recording import Draft
 from deltavcs.testing.checkpoints import fine_tuned, raw_tensor, write_checkpoint
 
 FORMATS = {"F32": (8, 23), "F16": (5, 10), "BF16": (8, 7)}  # exponent and fraction bits
@@ -84,9 +85,9 @@ def world(repo, tmp_path, sign):
     def add(name, tensors, base=None, **kw):
         directory = write_checkpoint(tmp_path / name, tensors, **kw)
         if base is None:
-            import_base(repo, str(directory), name=name, signature=sign())
+            import_base(repo, str(directory), draft=Draft(name, signature=sign()))
         else:
-            commit(repo, str(directory), name=name, base=base, signature=sign())
+            commit(repo, str(directory), base=base, draft=Draft(name, signature=sign()))
 
     return add
 
@@ -105,7 +106,7 @@ def test_equal_to_exact_rational_arithmetic(world, repo, tmp_path, sign, dtype, 
     world("t", target)
     world("s", source)
     world("x", tuned, base="s")
-    transfer(repo, from_="x", to="t", scale=scale, name="out", signature=sign())
+    transfer(repo, "x", "t", scale=scale, draft=Draft("out", signature=sign()))
     checkout_files(repo, "out", tmp_path / "out")
     got = checkout_tensors(tmp_path / "out")
     for name in source:
@@ -126,8 +127,8 @@ def test_every_kind_of_number(world, repo, tmp_path, sign, dtype):
     tensors = [{"w": raw_tensor(dtype, [64, 64], rng.bytes(64 * 64 * size))} for _ in range(3)]
     for name, tensor in zip("txs", tensors, strict=True):
         world(name, tensor)
-    commit(repo, str(tmp_path / "x"), name="tuned", base="s", signature=sign())
-    transfer(repo, from_="tuned", to="t", scale=0.3, name="out", signature=sign())
+    commit(repo, str(tmp_path / "x"), base="s", draft=Draft("tuned", signature=sign()))
+    transfer(repo, "tuned", "t", scale=0.3, draft=Draft("out", signature=sign()))
     checkout_files(repo, "out", tmp_path / "out")
     m_t, m_x, m_s = (widen(t["w"].data, dtype) for t in tensors)
     with np.errstate(all="ignore"):
@@ -154,7 +155,7 @@ def test_padded_vocabularies(world, repo, tmp_path, sign, dtype, rows_t, rows_x,
     world("t", sides[0], files={"config.json": b'{"vocab_size": %d}' % rows_t})
     world("s", sides[2])
     world("x", sides[1], base="s")
-    transfer(repo, from_="x", to="t", scale=0.5, name="out", signature=sign())
+    transfer(repo, "x", "t", scale=0.5, draft=Draft("out", signature=sign()))
     checkout_files(repo, "out", tmp_path / "out")
     got_dtype, shape, data = checkout_tensors(tmp_path / "out")["embed_tokens.weight"]
     n = max(rows_t, rows_x)
@@ -177,7 +178,7 @@ def test_the_result_has_the_dtype_of_the_target(world, repo, tmp_path, sign, t, 
     world("t", target)
     world("s", source)
     world("x", tuned, base="s")
-    transfer(repo, from_="x", to="t", name="out", signature=sign())
+    transfer(repo, "x", "t", draft=Draft("out", signature=sign()))
     checkout_files(repo, "out", tmp_path / "out")
     m_t, m_x, m_s = widen(target["w"].data, t), widen(tuned["w"].data, s), widen(source["w"].data, s)
     assert checkout_tensors(tmp_path / "out")["w"] == (t, (16, 16), narrow(m_t + (m_x - m_s), t))
@@ -197,7 +198,7 @@ def test_an_expression_is_the_transfer_that_it_spells(world, repo, tmp_path, sig
     world("t", target, shards=2, files={"config.json": b"{}", "tokenizer.json": b"old"})
     world("s", source)
     world("x", tuned, base="s", files={"tokenizer.json": b"new", "README.md": b"mine"})
-    transfer(repo, from_="s", to="t", scale=0.25, name="out", signature=sign())
+    transfer(repo, "s", "t", scale=0.25, draft=Draft("out", signature=sign()))
     recipe = repo.commit(repo.resolve("out")).recipe
     for i, text in enumerate(
         ["out", "t + 0.25 * (x - s)", "t + (x - s) * 0.25", "(t + (x - s) / 4)", recipe]
@@ -214,9 +215,9 @@ def test_derived_of_derived(world, repo, tmp_path, sign):
     world("t", target)
     world("u", newest)
     world("x", tuned, base="s")
-    transfer(repo, from_="x", to="t", name="first", signature=sign())
-    transfer(repo, from_="first", to="u", scale=0.5, name="second", signature=sign())
-    transfer(repo, from_="second", to="s", scale=2.0, name="third", signature=sign())
+    transfer(repo, "x", "t", draft=Draft("first", signature=sign()))
+    transfer(repo, "first", "u", scale=0.5, draft=Draft("second", signature=sign()))
+    transfer(repo, "second", "s", scale=2.0, draft=Draft("third", signature=sign()))
     blob = repo.manifest(repo.resolve("third")).tensors["a.weight"].blob
     assert repo.objects.blobs.stored(blob).depth >= 3
 
@@ -239,7 +240,7 @@ def test_a_transfer_costs_kilobytes(world, repo, sign):
     world("s", tensors)
     world("t", fine_tuned(tensors, seed=3, scale=0.5))
     world("x", fine_tuned(tensors, seed=4), base="s")
-    (done,) = transfer(repo, from_="x", to="t", scale=0.9, name="out", signature=sign())
+    (done,) = transfer(repo, "x", "t", scale=0.9, draft=Draft("out", signature=sign()))
     assert 0 < done.recorded.stored_bytes < 2048
 
 
@@ -250,7 +251,7 @@ def test_tensors_of_several_chunks_are_derived_alike(world, repo, tmp_path, sign
     world("s", tensors)
     world("t", target)
     world("x", tuned, base="s")
-    transfer(repo, from_="x", to="t", scale=1 / 3, name="out", signature=sign())
+    transfer(repo, "x", "t", scale=1 / 3, draft=Draft("out", signature=sign()))
     checkout_files(repo, "out", tmp_path / "out")
     m_t, m_x, m_s = (widen(m["w"].data, "BF16") for m in (target, tuned, tensors))
     assert checkout_tensors(tmp_path / "out")["w"][2] == narrow(m_t + (m_x - m_s) * (1 / 3), "BF16")

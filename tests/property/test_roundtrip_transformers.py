@@ -12,6 +12,7 @@ from deltavcs.porcelain.commit import commit  # noqa: E402
 from deltavcs.porcelain.import_ import import_base  # noqa: E402
 from deltavcs.porcelain.load import load_model  # noqa: E402
 from deltavcs.porcelain.transfer import transfer  # noqa: E402
+from deltavcs.steps.recording import Draft  # noqa: E402
 
 
 def tiny_llama(seed, dtype=torch.float32, vocab=64, tied=False):
@@ -54,10 +55,10 @@ def test_from_pretrained_loads_checkouts_and_transfers(repo, tmp_path, sign, dty
     for name, model in models.items():
         model.save_pretrained(tmp_path / name, **size)
         if name == "tuned":
-            commit(repo, str(tmp_path / name), base="v1", name=name, signature=sign())
+            commit(repo, str(tmp_path / name), base="v1", draft=Draft(name, signature=sign()))
         else:
-            import_base(repo, str(tmp_path / name), name=name, signature=sign())
-    transfer(repo, from_="v1", to="v2", signature=sign())
+            import_base(repo, str(tmp_path / name), draft=Draft(name, signature=sign()))
+    transfer(repo, "v1", "v2", draft=Draft(signature=sign()))
     for name, model in models.items():
         checkout_files(repo, name, tmp_path / f"out-{name}")
         same_model(load(tmp_path / f"out-{name}"), model)
@@ -76,10 +77,10 @@ def test_a_transfer_with_a_grown_vocabulary_loads(repo, tmp_path, sign):
     tuned.resize_token_embeddings(70, mean_resizing=False)
     for name, model in {"v1": old, "v2": new, "tuned": tuned}.items():
         model.save_pretrained(tmp_path / name)
-    import_base(repo, str(tmp_path / "v1"), name="v1", signature=sign())
-    import_base(repo, str(tmp_path / "v2"), name="v2", signature=sign())
-    commit(repo, str(tmp_path / "tuned"), base="v1", name="tuned", signature=sign())
-    transfer(repo, from_="tuned", to="v2", name="out", signature=sign())
+    import_base(repo, str(tmp_path / "v1"), draft=Draft("v1", signature=sign()))
+    import_base(repo, str(tmp_path / "v2"), draft=Draft("v2", signature=sign()))
+    commit(repo, str(tmp_path / "tuned"), base="v1", draft=Draft("tuned", signature=sign()))
+    transfer(repo, "tuned", "v2", draft=Draft("out", signature=sign()))
     checkout_files(repo, "out", tmp_path / "out")
     model = load(tmp_path / "out")
     assert model.config.vocab_size == 70 and model.lm_head.weight.shape == (70, 32)
@@ -89,5 +90,5 @@ def test_a_transfer_with_a_grown_vocabulary_loads(repo, tmp_path, sign):
 def test_load_model_needs_no_directory(repo, tmp_path, sign):
     model = tiny_llama(3)
     model.save_pretrained(tmp_path / "m")
-    import_base(repo, str(tmp_path / "m"), name="m", signature=sign())
+    import_base(repo, str(tmp_path / "m"), draft=Draft("m", signature=sign()))
     same_model(load_model(repo, "m"), model)

@@ -15,6 +15,7 @@ from deltavcs.porcelain.import_ import import_base
 from deltavcs.porcelain.transfer import transfer
 from deltavcs.repo import init_repository, open_repository
 from deltavcs.signature import Signature
+from deltavcs.steps.recording import Draft
 from deltavcs.testing.checkpoints import BITS, fine_tuned, raw_tensor, write_checkpoint
 
 
@@ -60,9 +61,9 @@ def rich(sources):
     def add(name, tensors, base=None, **kw):
         directory = write_checkpoint(tmp_path / name, tensors, **kw)
         if base is None:
-            import_base(repo, str(directory), name=name, signature=sign())
+            import_base(repo, str(directory), draft=Draft(name, signature=sign()))
         else:
-            commit(repo, str(directory), name=name, base=base, signature=sign())
+            commit(repo, str(directory), base=base, draft=Draft(name, signature=sign()))
 
     for dtype in ("BF16", "F16", "F32"):
         low = dtype.lower()
@@ -70,17 +71,17 @@ def rich(sources):
         add(f"{low}-v2", model(dtype, seed=9, vocab=104))
         add(f"{low}-light", fine_tuned(model(dtype), seed=1, share=0.1), base=f"{low}-v1")
         add(f"{low}-heavy", fine_tuned(model(dtype), seed=2, scale=30), base=f"{low}-v1")
-        transfer(repo, from_=f"{low}-light", to=f"{low}-v2", scale=0.7, name=f"{low}-moved", signature=sign())
+        transfer(repo, f"{low}-light", f"{low}-v2", scale=0.7, draft=Draft(f"{low}-moved", signature=sign()))
     add("narrow", narrow_f32(model("BF16")))
     add("narrow-tuned", narrow_f32(fine_tuned(model("BF16"), seed=3)), base="narrow")
-    transfer(repo, from_="bf16-heavy", to="bf16-moved", scale=-0.3, name="twice", signature=sign())
+    transfer(repo, "bf16-heavy", "bf16-moved", scale=-0.3, draft=Draft("twice", signature=sign()))
     zoo = {f"t.{d}": raw_tensor(d, [40, 4], seed=i) for i, d in enumerate(BITS)}
     zoo |= {"scalar": raw_tensor("F32", []), "empty": raw_tensor("BF16", [0, 7])}
     add("zoo", zoo, metadata={"format": "pt"}, files={"empty.txt": b""})
     add("zoo-tuned", fine_tuned(zoo, seed=5), base="zoo", indent=1)
     (tmp_path / "zoo-tuned" / "run.sh").write_bytes(b"#!/bin/sh\n")
     (tmp_path / "zoo-tuned" / "run.sh").chmod(0o755)
-    commit(repo, str(tmp_path / "zoo-tuned"), name="zoo-tuned", base="zoo", signature=sign())
+    commit(repo, str(tmp_path / "zoo-tuned"), base="zoo", draft=Draft("zoo-tuned", signature=sign()))
     return repo
 
 

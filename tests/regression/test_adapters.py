@@ -12,6 +12,7 @@ from deltavcs.checkpoint.adapter import parse_adapter_config
 from deltavcs.porcelain.checkout import checkout, checkout_files
 from deltavcs.porcelain.commit import commit
 from deltavcs.porcelain.import_ import import_base
+from deltavcs.steps.recording import Draft
 from deltavcs.testing.checkpoints import RawTensor, safetensors_bytes, write_checkpoint
 
 _LORA = {"peft_type": "LORA", "r": 2, "lora_alpha": 8}
@@ -54,8 +55,8 @@ def test_factors_of_a_head_that_is_saved_whole_beneath_them(repo, tmp_path, sign
     a, b, whole = numbers(2, 4, seed=2), numbers(6, 2, seed=3), numbers(6, 4, seed=4)
     parts = {"lm_head.lora_A.weight": a, "lm_head.lora_B.weight": b, "lm_head.base_layer.weight": whole}
     write_adapter(tmp_path / "lora", parts)
-    import_base(repo, str(tmp_path / "base"), signature=sign())
-    commit(repo, str(tmp_path / "lora"), base="base", signature=sign())
+    import_base(repo, str(tmp_path / "base"), draft=Draft(signature=sign()))
+    commit(repo, str(tmp_path / "lora"), base="base", draft=Draft(signature=sign()))
     found = checkout(repo, "lora", merge_adapter=True)["lm_head.weight"].numpy()
     expected = whole.astype(np.float64) + 4 * (b.astype(np.float64) @ a.astype(np.float64))
     np.testing.assert_array_equal(found, expected.astype(np.float32))
@@ -74,8 +75,8 @@ def test_an_adapter_that_resizes_the_vocabulary(repo, tmp_path, sign):
         "model.q.lora_B.weight": numbers(4, 2, seed=6),
     }
     write_adapter(tmp_path / "lora", parts)
-    import_base(repo, str(tmp_path / "base"), signature=sign())
-    commit(repo, str(tmp_path / "lora"), base="base", signature=sign())
+    import_base(repo, str(tmp_path / "base"), draft=Draft(signature=sign()))
+    commit(repo, str(tmp_path / "lora"), base="base", draft=Draft(signature=sign()))
     checkout_files(repo, "lora", tmp_path / "out", merge_adapter=True)
     assert json.loads((tmp_path / "out" / "config.json").read_text())["vocab_size"] == 8
     found = checkout(repo, "lora", merge_adapter=True)["model.embed_tokens.weight"].numpy()

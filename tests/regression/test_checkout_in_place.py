@@ -16,6 +16,7 @@ from deltavcs.porcelain.checkout import checkout_files
 from deltavcs.porcelain.import_ import import_base
 from deltavcs.repo import Repository, init_repository
 from deltavcs.resources import Resources
+from deltavcs.steps.recording import Draft
 from deltavcs.testing.checkpoints import raw_tensor, write_checkpoint
 
 
@@ -30,7 +31,7 @@ def source(tmp_path: Path) -> Path:
 @pytest.fixture
 def repo(tmp_path: Path, source: Path, sign) -> Repository:
     found = init_repository(tmp_path, sync=False)
-    import_base(found, str(source), name="m", signature=sign())
+    import_base(found, str(source), draft=Draft("m", signature=sign()))
     return found
 
 
@@ -122,7 +123,7 @@ def test_what_appears_during_a_checkout_is_not_mixed_with_it(repo, tmp_path, the
         (out / "theirs").touch()
 
     with pytest.raises(AlreadyExistsError, match="is not empty"):
-        checkout_files(repo, "m", out, resources=Resources(progress=intrude))
+        checkout_files(repo.using(resources=Resources(progress=intrude)), "m", out)
     assert [x.name for x in out.iterdir()] == ["theirs"]
     assert not list(tmp_path.glob(".*.partial"))
 
@@ -146,7 +147,7 @@ def test_what_a_killed_checkout_left_is_no_part_of_a_checkpoint(repo, source, si
     draft = source / ".0badcafe.partial"
     draft.mkdir()
     (draft / "model.safetensors").write_bytes((source / "model.safetensors").read_bytes()[:100])
-    import_base(repo, str(source), name="after", signature=sign())
+    import_base(repo, str(source), draft=Draft("after", signature=sign()))
     assert repo.commit(repo.resolve("after")).manifest == before
 
 

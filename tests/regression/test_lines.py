@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from deltavcs.porcelain.import_ import import_base
+from deltavcs.steps.recording import Draft
 from deltavcs.testing.checkpoints import raw_tensor, write_checkpoint
 from dvx.app import cli
 
@@ -17,7 +18,7 @@ from dvx.app import cli
 def one(repo, tmp_path, sign):
     """A repository of one base, with a tensor whose name has a line break."""
     write_checkpoint(tmp_path / "base", {"a\nb": raw_tensor("F32", (4,)), "w": raw_tensor("F32", (2, 2))})
-    import_base(repo, str(tmp_path / "base"), signature=sign())
+    import_base(repo, str(tmp_path / "base"), draft=Draft(signature=sign()))
     return str(repo.path.parent)
 
 

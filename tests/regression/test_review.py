@@ -10,14 +10,16 @@ from deltavcs.errors import ConflictError, DeltaVCSError, ErrorKind, InvalidInpu
 from deltavcs.maintenance.check import check
 from deltavcs.maintenance.collect import collect, plan_gc
 from deltavcs.merging.expression import parse_expression
-from deltavcs.porcelain.branch import create_branch, create_tag, delete_branch, rename_branch
+from deltavcs.porcelain.branch import branch, delete_branch, rename_branch
 from deltavcs.porcelain.checkout import checkout_files
 from deltavcs.porcelain.commit import commit
 from deltavcs.porcelain.import_ import import_base
+from deltavcs.porcelain.tag import tag
 from deltavcs.porcelain.transfer import transfer
 from deltavcs.repo import Repository, open_repository
 from deltavcs.resources import Resources
 from deltavcs.steps.naming import name_of
+from deltavcs.steps.recording import Draft
 from deltavcs.testing.checkpoints import RawTensor, fine_tuned, raw_tensor, write_checkpoint
 
 SHAPES = {"model.embed_tokens.weight": (12, 4), "model.layers.0.weight": (8, 8)}
@@ -35,8 +37,8 @@ def models(repo, tmp_path, sign) -> tuple[Repository, Path]:
         tensors = weights(seed)
         write_checkpoint(tmp_path / base, tensors)
         write_checkpoint(tmp_path / tuned, fine_tuned(tensors, seed=seed + 1))
-        import_base(repo, str(tmp_path / base), signature=sign())
-        commit(repo, str(tmp_path / tuned), base=base, signature=sign())
+        import_base(repo, str(tmp_path / base), draft=Draft(signature=sign()))
+        commit(repo, str(tmp_path / tuned), base=base, draft=Draft(signature=sign()))
     return repo, tmp_path
 
 
@@ -89,13 +91,13 @@ def test_a_divisor_whose_inverse_overflows_is_an_error_of_the_expression(text):
 def test_delta_must_be_a_fine_tune_of_the_base_that_from_names(models, sign):
     repo, _ = models
     with pytest.raises(InvalidInputError, match="other is a fine-tune of v2, not of v1"):
-        transfer(repo, from_="v1", to="v2", deltas=["other"], signature=sign())
+        transfer(repo, "v1", "v2", deltas=["other"], draft=Draft(signature=sign()))
 
 
 def test_a_new_parent_is_worth_a_commit(models, sign):
     repo, tmp = models
-    first = commit(repo, str(tmp / "chat"), base="v1", parents=["v2:teacher"], signature=sign())
-    again = commit(repo, str(tmp / "chat"), base="v1", parents=["v2:teacher"], signature=sign())
+    first = commit(repo, str(tmp / "chat"), base="v1", parents=["v2:teacher"], draft=Draft(signature=sign()))
+    again = commit(repo, str(tmp / "chat"), base="v1", parents=["v2:teacher"], draft=Draft(signature=sign()))
     assert not first.recorded.unchanged
     assert again.recorded.unchanged
 
@@ -104,14 +106,16 @@ def test_a_new_parent_is_worth_a_commit(models, sign):
 def test_a_parent_cannot_take_the_role_that_history_follows(models, sign, role):
     repo, tmp = models
     with pytest.raises(InvalidInputError, match=f"its {role} parent"):
-        commit(repo, str(tmp / "chat"), base="v1", name="new", parents=[f"v2:{role}"], signature=sign())
+        commit(
+            repo, str(tmp / "chat"), base="v1", parents=[f"v2:{role}"], draft=Draft("new", signature=sign())
+        )
 
 
 def test_the_name_of_a_commit_leads_back_to_it_where_tag_and_branch_share_one(models, sign):
     repo, _ = models
     delete_branch(repo, "v1", signature=sign())
     v1 = repo.resolve("chat~1")
-    create_tag(repo, "chat", v1, signature=sign())
+    tag(repo, "chat", v1, signature=sign())
     assert name_of(repo, v1) == "tags/chat"
     assert repo.resolve(name_of(repo, v1)) == v1
 
@@ -144,7 +148,7 @@ def test_no_gc_comes_between_reading_a_commit_and_naming_it(models, sign, verb, 
 
     monkeypatch.setattr(type(repo.refs), "move", with_gc_before)
     if verb == "create":
-        create_branch(repo, "back", chat, signature=sign())
+        branch(repo, "back", chat, signature=sign())
     else:
         rename_branch(repo, "chat", "talk", signature=sign())
     assert repo.resolve("back" if verb == "create" else "talk") == chat
@@ -155,10 +159,10 @@ def test_a_config_that_is_no_configuration_does_not_stop_a_padded_transfer(repo,
     write_checkpoint(tmp_path / "v1", weights())
     write_checkpoint(tmp_path / "chat", weights(rows=14))
     write_checkpoint(tmp_path / "v2", weights(9), files={"config.json": config})
-    import_base(repo, str(tmp_path / "v1"), signature=sign())
-    import_base(repo, str(tmp_path / "v2"), signature=sign())
-    commit(repo, str(tmp_path / "chat"), base="v1", signature=sign())
-    transfer(repo, from_="v1", to="v2", signature=sign())
+    import_base(repo, str(tmp_path / "v1"), draft=Draft(signature=sign()))
+    import_base(repo, str(tmp_path / "v2"), draft=Draft(signature=sign()))
+    commit(repo, str(tmp_path / "chat"), base="v1", draft=Draft(signature=sign()))
+    transfer(repo, "v1", "v2", draft=Draft(signature=sign()))
     checkout_files(repo, "v2+chat", tmp_path / "out")
     assert (tmp_path / "out" / "config.json").read_bytes() == config
 
@@ -170,10 +174,10 @@ def test_a_prefix_is_found_among_many_parts_of_names(repo, tmp_path, sign):
     write_checkpoint(tmp_path / "plain", plain)
     write_checkpoint(tmp_path / "wrapped", wrapped)
     write_checkpoint(tmp_path / "chat", fine_tuned(wrapped, seed=3))
-    import_base(repo, str(tmp_path / "plain"), signature=sign())
-    import_base(repo, str(tmp_path / "wrapped"), signature=sign())
-    commit(repo, str(tmp_path / "chat"), base="wrapped", signature=sign())
-    (done,) = transfer(repo, from_="wrapped", to="plain", signature=sign())
+    import_base(repo, str(tmp_path / "plain"), draft=Draft(signature=sign()))
+    import_base(repo, str(tmp_path / "wrapped"), draft=Draft(signature=sign()))
+    commit(repo, str(tmp_path / "chat"), base="wrapped", draft=Draft(signature=sign()))
+    (done,) = transfer(repo, "wrapped", "plain", draft=Draft(signature=sign()))
     assert len(done.compatibility.renamed) == 40
 
 
@@ -214,7 +218,7 @@ def test_a_converted_checkout_loads_in_its_new_dtype(repo, tmp_path, sign):
     (source / "config.json").write_text(json.dumps(config))
     index = {"metadata": {"total_size": 48}, "weight_map": {"w": "a.safetensors"}}
     (source / "model.safetensors.index.json").write_text(json.dumps(index))
-    import_base(repo, str(source), name="v", signature=sign())
+    import_base(repo, str(source), draft=Draft("v", signature=sign()))
     checkout_files(repo, "v", tmp_path / "out", dtype="bfloat16")
     found = json.loads((tmp_path / "out" / "config.json").read_text())
     assert found == {"dtype": "bfloat16", "text_config": {"torch_dtype": "bfloat16"}, "hidden_size": 4}

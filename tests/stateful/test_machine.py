@@ -28,6 +28,7 @@ from deltavcs.porcelain.transfer import transfer
 from deltavcs.refs import ABSENT
 from deltavcs.repo import init_repository, open_repository
 from deltavcs.signature import Signature
+from deltavcs.steps.recording import Draft
 from deltavcs.testing.checkpoints import (
     RawTensor,
     fine_tuned,
@@ -91,7 +92,7 @@ class History(RuleBasedStateMachine):
     @rule(target=commits, name=NAMES, seed=st.integers(0, 3), dtype=st.sampled_from(["BF16", "F32", "F16"]))
     def import_(self, name, seed, dtype):
         tensors = {"w": raw_tensor(dtype, [32, 16], seed=seed), "n": raw_tensor("I64", [3], seed=seed)}
-        done = import_base(self.repo, self.write(tensors), name=name, signature=self.sign())
+        done = import_base(self.repo, self.write(tensors), draft=Draft(name, signature=self.sign()))
         return self.record(name, done.recorded, tensors)
 
     @rule(
@@ -105,7 +106,7 @@ class History(RuleBasedStateMachine):
         if base not in self.reachable():
             return multiple()
         tensors = fine_tuned(self.tensors[base], seed=seed, share=share)
-        done = commit(self.repo, self.write(tensors), base=base, name=name, signature=self.sign())
+        done = commit(self.repo, self.write(tensors), base=base, draft=Draft(name, signature=self.sign()))
         return self.record(name, done.recorded, tensors, base)
 
     @rule(target=commits, delta=commits, to=commits, scale=st.sampled_from([1.0, 0.5, -2.0]), name=NAMES)
@@ -118,7 +119,7 @@ class History(RuleBasedStateMachine):
         m_t, m_x, m_s = (widen(m["w"].data, m["w"].dtype) for m in (t, x, s))
         data = narrow(m_t + (m_x - m_s) * scale, dtype)
         expected = {"w": RawTensor(dtype, (32, 16), data), "n": t["n"]}
-        (done,) = transfer(self.repo, from_=delta, to=to, scale=scale, name=name, signature=self.sign())
+        (done,) = transfer(self.repo, delta, to, scale=scale, draft=Draft(name, signature=self.sign()))
         return self.record(name, done.recorded, expected, to)
 
     @rule(tag=TAGS, at=commits)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from dvx import names
+import deltavcs as dv
+from dvx import refs_table
 from dvx.app import command
 from dvx.exits import CONFLICT
 from dvx.failures import Usage
@@ -30,14 +31,12 @@ def branch(session: Session, name: str | None, revision: str | None, delete: boo
 
     A branch is a name for a commit; committing to it moves it on. There is no current branch.
     """
-    from deltavcs.porcelain import branch as verbs
-
     repo = session.repository()
     if name is None:
         if delete or rename:
             raise Usage("which branch? NAME is missing")
-        found = verbs.branches(repo)
-        session.emit(lambda: {"branches": found}, names.lines(found, session.width))
+        found = dv.branches(repo)
+        session.emit(lambda: {"branches": found}, refs_table.lines(found, session.width))
         return
     if delete and (rename or revision):
         raise Usage("--delete takes one NAME and nothing else")
@@ -45,10 +44,10 @@ def branch(session: Session, name: str | None, revision: str | None, delete: boo
         what = "the new name" if rename else "a revision"
         raise Usage(f"{what} is missing", hint=f"dvx branch {'--rename OLD NEW' if rename else 'NAME REV'}")
     if delete:
-        done = verbs.delete_branch(repo, name, signature=session.signature("branch --delete"))
+        done = dv.delete_branch(repo, name)
     elif rename:
-        done = verbs.rename_branch(repo, name, str(revision), signature=session.signature("branch --rename"))
+        done = dv.rename_branch(repo, name, str(revision))
     else:
-        done = verbs.create_branch(repo, name, str(revision), signature=session.signature("branch"))
+        done = dv.branch(repo, name, str(revision))
     word = "deleted" if delete else "renamed" if rename else "made"
-    session.emit(lambda: {"branch": done}, names.done(word, done))
+    session.emit(lambda: {"branch": done}, refs_table.done(word, done))

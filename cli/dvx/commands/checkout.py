@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+import deltavcs as dv
 from dvx import options, reports, text
 from dvx.app import command
 from dvx.exits import INTEGRITY, STORAGE
@@ -15,7 +16,7 @@ from dvx.options import REVISION
 from dvx.session import Session
 
 if TYPE_CHECKING:
-    from deltavcs.porcelain.checkout import CheckedOut
+    from deltavcs.steps.checkouts import CheckedOut
 
 
 @command(
@@ -34,9 +35,6 @@ if TYPE_CHECKING:
 @click.option("-f", "--force", is_flag=True, help="Write into a directory that is not empty.")
 @click.option("--dtype", metavar="DTYPE", help="Convert floating-point tensors, e.g. to bfloat16.")
 @click.option("--merge-adapter", is_flag=True, help="Fold an adapter into its base: W + (alpha/r)·B·A.")
-@click.option(
-    "--format", "format_", type=click.Choice(["safetensors"]), default="safetensors", help="Of the weights."
-)
 @options.works
 @options.profiled
 def checkout(
@@ -46,7 +44,6 @@ def checkout(
     force: bool,
     dtype: str | None,
     merge_adapter: bool,
-    format_: str,
 ) -> None:
     """Write a checkpoint, or a sum of some, to a directory.
 
@@ -57,18 +54,9 @@ def checkout(
 
     The output directory must be empty, or not exist, unless --force.
     """
-    from deltavcs.porcelain.checkout import checkout_files
-
-    repo = session.repository()
-    with session.resources() as resources:
-        done = checkout_files(
-            repo,
-            revision,
-            output,
-            dtype=dtype,
-            merge_adapter=merge_adapter,
-            force=force,
-            resources=resources,
+    with session.working() as repo:
+        done = dv.checkout_files(
+            repo, revision, output, dtype=dtype, merge_adapter=merge_adapter, force=force
         )
     session.emit(lambda: {**_document(done), "revision": revision}, _lines(done, revision))
 

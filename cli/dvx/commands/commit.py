@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+import deltavcs as dv
 from dvx import options, reports, text
 from dvx.app import command
 from dvx.exits import CONFLICT, INTEGRITY, STORAGE
@@ -14,7 +15,8 @@ from dvx.options import REVISION
 from dvx.session import Session
 
 if TYPE_CHECKING:
-    from deltavcs.porcelain.commit import Base, Committed
+    from deltavcs.porcelain.commit import Committed
+    from deltavcs.steps.bases import Base
 
 
 @command(
@@ -63,22 +65,10 @@ def commit(
 
     If the branch exists already this becomes its next commit: NAME~1 is then the one before.
     """
-    from deltavcs.porcelain.commit import commit as verb
-
-    repo = session.repository()
-    with session.resources() as resources:
-        done = verb(
-            repo,
-            source,
-            base=base,
-            name=name,
-            message=message,
-            task=task,
-            metadata=dict(metadata),
-            parents=parents,
-            allow_pickle=allow_pickle_weights,
-            signature=session.signature(message or f"commit {source}"),
-            resources=resources,
+    draft = dv.Draft(name, message, task, dict(metadata))
+    with session.working() as repo:
+        done = dv.commit(
+            repo, source, base=base, draft=draft, parents=parents, allow_pickle=allow_pickle_weights
         )
     session.emit(lambda: _document(done), _lines(done))
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+import deltavcs as dv
 from dvx import evaluating, options, terminal, text
 from dvx.app import command
 from dvx.exits import INTEGRITY, STORAGE
@@ -84,21 +85,9 @@ def connectivity(
     A flat line means that both lie in one region; transfers between such models work. The barrier is how
     far the loss rises above the line between its ends.
     """
-    from deltavcs.porcelain.connectivity import connectivity as verb
-
-    repo = session.repository()
-    with session.resources() as resources:
-        found = verb(
-            repo,
-            start,
-            end,
-            task,
-            points=points,
-            samples=samples,
-            seed=seed,
-            running=evaluating.make_running(devices, dtype, batch_size),
-            resources=resources,
-        )
+    running = evaluating.make_running(samples, seed, devices, dtype, batch_size)
+    with session.working() as repo:
+        found = dv.connectivity(repo, start, end, task, points=points, running=running)
     if plot is not None:
         plot.write_text(found.svg(), encoding="utf-8")
     if found.substituted:

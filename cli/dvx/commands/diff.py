@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+import deltavcs as dv
 from dvx import options, reports, text
 from dvx.app import command
 from dvx.exits import INTEGRITY
@@ -53,11 +54,8 @@ def diff(session: Session, a: str, b: str, stat: bool, limit: int) -> None:
     A and B are revisions or expressions. Per tensor: the share of its elements that differ in any bit,
     ‖B-A‖, that as a part of ‖A‖, and the cosine between A and B as vectors. The largest movers come first.
     """
-    from deltavcs.porcelain.diff import diff as verb
-
-    repo = session.repository()
-    with session.resources() as resources:
-        found = verb(repo, a, b, resources=resources)
+    with session.working() as repo:
+        found = dv.diff(repo, a, b)
     session.emit(lambda: _document(found), _lines(found, session.width, stat=stat, limit=limit))
 
 

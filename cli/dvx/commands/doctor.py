@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+import deltavcs as dv
 from dvx.app import command
+from dvx.hints import BY_ADVICE
 from dvx.session import Session
 
 if TYPE_CHECKING:
@@ -21,17 +23,24 @@ def doctor(session: Session, device: bool) -> None:
 
     Outside a repository it leaves the last of these out.
     """
-    from deltavcs.errors import ErrorKind, NotFoundError
-    from deltavcs.porcelain.doctor import doctor as verb
-
     try:
         repo = session.repository()
-    except NotFoundError as exc:
-        if session.repo is not None or exc.kind is not ErrorKind.NO_REPOSITORY:
+    except dv.NotFoundError as exc:
+        if session.repo is not None or exc.kind is not dv.ErrorKind.NO_REPOSITORY:
             raise
         repo = None
-    found = verb(repo, device=device)
-    session.emit(lambda: {"ok": all(f.ok for f in found), "findings": found}, _lines(found))
+    found = dv.doctor(repo, device=device)
+    session.emit(lambda: _document(found), _lines(found))
+
+
+def _document(found: Sequence[Finding]) -> dict[str, object]:
+    rows = [{"topic": f.topic, "value": f.value, "ok": f.ok, "hint": _hint(f)} for f in found]
+    return {"ok": all(f.ok for f in found), "findings": rows}
+
+
+def _hint(finding: Finding) -> str | None:
+    words = BY_ADVICE[finding.advice] if finding.advice is not None else None
+    return words.format(package=finding.topic) if words is not None else None
 
 
 def _lines(found: Sequence[Finding]) -> Iterator[str]:
@@ -39,5 +48,5 @@ def _lines(found: Sequence[Finding]) -> Iterator[str]:
     for f in found:
         mark = "  " if f.ok else click.style("! ", fg="red", bold=True)
         yield f"{mark}{f.topic:<{wide}}  {f.value}"
-        if f.hint:
-            yield f"  {'':<{wide}}  {click.style(f.hint, dim=True)}"
+        if hint := _hint(f):
+            yield f"  {'':<{wide}}  {click.style(hint, dim=True)}"

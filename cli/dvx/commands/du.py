@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+import deltavcs as dv
 from dvx import options, text
 from dvx.app import command
 from dvx.exits import CONFLICT, INTEGRITY
@@ -48,9 +49,7 @@ def du(session: Session, revision: str | None, limit: int) -> None:
     'own' is stored for a commit alone, and what removing it would give back; 'shared' is used by others
     too; 'checkpoint' is the size of its files as they are checked out.
     """
-    from deltavcs.porcelain.du import du as verb
-
-    found = verb(session.repository(), revision)
+    found = dv.du(session.repository(), revision)
     session.emit(
         lambda: {"commits": found.commits, "totals": found.totals},
         _lines(found, session.width, limit=limit, every=revision is None),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+import deltavcs as dv
 from dvx import options, text
 from dvx.app import command
 from dvx.exits import INTEGRITY
@@ -32,11 +33,8 @@ def fsck(ctx: click.Context, session: Session, full: bool) -> None:
 
     Ends with status 12 if anything is wrong. Nothing is changed.
     """
-    from deltavcs.porcelain.fsck import fsck as verb
-
-    repo = session.repository()
-    with session.resources() as resources:
-        found = verb(repo, full=full, resources=resources)
+    with session.working() as repo:
+        found = dv.fsck(repo, full=full)
     session.emit(
         lambda: {
             "ok": not found.problems,

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 import click
 
+import deltavcs as dv
 from dvx import text
 from dvx.app import command
 from dvx.exits import CONFLICT, INTEGRITY, STORAGE
 from dvx.session import Session
 
 if TYPE_CHECKING:
-    from deltavcs.porcelain.gc import GcPlan
+    from deltavcs.maintenance.collect import GcPlan
 
 
 @command(
@@ -26,10 +27,8 @@ def gc(session: Session, dry_run: bool) -> None:
 
     A commit that lost its last name goes for good: name it first, with 'dvx reflog' and 'dvx branch'.
     """
-    from deltavcs.porcelain import gc as verbs
-
     repo = session.repository()
-    plan = verbs.plan_gc(repo) if dry_run else verbs.gc(repo)
+    plan = dv.plan_gc(repo) if dry_run else dv.gc(repo)
     session.emit(lambda: {"dry_run": dry_run, **_document(plan)}, _lines(plan, dry_run=dry_run))
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+import deltavcs as dv
 from dvx import options, reports
 from dvx.app import command
 from dvx.exits import CONFLICT, STORAGE
@@ -50,20 +51,9 @@ def import_(
 
     If the branch exists already, the base becomes its next commit.
     """
-    from deltavcs.porcelain.import_ import import_base
-
-    repo = session.repository()
-    with session.resources() as resources:
-        done = import_base(
-            repo,
-            source,
-            name=name,
-            message=message,
-            metadata=dict(metadata),
-            allow_pickle=allow_pickle_weights,
-            signature=session.signature(f"import {source}"),
-            resources=resources,
-        )
+    draft = dv.Draft(name, message, metadata=dict(metadata))
+    with session.working() as repo:
+        done = dv.import_base(repo, source, draft=draft, allow_pickle=allow_pickle_weights)
     session.emit(
         lambda: {
             **reports.recorded_document(done.recorded),

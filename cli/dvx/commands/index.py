@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import deltavcs as dv
 from dvx import text
 from dvx.app import command, group
 from dvx.exits import CONFLICT, INTEGRITY
@@ -20,9 +21,7 @@ def index() -> None:
 @command(examples=[("dvx index rebuild", "")], statuses=(CONFLICT, INTEGRITY))
 def rebuild(session: Session) -> None:
     """Derive the lineage index anew, and pack indexes that are damaged."""
-    from deltavcs.porcelain.index import rebuild_index
-
-    done = rebuild_index(session.repository())
+    done = dv.rebuild_index(session.repository())
     packs = text.count(len(done.pack_indexes), "pack index", "pack indexes")
     session.emit(
         lambda: {"n_commits": done.n_commits, "pack_indexes": done.pack_indexes},

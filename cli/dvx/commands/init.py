@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+import deltavcs as dv
 from dvx.app import command
 from dvx.exits import STORAGE
 from dvx.reports import next_step
@@ -27,10 +28,7 @@ def init(session: Session, directory: Path) -> None:
     It lives in DIRECTORY/.dvx. The commands that follow find it from anywhere below DIRECTORY, as Git
     does, or through --repo DIRECTORY or DVX_REPO.
     """
-    from deltavcs.porcelain.init import init as verb
-
-    made = verb(directory)
-    path = made.path.absolute()
+    path = dv.init(directory).path.absolute()
     session.emit(
         lambda: {"path": path},
         (

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+import deltavcs as dv
 from dvx import reports, terminal, text
 from dvx.app import command
 from dvx.exits import INTEGRITY
@@ -39,9 +40,7 @@ def lineage(session: Session, revision: str, direction: str, full: bool) -> None
     It is drawn as a tree. The word before each commit is its part: the base, the delta that was carried
     over, the previous checkpoint of the run. A commit that appears twice is written out once.
     """
-    from deltavcs.porcelain.lineage import lineage as verb
-
-    found = verb(session.repository(), revision, direction=direction, full=full)
+    found = dv.lineage(session.repository(), revision, direction=direction, full=full)
     session.emit(lambda: _document(found), _lines(found))
 
 

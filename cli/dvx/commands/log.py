@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+import deltavcs as dv
 from dvx import options, reports, terminal, text
 from dvx.app import command
 from dvx.exits import INTEGRITY
@@ -48,9 +49,7 @@ def log(session: Session, revision: str | None, limit: int | None, graph: bool) 
     Without REV the history of all branches and tags. Each line has names, id, kind, date, scores and
     message. A commit that has no name of its own is called by its place in a run, such as run~2.
     """
-    from deltavcs.porcelain.log import log as verb
-
-    entries = verb(session.repository(), revision, limit=limit, graph=graph)
+    entries = dv.log(session.repository(), revision, limit=limit, graph=graph)
     session.emit(
         lambda: {"commits": [_document(e) for e in entries]},
         _graph(entries, session.width) if graph else _lines(entries, session.width),

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dvx import names, reports, text
+import deltavcs as dv
+from dvx import refs_table, reports, text
 from dvx.app import command
 from dvx.exits import INTEGRITY
 from dvx.options import REVISION
@@ -41,15 +42,13 @@ def ls(session: Session, revision: str | None, pattern: str | None, name_pattern
 
     PATTERN is a shell pattern, such as '*.mlp.*'; quote it.
     """
-    from deltavcs.porcelain import ls as verbs
-
     repo = session.repository()
     if revision is None:
-        refs = verbs.ls(repo, name_pattern)
+        refs = dv.ls(repo, name_pattern)
         nothing = "no branches or tags" + (f" fit {name_pattern!r}" if name_pattern else " yet")
-        session.emit(lambda: {"names": refs}, names.lines(refs, session.width, nothing=nothing))
+        session.emit(lambda: {"names": refs}, refs_table.lines(refs, session.width, nothing=nothing))
         return
-    found = verbs.ls_revision(repo, revision, pattern)
+    found = dv.ls_revision(repo, revision, pattern)
     session.emit(
         lambda: {"revision": revision, "files": found.files, "tensors": found.tensors},
         _lines(found, session.width),

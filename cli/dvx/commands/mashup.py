@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+import deltavcs as dv
 from dvx import evaluating, merging, options, reports
 from dvx.app import command
 from dvx.exits import CONFLICT, INTEGRITY, STORAGE
@@ -70,28 +71,20 @@ def mashup(
     Ranks as 'dvx rank' does, merges the best K, and commits the result with what it was made from: 'dvx
     lineage' shows it. Train from a checkout of it instead of from the base.
     """
-    from deltavcs.porcelain.mashup import mashup as verb
-
-    repo = session.repository()
-    chosen = evaluating.make_selection(base, where, exclude_tasks, adapters, bases=bases, last_only=not every)
-    with session.resources() as resources:
-        done = verb(
+    options = how.options if mask_seed is None else {**how.options, "seed": mask_seed}
+    chosen = evaluating.make_selection(
+        metric, base, where, exclude_tasks, adapters, bases=bases, last_only=not every
+    )
+    with session.working() as repo:
+        done = dv.mashup(
             repo,
             task,
             k,
-            name=name,
-            method=how.method,
-            options=how.options if mask_seed is None else {**how.options, "seed": mask_seed},
-            exact=how.exact,
-            samples=samples,
-            seed=seed,
-            metric=metric,
+            draft=dv.Draft(name, message),
+            method=dv.MergeMethod(how.method, options, exact=how.exact),
             selection=chosen,
-            running=evaluating.make_running(devices, dtype, batch_size),
-            message=message,
+            running=evaluating.make_running(samples, seed, devices, dtype, batch_size),
             dry_run=dry_run,
-            signature=session.signature(message or f"mashup for {task}"),
-            resources=resources,
         )
     if done.ranking.substituted:
         session.note(evaluating.split_note(task, done.ranking.split))

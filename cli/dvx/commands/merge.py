@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+import deltavcs as dv
 from dvx import evaluating, merging, options
 from dvx.app import command
 from dvx.exits import CONFLICT, INTEGRITY, STORAGE
@@ -63,38 +64,21 @@ def merge(
     Configuration and tokenizer come from the first. All but fisher and regmean are stored as a formula: the
     commit takes kilobytes, and reading it computes the same bytes on every machine.
     """
-    from deltavcs.porcelain.merge import Sampling
-    from deltavcs.porcelain.merge import merge as verb
-
     sampled = how.method in merging.SAMPLED
     if not sampled and (tasks or samples is not None or device is not None):
         raise Usage("--task, --samples and --device are for fisher and regmean: the others run no model")
     if seed is not None and not sampled and how.method not in merging.MASKED:
         raise Usage(f"{how.method.replace('_', '-')} draws nothing at random: it has no --seed")
     masked = {"seed": seed} if seed is not None and how.method in merging.MASKED else {}
-    drawn = Sampling(
-        tasks,
-        samples or evaluating.SAMPLES,
-        seed or 0,
-        device or (evaluating.default_devices()[0] if sampled else "cpu"),
-        evaluating.hub_options(),
+    options = {**how.options, **masked}
+    method = dv.MergeMethod(how.method, options, base=base, exact=how.exact, rank=rank)
+    running = dv.Running(
+        samples=samples or evaluating.SAMPLES,
+        seed=seed or 0,
+        devices=(device or (evaluating.default_devices()[0] if sampled else "cpu"),),
+        hub=evaluating.hub_options(),
     )
-    repo = session.repository()
-    with session.resources() as resources:
-        done = verb(
-            repo,
-            revisions,
-            name=name,
-            method=how.method,
-            options={**how.options, **masked},
-            base=base,
-            exact=how.exact,
-            rank=rank,
-            sampling=drawn,
-            message=message,
-            metadata=dict(metadata),
-            dry_run=dry_run,
-            signature=session.signature(message or f"merge {', '.join(revisions)}"),
-            resources=resources,
-        )
+    draft = dv.Draft(name, message, metadata=dict(metadata))
+    with session.working() as repo:
+        done = dv.merge(repo, revisions, method, draft=draft, tasks=tasks, running=running, dry_run=dry_run)
     session.emit(lambda: {"dry_run": dry_run, **merging.document(done)}, merging.lines(done))

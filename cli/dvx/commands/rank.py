@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+import deltavcs as dv
 from dvx import evaluating, options, reports, text
 from dvx.app import command
 from dvx.exits import CONFLICT, INTEGRITY, PARTIAL, STORAGE
@@ -17,8 +18,8 @@ from dvx.session import Session
 from dvx.table import Column, table
 
 if TYPE_CHECKING:
-    from deltavcs.porcelain.rank import Ranking
     from deltavcs.porcelain.rank_deltas import DeltaRanking
+    from deltavcs.ranking.result import Ranking
 
 
 _WITH_TASK = frozenset(
@@ -80,23 +81,10 @@ def rank(
         _rank_deltas(session, target, k)
         return
     assert task is not None
-    from deltavcs.porcelain.rank import rank as verb
-
-    repo = session.repository()
-    chosen = evaluating.make_selection(base, where, exclude_tasks, adapters, last_only=last)
-    with session.resources() as resources:
-        found = verb(
-            repo,
-            task,
-            k,
-            samples=samples,
-            seed=seed,
-            metric=metric,
-            selection=chosen,
-            running=evaluating.make_running(devices, dtype, batch_size),
-            signature=session.signature(f"rank on {task}"),
-            resources=resources,
-        )
+    chosen = evaluating.make_selection(metric, base, where, exclude_tasks, adapters, last_only=last)
+    running = evaluating.make_running(samples, seed, devices, dtype, batch_size)
+    with session.working() as repo:
+        found = dv.rank(repo, task, k, selection=chosen, running=running)
     if found.substituted:
         session.note(evaluating.split_note(task, found.split))
     session.emit(lambda: _document(found), _lines(found, session.width))
@@ -138,11 +126,8 @@ def _lines(found: Ranking, width: int | None) -> Iterator[str]:
 
 
 def _rank_deltas(session: Session, target: str, k: int | None) -> None:
-    from deltavcs.porcelain.rank_deltas import rank_deltas
-
-    repo = session.repository()
-    with session.resources() as resources:
-        found = rank_deltas(repo, target, resources=resources)
+    with session.working() as repo:
+        found = dv.rank_deltas(repo, target)
 
     def document() -> dict[str, object]:
         from dvx.output import jsonable

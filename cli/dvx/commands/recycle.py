@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+import deltavcs as dv
 from dvx import blas, options, progress, reports, text
 from dvx.app import command
 from dvx.exits import CONFLICT, INTEGRITY, STORAGE
@@ -79,25 +79,22 @@ def recycle(
     CMD is split into words and run without a shell; for pipes or variables write sh -c '…'. What it
     prints goes to stderr.
     """
-    from deltavcs.porcelain.recycle import recycle as verb
-    from dvx.identity import author
-
     repo = session.repository()
     with _resources(session) as (resources, bar):
-        done = verb(
-            repo,
-            [*bases, *more_bases],
+        training = dv.Training(
             train,
+            work or Path(f"{name.replace('/', '-')}.recycle"),
+            keep,
+            run=partial(_run, bar),
+            watch=partial(_announce, session, bar),
+        )
+        done = dv.recycle(
+            repo.using(resources=resources),
+            [*bases, *more_bases],
+            training,
             name=name,
-            work=work or Path(f"{name.replace('/', '-')}.recycle"),
             iterative=iterative,
-            keep=keep,
             dry_run=dry_run,
-            author=author(Path.cwd()),
-            clock=lambda: time.time_ns() // 1000,
-            runner=partial(_run, bar),
-            watcher=partial(_announce, session, bar),
-            resources=resources,
         )
     session.emit(lambda: _document(done, dry_run), _lines(done, dry_run, session.width))
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+import deltavcs as dv
 from dvx import options, text
 from dvx.app import command
 from dvx.options import REVISION
@@ -41,9 +42,7 @@ def reflog(session: Session, name: str | None, limit: int) -> None:
 
     Each line has the name, the commit before, the commit after, who moved it and why.
     """
-    from deltavcs.porcelain.reflog import reflog as verb
-
-    found = verb(session.repository(), name, limit=limit)
+    found = dv.reflog(session.repository(), name, limit=limit)
     session.emit(lambda: {"moves": [_document(e) for e in found]}, _lines(found, session.width))
 
 

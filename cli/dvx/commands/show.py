@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+import deltavcs as dv
 from dvx import reports, text
 from dvx.app import command
 from dvx.exits import INTEGRITY
@@ -35,9 +36,7 @@ def show(session: Session, revision: str, tensors: bool) -> None:
 
     Of the tensors those are listed that moved most, as ‖Δ‖; --tensors lists all of them.
     """
-    from deltavcs.porcelain.show import show as verb
-
-    shown = verb(session.repository(), revision)
+    shown = dv.show(session.repository(), revision)
     session.emit(lambda: _document(shown), _lines(shown, session.width, every=tensors))
 
 

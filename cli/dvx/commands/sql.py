@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+import deltavcs as dv
 from dvx import reports, text
 from dvx.app import command
 from dvx.exits import CONFLICT
@@ -41,13 +42,11 @@ def sql(session: Session, query: str, as_csv: bool) -> None:
     QUERY is one statement, or - to read it from stdin. Commits, edges, tensors, scores and what they
     cost are tables and views; docs/sql.md describes them.
     """
-    from deltavcs.porcelain.sql import sql as verb
-
     statement = sys.stdin.read() if query == "-" else query
     if as_csv and session.json:
         raise Usage("--csv and --json exclude each other")
     whole = session.json or as_csv or session.width is None
-    found = verb(session.repository(), statement, max_rows=None if whole else _ON_TERMINAL)
+    found = dv.sql(session.repository(), statement, max_rows=None if whole else _ON_TERMINAL)
     session.emit(lambda: _document(found), _csv(found) if as_csv else _lines(found, session.width))
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+import deltavcs as dv
 from dvx import options, reports, text
 from dvx.app import command
 from dvx.exits import INTEGRITY
@@ -35,11 +36,8 @@ def status(session: Session, directory: Path, base: str | None) -> None:
 
     The commit is known from the marker that 'dvx checkout' left, or from the weights.
     """
-    from deltavcs.porcelain.status import status as verb
-
-    repo = session.repository()
-    with session.resources() as resources:
-        found = verb(repo, directory, base=base, resources=resources)
+    with session.working() as repo:
+        found = dv.status(repo, directory, base=base)
     session.emit(lambda: _document(found), _lines(found))
 
 

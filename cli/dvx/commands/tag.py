@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from dvx import names
+import deltavcs as dv
+from dvx import refs_table
 from dvx.app import command
 from dvx.exits import CONFLICT
 from dvx.failures import Usage
@@ -28,21 +29,19 @@ def tag(session: Session, name: str | None, revision: str | None, delete: bool) 
 
     A tag is a name for a commit that does not move.
     """
-    from deltavcs.porcelain import branch as verbs
-
     repo = session.repository()
     if name is None:
         if delete:
             raise Usage("which tag? NAME is missing")
-        found = verbs.tags(repo)
-        session.emit(lambda: {"tags": found}, names.lines(found, session.width))
+        found = dv.tags(repo)
+        session.emit(lambda: {"tags": found}, refs_table.lines(found, session.width))
         return
     if delete:
         if revision:
             raise Usage("--delete takes one NAME and nothing else")
-        done = verbs.delete_tag(repo, name, signature=session.signature("tag --delete"))
+        done = dv.delete_tag(repo, name)
     else:
         if revision is None:
             raise Usage("a revision is missing", hint="dvx tag NAME REV")
-        done = verbs.create_tag(repo, name, revision, signature=session.signature("tag"))
-    session.emit(lambda: {"tag": done}, names.done("deleted" if delete else "made", done))
+        done = dv.tag(repo, name, revision)
+    session.emit(lambda: {"tag": done}, refs_table.done("deleted" if delete else "made", done))

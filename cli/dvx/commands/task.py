@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+import deltavcs as dv
 from dvx import evaluating, reports, text
 from dvx.app import command, group
 from dvx.exits import CONFLICT, STORAGE
@@ -64,28 +65,15 @@ def add(
     force: bool,
 ) -> None:
     """Define a task over rows of a file. All rows are read, and a bad one is refused with its line."""
-    from deltavcs.porcelain.task import add_task
-
-    done = add_task(
-        session.repository(),
-        name,
-        file,
-        prompt=_unescaped(prompt),
-        answer=_unescaped(answer),
-        numbering=numbering,
-        split=split,
-        force=force,
-        signature=session.signature(f"task {name}"),
-    )
+    wording = dv.Wording(_unescaped(prompt), _unescaped(answer), numbering)
+    done = dv.add_task(session.repository(), name, file, wording=wording, split=split, force=force)
     session.emit(lambda: _document(done), _report(done, every=False))
 
 
 @command(examples=[("dvx task list", "")])
 def list_(session: Session) -> None:
     """List tasks: the repository's own, then the built-in ones."""
-    from deltavcs.porcelain.task import list_tasks
-
-    found = list_tasks(session.repository())
+    found = dv.list_tasks(session.repository())
     session.emit(lambda: {"tasks": found}, _table(found, session.width))
 
 
@@ -93,9 +81,7 @@ def list_(session: Session) -> None:
 @click.argument("name", metavar="NAME")
 def show(session: Session, name: str) -> None:
     """Show a task's rows as prompts. Rows of a built-in task come from the Hub."""
-    from deltavcs.porcelain.task import show_task
-
-    found = show_task(session.repository(), name, hub=evaluating.hub_options())
+    found = dv.task(session.repository(), name, hub=evaluating.hub_options())
     session.emit(lambda: _document(found), _report(found, every=True))
 
 
@@ -103,9 +89,7 @@ def show(session: Session, name: str) -> None:
 @click.argument("name", metavar="NAME")
 def remove(session: Session, name: str) -> None:
     """Forget a task's definition; its scores stay."""
-    from deltavcs.porcelain.task import remove_task
-
-    remove_task(session.repository(), name, signature=session.signature(f"remove task {name}"))
+    dv.remove_task(session.repository(), name)
     session.emit(lambda: {"removed": name}, (f"removed {text.plain(name)}",))
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+import deltavcs as dv
 from dvx import evaluating, options, reports, terminal, text
 from dvx.app import command
 from dvx.exits import CONFLICT, INTEGRITY, STORAGE
@@ -18,6 +19,7 @@ from dvx.table import Column, table
 if TYPE_CHECKING:
     from deltavcs.porcelain.connectivity import Segment
     from deltavcs.porcelain.transfer import Transferred
+    from deltavcs.repo import Repository
 
 _FIELDS = ("matched", "padded", "missing", "extra", "renamed", "converted", "copied")
 _MEANING = {
@@ -100,33 +102,36 @@ def transfer(
     The result is stored as a rule: it takes kilobytes, and 'dvx checkout' computes it, in float64 and
     rounded once. The report says which tensors took part, and how near the bases are.
     """
-    from deltavcs.porcelain.transfer import transfer as verb
-
-    with session.resources() as resources:
-        done = verb(
-            session.repository(),
-            from_=from_,
-            to=to,
-            deltas=deltas,
-            every=every,
+    with session.working() as repo:
+        done = dv.transfer(
+            repo,
+            from_,
+            to,
+            deltas=deltas or ("all" if every else ()),
             scale=scale,
-            name=name,
             vocab=vocab,
-            probe_task=probe_task,
-            probing=evaluating.make_running((), None, "auto") if probe_task is not None else None,
+            draft=dv.Draft(name, message),
             dry_run=dry_run,
-            message=message,
-            signature=session.signature(message or f"transfer {from_} to {to}"),
-            resources=resources,
         )
-    session.emit(lambda: _documents(done, dry_run=dry_run), _lines(done, session.width))
+        probes = [_probe(repo, one, probe_task) for one in done] if probe_task is not None else []
+    session.emit(
+        lambda: {"dry_run": dry_run, "transfers": [_document(*one) for one in _with(done, probes)]},
+        _lines(_with(done, probes), session.width),
+    )
 
 
-def _documents(done: list[Transferred], *, dry_run: bool) -> dict[str, object]:
-    return {"dry_run": dry_run, "transfers": [_document(t) for t in done]}
+def _probe(repo: Repository, done: Transferred, task: str) -> Segment:
+    """The loss of a task between the two bases of a transfer."""
+    running = evaluating.make_running(evaluating.SAMPLES, 0, (), None, "auto")
+    return dv.connectivity(repo, done.source_commit, done.target_commit, task, running=running)
 
 
-def _document(done: Transferred) -> dict[str, object]:
+def _with(done: list[Transferred], probes: list[Segment]) -> list[tuple[Transferred, Segment | None]]:
+    """Every transfer with its probe, if one was asked for."""
+    return list(zip(done, probes, strict=True)) if probes else [(one, None) for one in done]
+
+
+def _document(done: Transferred, probe: Segment | None) -> dict[str, object]:
     return {
         "delta": done.delta,
         "source": done.source,
@@ -146,19 +151,19 @@ def _document(done: Transferred) -> dict[str, object]:
             }
             for group, g in done.geometry.items()
         },
-        "connectivity": done.connectivity,
+        "connectivity": probe,
         "recorded": reports.recorded_document(done.recorded) if done.recorded else None,
     }
 
 
-def _lines(done: list[Transferred], width: int | None) -> Iterator[str]:
-    for i, one in enumerate(done):
+def _lines(done: list[tuple[Transferred, Segment | None]], width: int | None) -> Iterator[str]:
+    for i, (one, probe) in enumerate(done):
         if i:
             yield ""
-        yield from _report(one, width)
+        yield from _report(one, probe, width)
 
 
-def _report(done: Transferred, width: int | None) -> Iterator[str]:
+def _report(done: Transferred, probe: Segment | None, width: int | None) -> Iterator[str]:
     factor = "" if done.scale == 1 else f"{done.scale:g} · "
     recipe = f"{done.target} + {factor}({done.delta} - {done.source})"
     verb = "backport" if done.backport else "recycle"
@@ -170,8 +175,8 @@ def _report(done: Transferred, width: int | None) -> Iterator[str]:
     yield from _geometry(done, width)
     yield ""
     yield from text.wrapped(_meaning(done), width)
-    if done.connectivity is not None:
-        yield from _probe(done.connectivity, width)
+    if probe is not None:
+        yield from _curve(probe, width)
     if made is None:
         yield "a dry run: nothing was committed"
     elif made.unchanged:
@@ -183,7 +188,7 @@ def _report(done: Transferred, width: int | None) -> Iterator[str]:
         yield reports.next_step(f"dvx checkout {done.name} -o DIR")
 
 
-def _probe(found: Segment, width: int | None) -> Iterator[str]:
+def _curve(found: Segment, width: int | None) -> Iterator[str]:
     room = 60 if width is None else max(10, min(60, width - 14))
     yield ""
     yield from found.text(width=room, ascii_only=not terminal.shows_lines(sys.stdout)).splitlines()

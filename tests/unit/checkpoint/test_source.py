@@ -20,6 +20,7 @@ from deltavcs.errors import (
 )
 from deltavcs.porcelain.checkout import checkout_files
 from deltavcs.porcelain.import_ import import_base
+from deltavcs.steps.recording import Draft
 from deltavcs.testing.checkpoints import raw_tensor, safetensors_bytes, write_checkpoint
 from deltavcs.testing.invariants import check_repository
 
@@ -30,7 +31,7 @@ def refused(repo, source, sign, error=DeltaVCSError):
     """The import fails with `error`, and nothing at all has changed."""
     before = sorted(p for p in repo.path.rglob("*") if "lineage" not in p.name)
     with pytest.raises(error) as caught:
-        import_base(repo, str(source), name="m", signature=sign())
+        import_base(repo, str(source), draft=Draft("m", signature=sign()))
     assert sorted(p for p in repo.path.rglob("*") if "lineage" not in p.name and "locks" not in p.parts) == [
         p for p in before if "locks" not in p.parts
     ]
@@ -67,7 +68,7 @@ def test_links_to_files_and_folders_are_followed(repo, tmp_path, sign):
     (store / "abc").write_bytes(safetensors_bytes(W))
     (tmp_path / "m").mkdir()
     (tmp_path / "m" / "model.safetensors").symlink_to(store / "abc")
-    import_base(repo, str(tmp_path / "m"), name="m", signature=sign())
+    import_base(repo, str(tmp_path / "m"), draft=Draft("m", signature=sign()))
     checkout_files(repo, "m", tmp_path / "out")
     assert (tmp_path / "out" / "model.safetensors").read_bytes() == (store / "abc").read_bytes()
     assert not (tmp_path / "out" / "model.safetensors").is_symlink()
@@ -128,7 +129,7 @@ def test_a_tensor_in_two_shards(repo, tmp_path, sign):
 def test_a_malformed_index_is_an_error_or_only_a_file(repo, tmp_path, sign, index):
     directory = write_checkpoint(tmp_path / "m", W, files={"model.safetensors.index.json": index})
     try:
-        import_base(repo, str(directory), name="m", signature=sign())
+        import_base(repo, str(directory), draft=Draft("m", signature=sign()))
     except InvalidInputError as exc:
         assert exc.kind is ErrorKind.BAD_CHECKPOINT
     else:
@@ -249,7 +250,7 @@ def test_a_file_that_never_rests(repo, tmp_path, sign):
 def test_a_commit_that_could_not_be_read_is_not_written(repo, tmp_path, sign, settings):
     directory = write_checkpoint(tmp_path / "m", W)
     with pytest.raises(InvalidInputError) as caught:
-        import_base(repo, str(directory), name="m", signature=sign(), **settings)
+        import_base(repo, str(directory), **settings, draft=Draft("m", signature=sign()))
     assert caught.value.kind is ErrorKind.BAD_ARGUMENT
     assert repo.refs.all() == {}
 

@@ -21,6 +21,7 @@ from deltavcs.merging.plan import plan_tensor, run_plan
 from deltavcs.merging.products import LoraFactors, merge_lora_exact
 from deltavcs.merging.regmean import regmean
 from deltavcs.operators.parse import validate
+from deltavcs.steps.recording import Draft
 
 TIGHT = {"rtol": 1e-13, "atol": 1e-15}
 
@@ -99,10 +100,10 @@ def test_dare_and_dare_ties() -> None:
         ]
     )
     options = {"density": densities, "weights": list(weights), "scale": 0.6, "seed": 9}
-    got = merge("dare", [base, *tuned], name="layer.0", **options)
+    got = merge("dare", [base, *tuned], **options, draft=Draft("layer.0"))
     expected = base + 0.6 * (dropped * weights[:, None]).sum(axis=0).reshape(base.shape)
     np.testing.assert_allclose(got, expected, **TIGHT)
-    got = merge("dare_ties", [base, *tuned], name="layer.0", **options)
+    got = merge("dare_ties", [base, *tuned], **options, draft=Draft("layer.0"))
     expected = base + 0.6 * reference_elect_and_average(dropped, weights).reshape(base.shape)
     np.testing.assert_allclose(got, expected, **TIGHT)
 

@@ -27,6 +27,7 @@ from deltavcs.porcelain.transfer import transfer
 from deltavcs.refs import ABSENT
 from deltavcs.repo import init_repository, open_repository
 from deltavcs.signature import Signature
+from deltavcs.steps.recording import Draft
 from deltavcs.testing.checkpoints import fine_tuned, raw_tensor, write_checkpoint
 
 ZERO = "0" * 64
@@ -42,13 +43,16 @@ def world(tmp_path_factory):
     repo = init_repository(top / "repo", sync=False)
     base = {"w": raw_tensor("BF16", [40, 20], seed=1)}
     when = Signature("t", 1)
-    import_base(repo, str(write_checkpoint(top / "a", base)), name="a", signature=when)
+    import_base(repo, str(write_checkpoint(top / "a", base)), draft=Draft("a", signature=when))
     target = write_checkpoint(top / "b", fine_tuned(base, seed=2))
-    import_base(repo, str(target), name="b", signature=when)
+    import_base(repo, str(target), draft=Draft("b", signature=when))
     commit(
-        repo, str(write_checkpoint(top / "c", fine_tuned(base, seed=3))), name="c", base="a", signature=when
+        repo,
+        str(write_checkpoint(top / "c", fine_tuned(base, seed=3))),
+        base="a",
+        draft=Draft("c", signature=when),
     )
-    transfer(repo, from_="c", to="b", name="d", signature=when)
+    transfer(repo, "c", "b", draft=Draft("d", signature=when))
     return repo
 
 

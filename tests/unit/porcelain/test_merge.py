@@ -17,7 +17,9 @@ from deltavcs.objects.model import Kind, Role
 from deltavcs.porcelain.checkout import checkout_files
 from deltavcs.porcelain.commit import commit
 from deltavcs.porcelain.import_ import import_base
-from deltavcs.porcelain.merge import Sampling, merge
+from deltavcs.porcelain.merge import merge
+from deltavcs.steps.merges import MergeMethod
+from deltavcs.steps.recording import Draft
 from deltavcs.testing.invariants import check_repository
 
 SHAPES = {"model.embed.weight": (50, 16), "model.l0.weight": (16, 24), "norm.weight": (16,)}
@@ -44,13 +46,13 @@ def history(repo, sign, tmp_path):
     """A base, three fine-tunes, and their arrays; the last shares its norm with the base."""
     base = weights(0)
     arrays = {"base": base}
-    import_base(repo, write(tmp_path / "base", base), name="base", signature=sign())
+    import_base(repo, write(tmp_path / "base", base), draft=Draft("base", signature=sign()))
     for i, name in enumerate("abc", start=1):
         arrays[name] = weights(i, base)
         if name == "c":
             arrays[name]["norm.weight"] = base["norm.weight"]
         source = write(tmp_path / name, arrays[name], **{"tokenizer.json": name})
-        commit(repo, source, base="base", name=name, task=f"task-{name}", signature=sign())
+        commit(repo, source, base="base", draft=Draft(name, task=f"task-{name}", signature=sign()))
     return arrays
 
 
@@ -72,7 +74,9 @@ def out(repo, name: str, folder: Path) -> dict[str, np.ndarray]:
     ],
 )
 def test_formula_methods_are_stored_as_formulas(repo, sign, history, tmp_path, method, options) -> None:
-    done = merge(repo, ["a", "b"], name="m", method=method, options=options, signature=sign())
+    done = merge(
+        repo, ["a", "b"], draft=Draft("m", signature=sign()), method=MergeMethod(method, options=options)
+    )
     assert done.recorded.stored_bytes < 5_000
     found = out(repo, "m", tmp_path / "out")
     needs_base = method in ("task_arithmetic", "ties", "dare", "dare_ties")
@@ -95,14 +99,21 @@ def test_formula_methods_are_stored_as_formulas(repo, sign, history, tmp_path, m
 
 def test_the_same_command_gives_the_same_bytes(repo, sign, history, tmp_path) -> None:
     for name in ("x", "y"):
-        merge(repo, ["a", "b"], name=name, method="dare", options={"seed": 3}, signature=sign())
+        merge(
+            repo,
+            ["a", "b"],
+            draft=Draft(name, signature=sign()),
+            method=MergeMethod("dare", options={"seed": 3}),
+        )
     assert repo.commit(repo.resolve("x")).manifest == repo.commit(repo.resolve("y")).manifest
-    merge(repo, ["a", "b"], name="z", method="dare", options={"seed": 4}, signature=sign())
+    merge(
+        repo, ["a", "b"], draft=Draft("z", signature=sign()), method=MergeMethod("dare", options={"seed": 4})
+    )
     assert repo.commit(repo.resolve("x")).manifest != repo.commit(repo.resolve("z")).manifest
 
 
 def test_what_is_the_same_in_all_is_kept(repo, sign, history) -> None:
-    done = merge(repo, ["c", "base"], name="m", signature=sign())
+    done = merge(repo, ["c", "base"], draft=Draft("m", signature=sign()))
     assert done.untouched == ("norm.weight",)
     assert (
         repo.manifest(done.recorded.commit).tensors["norm.weight"]
@@ -111,7 +122,7 @@ def test_what_is_the_same_in_all_is_kept(repo, sign, history) -> None:
 
 
 def test_a_recipe_that_is_a_sum_can_be_checked_out(repo, sign, history, tmp_path) -> None:
-    done = merge(repo, ["a", "b"], name="m", method="average", signature=sign())
+    done = merge(repo, ["a", "b"], draft=Draft("m", signature=sign()), method=MergeMethod("average"))
     assert done.recipe == f"({repo.resolve('a')} + {repo.resolve('b')}) / 2"
     wanted = out(repo, "m", tmp_path / "m")
     found = out(repo, done.recipe, tmp_path / "recipe")
@@ -119,17 +130,19 @@ def test_a_recipe_that_is_a_sum_can_be_checked_out(repo, sign, history, tmp_path
 
 
 def test_merges_of_merges_and_of_many(repo, sign, history, tmp_path) -> None:
-    merge(repo, ["a", "b"], name="ab", signature=sign())
-    merge(repo, ["ab", "c"], name="abc", method="ties", signature=sign())
+    merge(repo, ["a", "b"], draft=Draft("ab", signature=sign()))
+    merge(repo, ["ab", "c"], draft=Draft("abc", signature=sign()), method=MergeMethod("ties"))
     assert repo.commit(repo.resolve("abc")).parent_as(Role.BASE) == repo.resolve("base")
-    merge(repo, ["a", "b", "c", "ab", "abc"], name="all", signature=sign())
+    merge(repo, ["a", "b", "c", "ab", "abc"], draft=Draft("all", signature=sign()))
     out(repo, "all", tmp_path / "all")
     check_repository(tmp_path / "repo")
 
 
 def test_dry_run_commits_nothing(repo, sign, history) -> None:
     before = repo.refs.all()
-    done = merge(repo, ["a", "b"], name="m", method="ties", dry_run=True, signature=sign())
+    done = merge(
+        repo, ["a", "b"], dry_run=True, draft=Draft("m", signature=sign()), method=MergeMethod("ties")
+    )
     assert done.recorded is None
     assert done.parameters["density"] == (0.2, 0.2)
     assert repo.refs.all() == before
@@ -144,26 +157,28 @@ def refused(call: Any) -> DeltaVCSError:
 def test_other_shapes_are_refused_by_name(repo, sign, history, tmp_path) -> None:
     grown = dict(history["a"])
     grown["model.embed.weight"] = np.zeros((51, 16), np.float32)
-    commit(repo, write(tmp_path / "grown", grown), base="base", name="grown", signature=sign())
-    error = refused(lambda: merge(repo, ["a", "grown"], name="m", signature=sign()))
+    commit(repo, write(tmp_path / "grown", grown), base="base", draft=Draft("grown", signature=sign()))
+    error = refused(lambda: merge(repo, ["a", "grown"], draft=Draft("m", signature=sign())))
     assert error.kind is ErrorKind.INCOMPATIBLE
     assert "model.embed.weight is [50, 16] in a, [51, 16] in grown" in str(error)
     lacking = {k: v for k, v in history["a"].items() if k != "norm.weight"}
-    commit(repo, write(tmp_path / "lacking", lacking), base="base", name="lacking", signature=sign())
-    error = refused(lambda: merge(repo, ["a", "lacking"], name="m", signature=sign()))
+    commit(repo, write(tmp_path / "lacking", lacking), base="base", draft=Draft("lacking", signature=sign()))
+    error = refused(lambda: merge(repo, ["a", "lacking"], draft=Draft("m", signature=sign())))
     assert "norm.weight is not in lacking" in str(error)
-    error = refused(lambda: merge(repo, ["lacking", "a"], name="m", signature=sign()))
+    error = refused(lambda: merge(repo, ["lacking", "a"], draft=Draft("m", signature=sign())))
     assert "norm.weight is only in a" in str(error)
     assert "m" not in [r.rpartition("/")[2] for r in repo.refs.all("refs/heads")]
 
 
 def test_methods_on_diff_vectors_need_a_common_base(repo, sign, history, tmp_path) -> None:
-    import_base(repo, write(tmp_path / "other", weights(9)), name="other", signature=sign())
-    error = refused(lambda: merge(repo, ["a", "other"], name="m", method="ties", signature=sign()))
+    import_base(repo, write(tmp_path / "other", weights(9)), draft=Draft("other", signature=sign()))
+    error = refused(
+        lambda: merge(repo, ["a", "other"], draft=Draft("m", signature=sign()), method=MergeMethod("ties"))
+    )
     assert error.kind is ErrorKind.BASE_UNKNOWN
     assert "--base" in (error.hint or "")
-    merge(repo, ["a", "other"], name="m", method="ties", base="base", signature=sign())
-    done = merge(repo, ["a", "other"], name="n", signature=sign())
+    merge(repo, ["a", "other"], draft=Draft("m", signature=sign()), method=MergeMethod("ties", base="base"))
+    done = merge(repo, ["a", "other"], draft=Draft("n", signature=sign()))
     assert done.base is None
     assert repo.commit(done.recorded.commit).stats is None
 
@@ -171,18 +186,18 @@ def test_methods_on_diff_vectors_need_a_common_base(repo, sign, history, tmp_pat
 @pytest.mark.parametrize(
     "arguments",
     [
-        {"method": "nonsense"},
-        {"method": "weighted"},
-        {"method": "average", "options": {"density": 0.5}},
-        {"method": "ties", "options": {"density": [0.5]}},
-        {"method": "ties", "options": {"density": 2.0}},
-        {"exact": True},
-        {"rank": 4},
-        {"method": "fisher", "sampling": Sampling(tasks=("x", "y", "z"))},
+        {"method": MergeMethod("nonsense")},
+        {"method": MergeMethod("weighted")},
+        {"method": MergeMethod("average", {"density": 0.5})},
+        {"method": MergeMethod("ties", {"density": [0.5]})},
+        {"method": MergeMethod("ties", {"density": 2.0})},
+        {"method": MergeMethod(exact=True)},
+        {"method": MergeMethod(rank=4)},
+        {"method": MergeMethod("fisher"), "tasks": ("x", "y", "z")},
     ],
 )
 def test_bad_arguments(repo, sign, history, arguments) -> None:
-    error = refused(lambda: merge(repo, ["a", "b"], name="m", signature=sign(), **arguments))
+    error = refused(lambda: merge(repo, ["a", "b"], **arguments, draft=Draft("m", signature=sign())))
     assert error.kind is ErrorKind.BAD_ARGUMENT
 
 
@@ -210,12 +225,12 @@ def adapters(repo, sign, history, tmp_path):
         "l3": adapter(tmp_path / "l3", 3, 2, alpha=6),
     }
     for name, source in sources.items():
-        commit(repo, source, base="base", name=name, signature=sign())
+        commit(repo, source, base="base", draft=Draft(name, signature=sign()))
     return {n: load_file(Path(s) / "adapter_model.safetensors") for n, s in sources.items()}
 
 
 def test_adapters_are_averaged_factor_by_factor(repo, sign, adapters, tmp_path) -> None:
-    done = merge(repo, ["l1", "l2"], name="m", signature=sign())
+    done = merge(repo, ["l1", "l2"], draft=Draft("m", signature=sign()))
     assert done.is_adapter
     assert done.recorded.stored_bytes < 5_000
     value = repo.commit(done.recorded.commit)
@@ -244,7 +259,12 @@ def product(tensors: dict[str, np.ndarray], scale: float) -> np.ndarray:
     ],
 )
 def test_exact_adds_the_products(repo, sign, adapters, tmp_path, method, options, factors) -> None:
-    done = merge(repo, ["l1", "l3"], name="m", method=method, options=options, exact=True, signature=sign())
+    done = merge(
+        repo,
+        ["l1", "l3"],
+        draft=Draft("m", signature=sign()),
+        method=MergeMethod(method, options=options, exact=True),
+    )
     checkout_files(repo, "m", tmp_path / "out")
     config = json.loads((tmp_path / "out" / "adapter_config.json").read_text())
     assert (config["r"], config["lora_alpha"]) == (6, 6)
@@ -256,7 +276,9 @@ def test_exact_adds_the_products(repo, sign, adapters, tmp_path, method, options
 
 
 def test_exact_with_a_rank_reports_what_is_lost(repo, sign, adapters, tmp_path) -> None:
-    done = merge(repo, ["l1", "l3"], name="m", exact=True, rank=3, signature=sign())
+    done = merge(
+        repo, ["l1", "l3"], draft=Draft("m", signature=sign()), method=MergeMethod(exact=True, rank=3)
+    )
     assert 0 < done.lost["model.l0"] < 1
     checkout_files(repo, "m", tmp_path / "out")
     found = product(load_file(tmp_path / "out" / "adapter_model.safetensors"), 1.0)
@@ -266,24 +288,26 @@ def test_exact_with_a_rank_reports_what_is_lost(repo, sign, adapters, tmp_path) 
 
 
 def test_adapters_that_do_not_fit(repo, sign, adapters, tmp_path) -> None:
-    error = refused(lambda: merge(repo, ["l1", "l3"], name="m", signature=sign()))
+    error = refused(lambda: merge(repo, ["l1", "l3"], draft=Draft("m", signature=sign())))
     assert error.kind is ErrorKind.INCOMPATIBLE
     assert "rank 2 instead of 4" in str(error)
     assert "--exact" in (error.hint or "")
-    error = refused(lambda: merge(repo, ["l1", "a"], name="m", signature=sign()))
+    error = refused(lambda: merge(repo, ["l1", "a"], draft=Draft("m", signature=sign())))
     assert error.kind is ErrorKind.INCOMPATIBLE
-    error = refused(lambda: merge(repo, ["l1", "l2"], name="m", method="ties", signature=sign()))
+    error = refused(
+        lambda: merge(repo, ["l1", "l2"], draft=Draft("m", signature=sign()), method=MergeMethod("ties"))
+    )
     assert error.kind is ErrorKind.INCOMPATIBLE
-    commit(repo, adapter(tmp_path / "on-a", 4, 4), base="a", name="on-a", signature=sign())
-    error = refused(lambda: merge(repo, ["l1", "on-a"], name="m", signature=sign()))
+    commit(repo, adapter(tmp_path / "on-a", 4, 4), base="a", draft=Draft("on-a", signature=sign()))
+    error = refused(lambda: merge(repo, ["l1", "on-a"], draft=Draft("m", signature=sign())))
     assert "different bases" in str(error)
 
 
 def test_whole_tensors_of_adapters_are_averaged(repo, sign, history, tmp_path) -> None:
     for name, seed in (("w1", 1), ("w2", 2)):
         source = adapter(tmp_path / name, seed, 4, whole=True)
-        commit(repo, source, base="base", name=name, signature=sign())
-    merge(repo, ["w1", "w2"], name="m", exact=True, signature=sign())
+        commit(repo, source, base="base", draft=Draft(name, signature=sign()))
+    merge(repo, ["w1", "w2"], draft=Draft("m", signature=sign()), method=MergeMethod(exact=True))
     checkout_files(repo, "m", tmp_path / "out")
     found = load_file(tmp_path / "out" / "adapter_model.safetensors")["base_model.model.norm.weight"]
     parts = [

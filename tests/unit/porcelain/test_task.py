@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from deltavcs.errors import ErrorKind, InvalidInputError
-from deltavcs.porcelain.task import add_task, list_tasks, show_task
+from deltavcs.porcelain.task import Wording, add_task, list_tasks, task
 from deltavcs.repo import Repository, init_repository
 from deltavcs.signature import Signature
 
@@ -70,20 +70,20 @@ def test_a_file_that_has_moved(
     repo: Repository, rows: Path, name: str, content: str, prompt: str | None, hint: str
 ) -> None:
     rows.write_text(content)
-    before = add_task(repo, name, rows, prompt=prompt, signature=SIGN)
+    before = add_task(repo, name, rows, signature=SIGN, wording=Wording(prompt=prompt))
     moved = rows.rename(rows.with_name("new.jsonl"))
     with pytest.raises(InvalidInputError) as caught:
-        show_task(repo, name)
+        task(repo, name)
     assert caught.value.kind is ErrorKind.BAD_TASK
     assert str(caught.value) == f"{rows}: no such file (rows of task {name})"
     assert caught.value.hint == hint
-    after = add_task(repo, name, moved, prompt=prompt, force=True, signature=SIGN)
+    after = add_task(repo, name, moved, force=True, signature=SIGN, wording=Wording(prompt=prompt))
     assert after.fingerprint == before.fingerprint
 
 
 def test_text_that_cannot_be_kept_is_refused(repo: Repository, rows: Path) -> None:
     with pytest.raises(InvalidInputError, match="--prompt is not UTF-8"):
-        add_task(repo, "t", rows, prompt="\udcff {prompt}", signature=SIGN)
+        add_task(repo, "t", rows, signature=SIGN, wording=Wording(prompt="\udcff {prompt}"))
     odd = Path(os.fsdecode(os.fsencode(rows.parent) + b"/\xff.jsonl"))
     try:
         odd.write_text(ROW)

@@ -1,4 +1,4 @@
-"""Scores in short, for `log`, `lineage` and `show`. Reads objects and refs only."""
+"""Scores in short, for what is shown of a commit. Reads objects and refs only."""
 
 from __future__ import annotations
 

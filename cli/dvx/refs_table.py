@@ -9,7 +9,7 @@ from dvx import reports, text
 from dvx.table import Column, table
 
 if TYPE_CHECKING:
-    from deltavcs.porcelain.branch import Ref
+    from deltavcs.steps.refnames import Ref
 
 _COLUMNS = (
     Column(least=16, colour="green", bold=True, middle=True),

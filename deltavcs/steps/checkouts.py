@@ -1,0 +1,67 @@
+"""Writing what a revision or an expression names to a directory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from deltavcs.advice import Advice
+from deltavcs.checkpoint.layout import MARKER
+from deltavcs.checkpoint.marker import Marker, encode_marker
+from deltavcs.checkpoint.write import check_output, write_view
+from deltavcs.errors import DeltaVCSError, ErrorKind, InvalidInputError
+from deltavcs.oid import CommitId
+from deltavcs.repo import Repository
+from deltavcs.steps.targets import Target, located
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedOut:
+    """A checkpoint that was written.
+
+    Attributes:
+        commit: None for an expression.
+    """
+
+    path: Path
+    commit: CommitId | None
+    recipe: str
+    n_files: int
+    n_tensors: int
+    n_bytes: int
+
+
+def check_place(repo: Repository, output: Path, *, force: bool) -> None:
+    """Refuse a directory that holds something, or that is the repository's own.
+
+    Raises:
+        AlreadyExistsError: `output-not-empty`.
+        InvalidInputError: `bad-argument`.
+    """
+    check_output(output, force=force)
+    if output.resolve().is_relative_to(repo.path.resolve()):
+        raise InvalidInputError(
+            f"{output} is inside the repository's own directory",
+            kind=ErrorKind.BAD_ARGUMENT,
+            advice=Advice.NAME_OUTSIDE,
+        )
+
+
+def write_target(repo: Repository, target: Target, output: Path, *, force: bool) -> CheckedOut:
+    """Write a checkpoint, and a marker that says what was written.
+
+    Raises:
+        AlreadyExistsError: `output-not-empty`.
+        IntegrityError: stored data is damaged; names the commit, and nothing is written.
+    """
+    commit = target.commit or target.operands[0]
+    extra = {MARKER: encode_marker(Marker(commit, target.text))}
+    try:
+        n_bytes = write_view(
+            repo.objects, target.view, output, resources=repo.resources, force=force, extra=extra
+        )
+    except DeltaVCSError as exc:
+        raise located(repo, target, exc) from exc
+    return CheckedOut(
+        output, target.commit, target.recipe, len(target.view.files), len(target.view.tensors), n_bytes
+    )

@@ -1,0 +1,106 @@
+"""Carrying a diff vector over to another base: m_t + λ·Δ_s with Δ_s = m'_s − m_s (Lin et al.)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from deltavcs.advice import Advice
+from deltavcs.checkpoint.geometry import Geometry
+from deltavcs.checkpoint.storing import store_view
+from deltavcs.errors import ErrorKind, InvalidInputError
+from deltavcs.merging.combine import Combination, combine
+from deltavcs.merging.expression import transfer_program
+from deltavcs.objects.model import Kind, Parent, Role
+from deltavcs.oid import CommitId
+from deltavcs.repo import Repository
+from deltavcs.steps.naming import name_of
+from deltavcs.steps.recording import Draft, MadeAs, Recorded, recording
+
+_FINETUNED = (Kind.FINETUNE, Kind.MERGE, Kind.TRANSFER)
+
+
+@dataclass(frozen=True, slots=True)
+class TransferPlan:
+    """A diff vector and the base that gets it.
+
+    Attributes:
+        delta: the fine-tune m'_s.
+        source: its base m_s.
+        target: m_t.
+        scale: λ.
+    """
+
+    delta: CommitId
+    source: CommitId
+    target: CommitId
+    scale: float
+    combination: Combination
+
+    @property
+    def recipe(self) -> str:
+        """The sum with full commit ids."""
+        return f"{self.target} + {self.scale!r} * ({self.delta} - {self.source})"
+
+
+def plan_transfer(
+    repo: Repository, delta: CommitId, target: CommitId, *, scale: float = 1.0, vocab: str = "pad"
+) -> TransferPlan:
+    """Fit the diff vector of a fine-tune to a base.
+
+    Args:
+        vocab: `pad` counts rows that a base lacks as zeros; `strict` refuses them.
+
+    Raises:
+        InvalidInputError: `incompatible` with the tensors, or for what has no diff vector.
+    """
+    value = repo.commit(delta)
+    source = value.parent_as(Role.BASE)
+    if source is None or value.kind not in _FINETUNED:
+        raise InvalidInputError(
+            f"{name_of(repo, delta)} is a {value.kind}; only a fine-tune has a diff vector",
+            kind=ErrorKind.INCOMPATIBLE,
+            advice=Advice.NAME_FINETUNE,
+        )
+    manifests = [repo.manifest(c) for c in (target, delta, source)]
+    combination = combine(repo.objects, transfer_program(scale), manifests, is_transfer=True, vocab=vocab)
+    return TransferPlan(delta, source, target, scale, combination)
+
+
+def record_transfer(
+    repo: Repository, plan: TransferPlan, draft: Draft, distances: Mapping[str, Geometry]
+) -> Recorded:
+    """Commit a transfer as its rule and its inputs: kilobytes.
+
+    Args:
+        draft: signed, with a name; the task is the fine-tune's.
+        distances: by group of tensors and in all (`all`), kept as metadata.
+    """
+    assert draft.name is not None
+    whole = distances["all"]
+    figures = {
+        "scale": plan.scale,
+        "cosine": whole.cosine,
+        "relative-drift": whole.relative_drift,
+        "delta-l2": whole.delta,
+    }
+    facts = {f"transfer.{k}": f"{v:.6g}" for k, v in figures.items() if v is not None}
+    task = repo.commit(plan.delta).task
+    made_as = MadeAs(
+        kind=Kind.TRANSFER,
+        base=plan.target,
+        parents=(
+            Parent(plan.target, Role.BASE),
+            Parent(plan.delta, Role.DELTA),
+            Parent(plan.source, Role.SOURCE),
+        ),
+        recipe=plan.recipe,
+    )
+    with recording(repo, draft.name) as record:
+        stored = store_view(
+            record.transaction,
+            plan.combination.view,
+            base=repo.manifest(plan.target),
+            resources=repo.resources,
+        )
+        return record.commit(stored, replace(draft, task=task, metadata={**facts, **draft.metadata}), made_as)
