@@ -9,6 +9,7 @@ from functools import partial
 
 from deltavcs.checkpoint.storing import store_view
 from deltavcs.errors import ErrorKind, InvalidInputError
+from deltavcs.history.ancestors import common_base
 from deltavcs.merging.adapters import check_same_factors, merge_products
 from deltavcs.merging.by_statistics import merge_by_statistics
 from deltavcs.merging.formulas import MergeInput, Merging, merge_derived
@@ -18,7 +19,6 @@ from deltavcs.merging.settings import Options
 from deltavcs.merging.spool import Spool
 from deltavcs.objects.model import Commit, Kind, Parent, Role
 from deltavcs.oid import CommitId, is_oid
-from deltavcs.ranking.candidates import common_base
 from deltavcs.refs import check_name
 from deltavcs.repo import Repository
 from deltavcs.resources import Resources

@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 from deltavcs.errors import ErrorKind, InvalidInputError, NotFoundError
 from deltavcs.evaluation.evaluator import Evaluation
 from deltavcs.evaluation.executor import Executor, LocalExecutor
+from deltavcs.history.ancestors import base_chain
 from deltavcs.index.statement import query
 from deltavcs.objects.model import Kind, Role
 from deltavcs.oid import CommitId
 from deltavcs.porcelain.checkout import parse_dtype
-from deltavcs.ranking.candidates import Candidate, Unusable, base_chain, find_candidates, whole_keys
+from deltavcs.ranking.candidates import Candidate, Unusable, find_candidates, whole_keys
 from deltavcs.ranking.order import Evaluated, check_metric, choose_group, order, without_tasks
 from deltavcs.repo import Repository
 from deltavcs.resources import Resources

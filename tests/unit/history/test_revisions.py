@@ -5,42 +5,13 @@ from __future__ import annotations
 import pytest
 
 from deltavcs.errors import ErrorKind, InvalidInputError, NotFoundError
-from deltavcs.history.walk import is_ancestor, walk, walk_topological
-from deltavcs.objects.model import Commit, Kind, Parent, Role
+from deltavcs.objects.model import Commit, Kind
 from deltavcs.objects.small import frame_object
 from deltavcs.objects.store import object_key
-from deltavcs.oid import CommitId, ManifestId
+from deltavcs.oid import ManifestId
 from deltavcs.refs import ABSENT
 
 NOTHING = ManifestId("0" * 64)
-
-
-@pytest.fixture
-def history(repo, sign):
-    """base <- r0 <- r1 <- r2 (run, tag: best); r0's base is `base`; a merge of both."""
-
-    def put(message, *parents, time=0):
-        value = Commit(Kind.FINETUNE, NOTHING, parents, message=message, time=time)
-        oid, framed = frame_object("commit", value.encode())
-        repo.storage.put(object_key(oid), framed)
-        return CommitId(oid)
-
-    found = {"base": put("base", time=1)}
-    found["r0"] = put("r0", Parent(found["base"], Role.BASE), time=2)
-    for i in (1, 2):
-        parents = Parent(found["base"], Role.BASE), Parent(found[f"r{i - 1}"], Role.PREVIOUS)
-        found[f"r{i}"] = put(f"r{i}", *parents, time=2 + i)
-    found["merge"] = put("merge", Parent(found["r2"], "input"), Parent(found["base"], "input"), time=0)
-    names = {
-        "heads/base": "base",
-        "heads/run": "r2",
-        "tags/best": "r1",
-        "tags/run": "r0",
-        "heads/m/x+y": "merge",
-    }
-    for name, commit in names.items():
-        repo.refs.move(f"refs/{name}", expected=ABSENT, new=found[commit], signature=sign())
-    return found
 
 
 @pytest.mark.parametrize(
@@ -154,23 +125,3 @@ def test_a_prefix_finds_commits_only(repo, sign):
     for text in (oid, oid[:8]):
         with pytest.raises(NotFoundError):
             repo.resolve(text)
-
-
-def test_walks(repo, history):
-    newest_first = [v.message for _, v in walk(repo.objects, [history["r2"]])]
-    assert newest_first == ["r2", "r1", "r0", "base"]
-    order = [v.message for _, v in walk_topological(repo.objects, [history["merge"], history["r1"]])]
-    assert order == ["merge", "r2", "r1", "r0", "base"]  # although the merge's clock is behind
-    assert is_ancestor(repo.objects, history["base"], history["merge"])
-    assert not is_ancestor(repo.objects, history["merge"], history["base"])
-
-
-def test_a_long_history_is_walked_without_recursion(repo):
-    at = None
-    for i in range(3000):
-        parents = () if at is None else (Parent(at, Role.PREVIOUS),)
-        oid, framed = frame_object("commit", Commit(Kind.BASE, NOTHING, parents, time=i).encode())
-        repo.storage.put(object_key(oid), framed)
-        at = CommitId(oid)
-    assert sum(1 for _ in walk_topological(repo.objects, [at])) == 3000
-    assert repo.commit(repo.resolve(f"{at}~2999")).time == 0
