@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from blake3 import blake3
 
+from deltavcs.advice import Advice
 from deltavcs.errors import DeltaVCSError, ErrorKind, IntegrityError
 from deltavcs.history.reachable import Closure, closure
 from deltavcs.objects.packindex import scan_pack
@@ -20,11 +21,12 @@ from deltavcs.resources import SPAN_BYTES, Resources
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something that is wrong: the error's kind, where, and what."""
+    """Something that is wrong: the error's kind, where, what, and what would help."""
 
     kind: str
     where: str
     detail: str
+    advice: Advice | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,7 @@ def _check_pack(objects: ObjectStore, pack: PackId, *, full: bool) -> Iterator[P
             records = scan_pack(file)
         if pack not in objects.damaged and not objects.index_agrees(pack, records):
             yield Problem(
-                "corrupt", f"pack {pack[:12]}", "its index does not agree with it; run 'dvx index rebuild'"
+                "corrupt", f"pack {pack[:12]}", "its index does not agree with it", Advice.REBUILD_INDEX
             )
     except DeltaVCSError as exc:
         yield _problem(f"pack {pack[:12]}", exc)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from deltavcs.advice import Advice
 from deltavcs.errors import ErrorKind, IntegrityError
 from deltavcs.history.reachable import closure
 from deltavcs.objects.store import GC_LOCK, ObjectStore, object_key
@@ -44,7 +45,7 @@ def plan_gc(objects: ObjectStore, refs: RefStore) -> GcPlan:
         raise IntegrityError(
             "the repository is damaged, so nothing is removed",
             kind=ErrorKind.CORRUPT,
-            hint="Run 'dvx fsck' to see the damage.",
+            advice=Advice.FIND_DAMAGE,
         )
     used = {bytes.fromhex(b) for b in found.blobs}
     drop: list[PackId] = []

@@ -108,7 +108,6 @@ class BlobPlan:
             raise ConflictError(
                 "a source file changed while it was read",
                 kind=ErrorKind.SOURCE_CHANGED,
-                hint="Wait until the program that writes it is done, then run the command again.",
             )
 
     def encode(self, target: Bytes, base: Bytes | None) -> bytes:

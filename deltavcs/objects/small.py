@@ -7,6 +7,7 @@ import struct
 import zstandard
 from blake3 import blake3
 
+from deltavcs.advice import Advice
 from deltavcs.errors import ErrorKind, FormatError, IntegrityError
 
 MAX_OBJECT_BYTES = 256 << 20
@@ -70,5 +71,5 @@ def _damaged(oid: str, why: str) -> IntegrityError:
     return IntegrityError(
         f"object {oid[:12]} is damaged: {why}",
         kind=ErrorKind.CORRUPT,
-        hint="Restore the file from a copy of the repository.",
+        advice=Advice.RESTORE_FILE,
     )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from deltavcs.advice import Advice
 from deltavcs.errors import (
     DeltaVCSError,
     ErrorKind,
@@ -70,7 +71,7 @@ class ObjectStore:
             raise IntegrityError(
                 f"{domain} {oid[:12]} is not in the repository",
                 kind=ErrorKind.MISSING_OBJECT,
-                hint="Run 'dvx fsck' to see what is missing.",
+                advice=Advice.FIND_MISSING,
             ) from exc
         found, content = unframe_object(oid, data)
         if found != domain:
@@ -236,7 +237,7 @@ class ObjectStore:
             raise IntegrityError(
                 f"pack {pack[:12]} has {file.size} bytes instead of {expected}",
                 kind=ErrorKind.TRUNCATED,
-                hint="Restore the pack from a copy of the repository.",
+                advice=Advice.RESTORE_PACK,
             )
         return file
 

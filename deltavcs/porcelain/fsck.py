@@ -8,6 +8,8 @@ from deltavcs.maintenance.check import CheckCounts, Problem, check
 from deltavcs.repo import Repository
 from deltavcs.resources import Resources
 
+__all__ = ["CheckCounts", "Fsck", "Problem", "fsck"]
+
 
 @dataclass(frozen=True, slots=True)
 class Fsck:

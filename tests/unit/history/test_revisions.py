@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from deltavcs.advice import Advice
 from deltavcs.errors import ErrorKind, InvalidInputError, NotFoundError
 from deltavcs.objects.model import Commit, Kind
 from deltavcs.objects.small import frame_object
@@ -77,7 +78,7 @@ def test_a_branch_wins_over_a_prefix(repo, history, sign):
 def test_what_names_nothing(repo, history, text):
     with pytest.raises(NotFoundError) as caught:
         repo.resolve(text)
-    assert caught.value.kind is ErrorKind.UNKNOWN_REVISION and caught.value.hint
+    assert caught.value.kind is ErrorKind.UNKNOWN_REVISION
 
 
 @pytest.mark.parametrize("text", ["run~x", "run~-1", "run~1.0", "run~1000001", "run~²", "run~" + "9" * 5000])
@@ -85,21 +86,27 @@ def test_malformed_steps(repo, history, text):
     with pytest.raises(InvalidInputError) as caught:
         repo.resolve(text)
     assert caught.value.kind is ErrorKind.BAD_REVISION
+    assert caught.value.advice is Advice.COUNT_STEPS and caught.value.facts == {"name": "run"}
 
 
 def test_suggestions(repo, history):
     with pytest.raises(NotFoundError) as caught:
         repo.resolve("bse")
-    assert "base" in caught.value.hint
+    assert caught.value.advice is Advice.SIMILAR_NAMES and caught.value.facts == {"similar": "base or best"}
+    with pytest.raises(NotFoundError) as caught:
+        repo.resolve("run + base")
+    assert (
+        caught.value.advice is Advice.SIMILAR_NAMES_OR_EXPRESSION and "base" in caught.value.facts["similar"]
+    )
     with pytest.raises(NotFoundError) as caught:
         repo.resolve("nothing like it at all")
-    assert "dvx ls" in caught.value.hint or "expression" in caught.value.hint
+    assert caught.value.advice is Advice.NAMES_OR_EXPRESSION and not caught.value.facts
 
 
 def test_an_empty_repository_says_how_to_begin(repo):
     with pytest.raises(NotFoundError) as caught:
         repo.resolve("main")
-    assert "dvx import" in caught.value.hint
+    assert caught.value.advice is Advice.IMPORT_FIRST
 
 
 def test_an_ambiguous_prefix_lists_the_commits(repo, sign):
