@@ -11,7 +11,7 @@ from deltavcs.errors import ErrorKind, IntegrityError, InvalidInputError, NotFou
 from deltavcs.objects.domain import FILE_DOMAIN, tensor_domain
 from deltavcs.objects.incoming import Added, MemorySource, NewBlob
 from deltavcs.objects.model import FileEntry, Manifest, TensorEntry, TensorStats
-from deltavcs.objects.store import Transaction
+from deltavcs.objects.transaction import Transaction
 from deltavcs.oid import BlobId
 from deltavcs.resources import Resources
 

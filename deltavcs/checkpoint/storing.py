@@ -13,7 +13,7 @@ from deltavcs.checkpoint.view import Computed, Content, View, ViewFile
 from deltavcs.objects.domain import FILE_DOMAIN
 from deltavcs.objects.incoming import MemorySource, NewBlob
 from deltavcs.objects.model import FileEntry, Manifest, TensorEntry, TensorStats
-from deltavcs.objects.store import Transaction
+from deltavcs.objects.transaction import Transaction
 from deltavcs.oid import BlobId
 from deltavcs.resources import Resources
 

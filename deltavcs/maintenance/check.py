@@ -49,8 +49,8 @@ def check(
     Args:
         full: also hash every pack, decode every blob and derive its id anew.
     """
-    packs = sorted(objects.index.packs)
-    problems = [_problem(f"pack {pack[:12]}", exc) for pack, exc in objects.damaged.items()]
+    packs = sorted(objects.packs.table.packs)
+    problems = [_problem(f"pack {pack[:12]}", exc) for pack, exc in objects.packs.damaged.items()]
     found = closure(objects, refs)
     problems += [_problem(where, exc) for where, exc in found.broken]
     decoded = 0
@@ -82,7 +82,7 @@ def _check_pack(objects: ObjectStore, pack: PackId, *, full: bool) -> Iterator[P
     try:
         with objects.storage.open(f"packs/{pack}.pack") as file:
             records = scan_pack(file)
-        if pack not in objects.damaged and not objects.index_agrees(pack, records):
+        if pack not in objects.packs.damaged and not objects.packs.index_agrees(pack, records):
             yield Problem(
                 "corrupt", f"pack {pack[:12]}", "its index does not agree with it", Advice.REBUILD_INDEX
             )
@@ -108,7 +108,7 @@ def _check_blobs(
 
 
 def _size(objects: ObjectStore, blob: BlobId) -> int:
-    where = objects.locate(blob)
+    where = objects.packs.locate(blob)
     return where.raw_bytes if where else 0
 
 

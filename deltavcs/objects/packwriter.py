@@ -17,6 +17,7 @@ from deltavcs.objects.difference import Partial, measure, total
 from deltavcs.objects.domain import codec_dtype, parse_domain
 from deltavcs.objects.incoming import Added, Difference, NewBlob
 from deltavcs.objects.packindex import encode_index, make_records
+from deltavcs.objects.packstore import index_key, pack_key
 from deltavcs.objects.planner import BlobPlan, Planner
 from deltavcs.objects.reader import BlobReader
 from deltavcs.oid import BlobId, PackId
@@ -110,10 +111,10 @@ class PackWriter:
         with self._profile.stage("publish", self._file.size):
             self._file.append(p.encode_trailer(len(self._heads), self._file.size + p.TRAILER_BYTES))
             pack = PackId(self._file.hash())
-            self._file.publish(f"packs/{pack}.pack")
+            self._file.publish(pack_key(pack))
             index = self._workspace.create("idx")
             index.append(encode_index(make_records(self._heads), self._file.size))
-            index.publish(f"packs/{pack}.idx")
+            index.publish(index_key(pack))
         return pack
 
     def _spans(self, plans: Iterable[BlobPlan]) -> Iterator[_Span]:

@@ -17,6 +17,11 @@ _MAGIC = b"DVXO"
 _LEVEL = 3
 
 
+def object_key(oid: str) -> str:
+    """Storage key of a small object."""
+    return f"objects/{oid[:2]}/{oid[2:]}"
+
+
 def frame_object(domain: str, content: bytes) -> tuple[str, bytes]:
     """Id and file bytes of a small object.
 

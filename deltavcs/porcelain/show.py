@@ -124,7 +124,7 @@ def _parents(repo: Repository, value: Commit) -> tuple[ShownParent, ...]:
 
 def _tensor(repo: Repository, manifest: Manifest, stats: Stats | None, key: str) -> ShownTensor:
     entry = manifest.tensors[key]
-    where = repo.objects.locate(entry.blob)
+    where = repo.objects.packs.locate(entry.blob)
     found = stats.tensors.get(key) if stats else None
     return ShownTensor(
         name=key,
@@ -141,7 +141,7 @@ def _tensor(repo: Repository, manifest: Manifest, stats: Stats | None, key: str)
 
 def _stored(repo: Repository, manifest: Manifest) -> int:
     blobs = {t.blob for t in manifest.tensors.values()} | {f.blob for f in manifest.files}
-    places = (repo.objects.locate(b) for b in blobs)
+    places = (repo.objects.packs.locate(b) for b in blobs)
     return sum(p.entry_bytes for p in places if p is not None)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from deltavcs.checkpoint.ingest import Ingested
 from deltavcs.errors import AlreadyExistsError, ConflictError, DeltaVCSError, ErrorKind
 from deltavcs.objects.model import Commit, Parent, Role, Stats
-from deltavcs.objects.store import Transaction
+from deltavcs.objects.transaction import Transaction
 from deltavcs.oid import CommitId, ManifestId
 from deltavcs.refs import ABSENT, branch_ref
 from deltavcs.repo import Repository

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from deltavcs.objects.model import Commit, Kind, Parent, Role
-from deltavcs.objects.small import frame_object
-from deltavcs.objects.store import object_key
+from deltavcs.objects.small import frame_object, object_key
 from deltavcs.oid import CommitId, ManifestId
 from deltavcs.refs import ABSENT
 

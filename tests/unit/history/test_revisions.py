@@ -7,8 +7,7 @@ import pytest
 from deltavcs.advice import Advice
 from deltavcs.errors import ErrorKind, InvalidInputError, NotFoundError
 from deltavcs.objects.model import Commit, Kind
-from deltavcs.objects.small import frame_object
-from deltavcs.objects.store import object_key
+from deltavcs.objects.small import frame_object, object_key
 from deltavcs.oid import ManifestId
 from deltavcs.refs import ABSENT
 

@@ -69,7 +69,7 @@ def everything(repo):
 @pytest.mark.parametrize("of", ["a", "c", "d"])
 def test_every_flipped_byte_of_a_pack_or_an_index(world, tmp_path, suffix, of):
     blob = world.manifest(world.resolve(of)).tensors["w"].blob
-    pack = world.objects.locate(blob).pack
+    pack = world.objects.packs.locate(blob).pack
     right = everything(world)
     shutil.copytree(world.path, tmp_path / ".dvx")
     file = tmp_path / ".dvx" / "packs" / f"{pack}{suffix}"
@@ -126,7 +126,7 @@ def test_one_damaged_pack_leaves_the_others_readable(world, tmp_path):
     shutil.copytree(world.path, tmp_path / ".dvx")
     repo = open_repository(tmp_path)
     blob = repo.manifest(repo.resolve("b")).tensors["w"].blob
-    pack = repo.objects.locate(blob).pack
+    pack = repo.objects.packs.locate(blob).pack
     (repo.path / "packs" / f"{pack}.pack").write_bytes(b"garbage")
     (repo.path / "packs" / f"{pack}.idx").unlink()
     repo = open_repository(tmp_path)
@@ -138,7 +138,7 @@ def test_one_damaged_pack_leaves_the_others_readable(world, tmp_path):
     with pytest.raises(IntegrityError) as caught:  # its operand is gone
         checkout_files(repo, "d", tmp_path / "d")
     assert caught.value.kind is ErrorKind.MISSING_BASE
-    assert set(repo.objects.damaged) == {pack}
+    assert set(repo.objects.packs.damaged) == {pack}
 
 
 # Bombs
@@ -610,4 +610,4 @@ def test_a_pack_that_a_gc_removes_while_packs_are_listed(world, tmp_path, monkey
         repo.storage, "list", lambda prefix: [*listed(prefix), *([gone] if prefix == "packs" else [])]
     )
     right = everything(world)
-    assert everything(repo) == right and not repo.objects.damaged
+    assert everything(repo) == right and not repo.objects.packs.damaged
