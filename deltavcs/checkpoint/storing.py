@@ -70,8 +70,7 @@ def store_view(
             key, content = added.tag
             tensors[key] = TensorEntry(added.blob, content.dtype, content.shape)
             if added.difference is not None:
-                d = added.difference
-                stats[key] = TensorStats(d.changed, d.elements, d.l2)
+                stats[key] = added.difference
             done += added.raw_bytes
             resources.progress("computing", done, view.size)
         stored += added.stored_bytes

@@ -12,7 +12,7 @@ from deltavcs.oid import CommitId, ManifestId
 from deltavcs.storage import LocalStorage
 
 if TYPE_CHECKING:
-    from deltavcs.objects.incoming import Added, NewBlob
+    from deltavcs.objects.incoming import AddedBlob, NewBlob
     from deltavcs.objects.packwriter import PackWriter
 
 _DECODERS: Mapping[type, Callable[[bytes], object]] = {
@@ -31,7 +31,7 @@ class Transaction:
         self._writer = writer
         self._objects: list[tuple[str, bytes]] = []
 
-    def add_blobs(self, blobs: Iterable[NewBlob]) -> Iterator[Added]:
+    def add_blobs(self, blobs: Iterable[NewBlob]) -> Iterator[AddedBlob]:
         """Store blobs; see `PackWriter.add`."""
         return self._writer.add(blobs)
 
