@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import xxhash
-from blake3 import blake3
 
 from deltavcs import codec
 from deltavcs.errors import ConflictError, ErrorKind, InternalError
@@ -20,7 +19,7 @@ from deltavcs.objects.domain import codec_dtype, domain_bytes, parse_domain
 from deltavcs.objects.incoming import ByteSource, NewBlob
 from deltavcs.objects.model import TensorStats
 from deltavcs.objects.reader import BlobReader
-from deltavcs.oid import BlobId
+from deltavcs.oid import BlobId, start_hash
 from deltavcs.resources import Profile, Scratch
 
 DEFAULT_CHUNK_LOG2 = 20
@@ -161,7 +160,7 @@ class Planner:
 
     def _hash(self, draft: BlobPlan) -> BlobPlan:
         assert draft.source is not None
-        hasher = blake3(draft.domain.encode() + b"\0")
+        hasher = start_hash(draft.domain)
         hashes = []
         for at in range(0, draft.raw_bytes, draft.chunk_bytes):
             data = self._scratch.take(min(draft.chunk_bytes, draft.raw_bytes - at))
@@ -174,7 +173,7 @@ class Planner:
         """Everything about a derivation in one pass: its id, its chunks' checksums, its difference."""
         assert draft.derivation is not None
         dtype = codec_dtype(draft.domain)
-        hasher = blake3(draft.domain.encode() + b"\0")
+        hasher = start_hash(draft.domain)
         hashes, spans = [], []
         for at in range(0, draft.raw_bytes, draft.chunk_bytes):
             out = np.empty(min(draft.chunk_bytes, draft.raw_bytes - at), np.uint8)
