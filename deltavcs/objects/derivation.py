@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from deltavcs.canonical import decode_json, encode_json
 from deltavcs.objects import fields as f
-from deltavcs.objects.canonical import decode_json, encode_json
 from deltavcs.objects.domain import parse_domain
 from deltavcs.oid import BlobId
 from deltavcs.operators.parse import validate
