@@ -14,6 +14,11 @@ OBJECT_HASH = "blake3-256"
 READ_FEATURES: frozenset[str] = frozenset()
 WRITE_FEATURES: frozenset[str] = frozenset()
 MAX_SETTINGS_BYTES = 64 << 10
+CACHEDIR_TAG_KEY = "index/CACHEDIR.TAG"
+CACHEDIR_TAG = (
+    b"Signature: 8a477f597d28d172789f06886806bc55\n"
+    b"# The lineage index, derived from the repository; it may be deleted.\n"
+)
 
 
 @dataclass(frozen=True, slots=True)
