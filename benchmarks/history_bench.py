@@ -36,8 +36,8 @@ from deltavcs.objects.model import (
     TensorStats,
 )
 from deltavcs.objects.packindex import encode_index, make_records
-from deltavcs.objects.small import frame_object
-from deltavcs.objects.store import ObjectStore, object_key
+from deltavcs.objects.small import frame_object, object_key
+from deltavcs.objects.store import ObjectStore
 from deltavcs.oid import BlobId
 from deltavcs.refs import RefStore
 from deltavcs.storage import LocalStorage

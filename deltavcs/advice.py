@@ -54,3 +54,15 @@ class Advice(StrEnum):
     WIDEN_SELECTION = "widen-selection"
     WRITE_PARENT = "write-parent"
     WRITE_TO_OUT = "write-to-out"
+    AVOID_FOLDER = "avoid-folder"
+    COUNT_STEPS = "count-steps"  # name
+    FIND_DAMAGE = "find-damage"
+    FIND_MISSING = "find-missing"
+    IMPORT_FIRST = "import-first"
+    NAMES_OR_EXPRESSION = "names-or-expression"
+    READ_REFLOG = "read-reflog"
+    REBUILD_INDEX = "rebuild-index"
+    RESTORE_FILE = "restore-file"
+    SEE_HISTORY = "see-history"  # revision
+    SIMILAR_NAMES = "similar-names"  # similar
+    SIMILAR_NAMES_OR_EXPRESSION = "similar-names-or-expression"  # similar

@@ -14,6 +14,11 @@ OBJECT_HASH = "blake3-256"
 READ_FEATURES: frozenset[str] = frozenset()
 WRITE_FEATURES: frozenset[str] = frozenset()
 MAX_SETTINGS_BYTES = 64 << 10
+CACHEDIR_TAG_KEY = "index/CACHEDIR.TAG"
+CACHEDIR_TAG = (
+    b"Signature: 8a477f597d28d172789f06886806bc55\n"
+    b"# The lineage index, derived from the repository; it may be deleted.\n"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,20 +59,17 @@ def decode_format(data: bytes) -> Format:
         read, write = set(raw["features"]["read"]), set(raw["features"]["write"])
     except (ValueError, KeyError, TypeError, RecursionError) as exc:
         raise FormatError("the repository's format file is malformed", kind=ErrorKind.BAD_HEADER) from exc
-    upgrade = "Upgrade deltavcs to a version that knows it."
     if version not in READABLE_VERSIONS or hash_name != OBJECT_HASH:
         raise FormatError(
             f"the repository has format {version} with {hash_name}; this version reads"
             f" {', '.join(map(str, READABLE_VERSIONS))} with {OBJECT_HASH}",
             kind=ErrorKind.UNSUPPORTED_VERSION,
-            hint=upgrade,
         )
     unknown = sorted(map(str, read - READ_FEATURES))
     if unknown:
         raise FormatError(
             f"the repository uses features this version cannot read: {', '.join(unknown)}",
             kind=ErrorKind.UNSUPPORTED_FEATURE,
-            hint=upgrade,
         )
     blocked = tuple(sorted(map(str, write - WRITE_FEATURES)))
     return Format(version=version, writable=not blocked, unknown_write_features=blocked)

@@ -36,8 +36,13 @@ def parse_oid(text: object) -> str:
     return text
 
 
+def start_hash(domain: str) -> blake3:
+    """A hasher that has seen `domain` and a zero byte; the content follows (spec §2)."""
+    return blake3(domain.encode() + b"\0")
+
+
 def hash_bytes(domain: str, data: bytes | memoryview) -> str:
     """BLAKE3-256 of `domain`, a zero byte and `data`: the id of a small object (spec §2.3)."""
-    hasher = blake3(domain.encode() + b"\0")
+    hasher = start_hash(domain)
     hasher.update(data)
     return hasher.hexdigest()

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 from deltavcs.advice import Advice
 from deltavcs.config import (
+    CACHEDIR_TAG,
+    CACHEDIR_TAG_KEY,
     MAX_SETTINGS_BYTES,
     Config,
     Format,
@@ -33,10 +35,6 @@ if TYPE_CHECKING:
 
 DIRECTORY = ".dvx"
 _FOLDERS = ("packs", "objects", "refs/heads", "refs/tags", "logs", "index", "locks", "tmp")
-_CACHEDIR_TAG = (
-    b"Signature: 8a477f597d28d172789f06886806bc55\n"
-    b"# The lineage index, derived from the repository; it may be deleted.\n"
-)
 
 
 class Repository:
@@ -137,7 +135,7 @@ def init_repository(directory: str | Path, *, sync: bool = True) -> Repository:
         )
     files: Mapping[str, bytes] = {
         "config.toml": encode_config(Config()),
-        "index/CACHEDIR.TAG": _CACHEDIR_TAG,
+        CACHEDIR_TAG_KEY: CACHEDIR_TAG,
         "format": encode_format(),  # last: without it there is no repository yet
     }
     _make_folders(root)

@@ -7,6 +7,10 @@ from __future__ import annotations
 
 from deltavcs import Advice, DeltaVCSError, ErrorKind
 
+_EXPRESSION = "An expression looks like: base + 0.5 * (tuned - base)."
+_SIMILAR = "Did you mean {similar}?"
+_NAMES = "Use 'dvx ls' to see the names there are."
+
 BY_ADVICE: dict[Advice, str] = {
     Advice.FOLD_ADAPTER: "Fold it in and commit the result: dvx checkout {revision} --merge-adapter -o DIR.",
     Advice.NAME_BASE: "Name it with --base REV.",
@@ -51,11 +55,23 @@ BY_ADVICE: dict[Advice, str] = {
     Advice.WIDEN_SELECTION: "Commit fine-tunes first, or widen --base, --where and --exclude-task.",
     Advice.WRITE_PARENT: "Write --parent REV or REV:ROLE.",
     Advice.WRITE_TO_OUT: "It must write the fine-tuned model to {{out}}.",
+    Advice.AVOID_FOLDER: "Choose a name that is not a folder of the other.",
+    Advice.COUNT_STEPS: "For example {name}~2.",
+    Advice.FIND_DAMAGE: "Run 'dvx fsck' to see the damage.",
+    Advice.FIND_MISSING: "Run 'dvx fsck' to see what is missing.",
+    Advice.IMPORT_FIRST: "The repository is empty; begin with 'dvx import DIR --as NAME'.",
+    Advice.NAMES_OR_EXPRESSION: f"{_NAMES} {_EXPRESSION}",
+    Advice.READ_REFLOG: "The reflog, .dvx/logs/refs.log, has its earlier values.",
+    Advice.REBUILD_INDEX: "Run 'dvx index rebuild'.",
+    Advice.RESTORE_FILE: "Restore the file from a copy of the repository.",
+    Advice.SEE_HISTORY: "Use 'dvx log {revision}' to see how far it goes.",
+    Advice.SIMILAR_NAMES: _SIMILAR,
+    Advice.SIMILAR_NAMES_OR_EXPRESSION: f"{_SIMILAR} {_EXPRESSION}",
 }
 
 BY_KIND: dict[ErrorKind, str | None] = {
     ErrorKind.NO_REPOSITORY: "Create one with 'dvx init', or name one with --repo DIR or DVX_REPO.",
-    ErrorKind.UNKNOWN_REVISION: "Use 'dvx ls' to see the names there are.",
+    ErrorKind.UNKNOWN_REVISION: _NAMES,
     ErrorKind.UNKNOWN_OBJECT: None,
     ErrorKind.UNKNOWN_REF: None,
     ErrorKind.UNKNOWN_SOURCE: None,

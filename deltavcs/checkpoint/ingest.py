@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from deltavcs.checkpoint.source import LazyFile, SourceCheckpoint, SourceFile, SourceTensor
 from deltavcs.errors import ErrorKind, IntegrityError, InvalidInputError, NotFoundError
 from deltavcs.objects.domain import FILE_DOMAIN, tensor_domain
-from deltavcs.objects.incoming import Added, MemorySource, NewBlob
+from deltavcs.objects.incoming import AddedBlob, MemorySource, NewBlob
 from deltavcs.objects.model import FileEntry, Manifest, TensorEntry, TensorStats
-from deltavcs.objects.store import Transaction
+from deltavcs.objects.transaction import Transaction
 from deltavcs.oid import BlobId
 from deltavcs.resources import Resources
 
@@ -93,10 +93,9 @@ def _changes_first(source: SourceCheckpoint) -> Iterator[None]:
         raise
 
 
-def _note_difference(stats: dict[str, TensorStats], key: str, added: Added) -> None:
+def _note_difference(stats: dict[str, TensorStats], key: str, added: AddedBlob) -> None:
     if added.difference is not None:
-        d = added.difference
-        stats[key] = TensorStats(d.changed, d.elements, d.l2)
+        stats[key] = added.difference
 
 
 def _new_blobs(

@@ -13,7 +13,7 @@ from deltavcs.checkpoint.view import Computed, Content, View, ViewFile
 from deltavcs.objects.domain import FILE_DOMAIN
 from deltavcs.objects.incoming import MemorySource, NewBlob
 from deltavcs.objects.model import FileEntry, Manifest, TensorEntry, TensorStats
-from deltavcs.objects.store import Transaction
+from deltavcs.objects.transaction import Transaction
 from deltavcs.oid import BlobId
 from deltavcs.resources import Resources
 
@@ -70,8 +70,7 @@ def store_view(
             key, content = added.tag
             tensors[key] = TensorEntry(added.blob, content.dtype, content.shape)
             if added.difference is not None:
-                d = added.difference
-                stats[key] = TensorStats(d.changed, d.elements, d.l2)
+                stats[key] = added.difference
             done += added.raw_bytes
             resources.progress("computing", done, view.size)
         stored += added.stored_bytes

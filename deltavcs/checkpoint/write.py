@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from blake3 import blake3
 
 from deltavcs.checkpoint.layout import draft_name
 from deltavcs.checkpoint.view import Content, View, ViewFile, check_blob
@@ -21,7 +20,7 @@ from deltavcs.interrupts import to_the_end
 from deltavcs.objects.domain import FILE_DOMAIN
 from deltavcs.objects.paths import check_path, check_paths
 from deltavcs.objects.store import ObjectStore
-from deltavcs.oid import BlobId
+from deltavcs.oid import BlobId, start_hash
 from deltavcs.pool import Pool
 from deltavcs.resources import SPAN_BYTES, Profile, Resources, Scratch
 from deltavcs.storage.files import os_error, translate_os_errors, write_all
@@ -237,12 +236,12 @@ class _Proof:
     """Hashes computed tensors as their spans arrive in order: a derived blob must come out as its id."""
 
     def __init__(self) -> None:
-        self._hasher = blake3()
+        self._hasher = start_hash("")
 
     def update(self, content: Content, start: int, data: npt.NDArray[np.uint8]) -> None:
         """Take the next span of `content`. Raises IntegrityError if the tensor is complete and wrong."""
         if start == 0:
-            self._hasher = blake3(content.domain.encode() + b"\0")
+            self._hasher = start_hash(content.domain)
         self._hasher.update(data.data)
         if start + len(data) == content.size and self._hasher.hexdigest() != content.blob:
             raise _wrong(content)

@@ -6,6 +6,7 @@ import difflib
 import re
 from dataclasses import dataclass
 
+from deltavcs.advice import Advice
 from deltavcs.errors import ErrorKind, FormatError, IntegrityError, InvalidInputError, NotFoundError
 from deltavcs.objects.model import Commit, Role
 from deltavcs.objects.store import ObjectStore
@@ -31,7 +32,7 @@ def resolve(objects: ObjectStore, refs: RefStore, revision: str) -> Resolved:
     """Find the commit that `revision` names.
 
     Raises:
-        NotFoundError: `unknown-revision`, with similar names as a hint.
+        NotFoundError: `unknown-revision`, with the fact `similar` where there are such names.
         InvalidInputError: `ambiguous-revision` for a prefix of several commits; `bad-revision` for
             malformed steps.
     """
@@ -42,7 +43,8 @@ def resolve(objects: ObjectStore, refs: RefStore, revision: str) -> Resolved:
             raise InvalidInputError(
                 f"{revision!r}: after '~' there must be a number",
                 kind=ErrorKind.BAD_REVISION,
-                hint=f"For example {name}~2.",
+                advice=Advice.COUNT_STEPS,
+                facts={"name": name},
             )
         for _ in range(int(step or 1)):
             commit = _step_back(objects, commit, revision)
@@ -56,7 +58,8 @@ def _step_back(objects: ObjectStore, commit: CommitId, revision: str) -> CommitI
         raise NotFoundError(
             f"{revision!r} goes back further than history: {commit[:12]} has no previous commit or base",
             kind=ErrorKind.UNKNOWN_REVISION,
-            hint=f"Use 'dvx log {revision.partition('~')[0]}' to see how far it goes.",
+            advice=Advice.SEE_HISTORY,
+            facts={"revision": revision.partition("~")[0]},
         )
     return parent
 
@@ -111,16 +114,23 @@ def _ambiguous(objects: ObjectStore, name: str, matches: list[str]) -> InvalidIn
     return InvalidInputError(
         f"{name!r} fits {len(matches)} commits: {'; '.join(lines)}",
         kind=ErrorKind.AMBIGUOUS_REVISION,
-        hint="Give more digits.",
     )
 
 
 def _unknown(refs: RefStore, name: str, revision: str) -> NotFoundError:
     names = sorted({ref.split("/", 2)[2] for ref in (*refs.all("refs/heads"), *refs.all("refs/tags"))})
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
-    hint = f"Did you mean {' or '.join(near)}?" if near else "Use 'dvx ls' to see the names there are."
-    if not names:
-        hint = "The repository is empty; begin with 'dvx import DIR --as NAME'."
-    elif " " in revision.strip():
-        hint += " An expression looks like: base + 0.5 * (tuned - base)."
-    return NotFoundError(f"unknown revision {revision!r}", kind=ErrorKind.UNKNOWN_REVISION, hint=hint)
+    return NotFoundError(
+        f"unknown revision {revision!r}",
+        kind=ErrorKind.UNKNOWN_REVISION,
+        advice=_advice(is_empty=not names, has_similar=bool(near), has_spaces=" " in revision.strip()),
+        facts={"similar": " or ".join(near)} if near else None,
+    )
+
+
+def _advice(*, is_empty: bool, has_similar: bool, has_spaces: bool) -> Advice | None:
+    if is_empty:
+        return Advice.IMPORT_FIRST
+    if has_similar:
+        return Advice.SIMILAR_NAMES_OR_EXPRESSION if has_spaces else Advice.SIMILAR_NAMES
+    return Advice.NAMES_OR_EXPRESSION if has_spaces else None

@@ -50,8 +50,3 @@ def walk_topological(objects: ObjectStore, tips: Iterable[CommitId]) -> Iterator
             waiting[parent] -= 1
             if not waiting[parent]:
                 heapq.heappush(heap, (-commits[parent].time, parent))
-
-
-def is_ancestor(objects: ObjectStore, ancestor: CommitId, tip: CommitId) -> bool:
-    """True if `ancestor` is `tip` or reachable from it."""
-    return any(commit == ancestor for commit, _ in walk(objects, [tip]))

@@ -189,7 +189,7 @@ def _write_packs(
             with_ids(connection, plan.gone_packs, sql)
 
     def read(pack_id: PackId) -> tuple[Row, list[list[object]]]:
-        return r.pack_columns(pack_id, objects.pack_records(pack_id))
+        return r.pack_columns(pack_id, objects.packs.records(pack_id))
 
     for batch in _batches(pool.map(read, sorted(plan.new_packs))):
         loader.add(("packs", row) for row, _ in batch)

@@ -83,7 +83,7 @@ def make_plan(objects: Objects, refs: Mapping[str, str], known: Known, pool: Poo
     for commit_id in order:
         parents = found[commit_id].parents
         generations[commit_id] = 1 + max((generations[p.commit] for p in parents), default=-1)
-    packs = objects.pack_ids()
+    packs = objects.packs.ids()
     return Plan(
         refs=dict(refs),
         added={c: found[c] for c in order},

@@ -9,6 +9,16 @@ from deltavcs.objects.model import Commit, Manifest, Score, Stats
 from deltavcs.oid import CommitId, ManifestId, PackId
 
 
+class Packs(Protocol):
+    """Reads the indexes of packs. Called from several threads."""
+
+    def ids(self) -> frozenset[PackId]:
+        """Return the ids of all packs."""
+
+    def records(self, pack: PackId, /) -> Any:
+        """Return the records of one pack's index, an array of `objects.packindex.RECORD`."""
+
+
 class Objects(Protocol):
     """Reads objects. Called from several threads."""
 
@@ -24,11 +34,9 @@ class Objects(Protocol):
     def get_score(self, score_id: str, /) -> Score:
         """Return a score."""
 
-    def pack_ids(self) -> frozenset[PackId]:
-        """Return the ids of all packs."""
-
-    def pack_records(self, pack_id: PackId, /) -> Any:
-        """Return the records of one pack's index, an array of `objects.packindex.RECORD`."""
+    @property
+    def packs(self) -> Packs:
+        """Return what reads pack indexes."""
 
 
 class Refs(Protocol):

@@ -11,6 +11,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from deltavcs.config import CACHEDIR_TAG, CACHEDIR_TAG_KEY
 from deltavcs.errors import ConflictError, ErrorKind, StorageError
 from deltavcs.index import migrate
 from deltavcs.index.apply import Stored, stored_refs, write_plan
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
 DATABASE_KEY = "index/lineage.duckdb"
 LOCK_KEY = "locks/lineage"
-_TAG = b"Signature: 8a477f597d28d172789f06886806bc55\n# Derived from objects and refs; may be deleted.\n"
 _PAUSE_S = 0.02
 Out = TypeVar("Out")
 
@@ -225,7 +225,7 @@ class LineageIndex:
             self._storage.make_directory(self.path.parent)
             sweep(self.path)
         if not self._storage.exists("index/CACHEDIR.TAG"):
-            self._storage.put("index/CACHEDIR.TAG", _TAG)
+            self._storage.put(CACHEDIR_TAG_KEY, CACHEDIR_TAG)
         new = self.path.with_name(f"new-{os.urandom(4).hex()}.duckdb")
         try:
             try:

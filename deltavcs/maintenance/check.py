@@ -4,27 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
-import numpy as np
 from blake3 import blake3
 
+from deltavcs.advice import Advice
 from deltavcs.errors import DeltaVCSError, ErrorKind, IntegrityError
 from deltavcs.history.reachable import Closure, closure
+from deltavcs.objects.domain import hash_blob
 from deltavcs.objects.packindex import scan_pack
+from deltavcs.objects.packstore import pack_key
 from deltavcs.objects.store import ObjectStore
 from deltavcs.oid import BlobId, PackId
 from deltavcs.pool import Pool
 from deltavcs.refs import RefStore
 from deltavcs.resources import SPAN_BYTES, Resources
+from deltavcs.storage import FileReader
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something that is wrong: the error's kind, where, and what."""
+    """Something that is wrong: the error's kind, where, what, and what would help."""
 
     kind: str
     where: str
     detail: str
+    advice: Advice | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +52,8 @@ def check(
     Args:
         full: also hash every pack, decode every blob and derive its id anew.
     """
-    packs = sorted(objects.index.packs)
-    problems = [_problem(f"pack {pack[:12]}", exc) for pack, exc in objects.damaged.items()]
+    packs = sorted(objects.packs.table.packs)
+    problems = [_problem(f"pack {pack[:12]}", exc) for pack, exc in objects.packs.damaged.items()]
     found = closure(objects, refs)
     problems += [_problem(where, exc) for where, exc in found.broken]
     decoded = 0
@@ -76,19 +81,27 @@ def _problem(where: str, exc: DeltaVCSError) -> Problem:
 
 def _check_pack(objects: ObjectStore, pack: PackId, *, full: bool) -> Iterator[Problem]:
     """The pack walks, its index agrees, and with `full` its bytes hash to its name."""
-    path = objects.storage.path(f"packs/{pack}.pack")
+    where = f"pack {pack[:12]}"
     try:
-        with objects.storage.open(f"packs/{pack}.pack") as file:
+        with objects.storage.open(pack_key(pack)) as file:
             records = scan_pack(file)
-        if pack not in objects.damaged and not objects.index_agrees(pack, records):
-            yield Problem(
-                "corrupt", f"pack {pack[:12]}", "its index does not agree with it; run 'dvx index rebuild'"
-            )
+            if pack not in objects.packs.damaged and not objects.packs.index_agrees(pack, records):
+                yield Problem("corrupt", where, "its index does not agree with it", Advice.REBUILD_INDEX)
+            if full and _hash_file(file) != pack:
+                yield Problem("hash-mismatch", where, "its bytes do not hash to its name")
     except DeltaVCSError as exc:
-        yield _problem(f"pack {pack[:12]}", exc)
-        return
-    if full and blake3(max_threads=blake3.AUTO).update_mmap(path).hexdigest() != pack:
-        yield Problem("hash-mismatch", f"pack {pack[:12]}", "its bytes do not hash to its name")
+        yield _problem(where, exc)
+
+
+def _hash_file(file: FileReader) -> str:
+    """BLAKE3-256 of a whole file, in hex, on all cores. Read, not mapped: it may be cut meanwhile."""
+    hasher = blake3(max_threads=blake3.AUTO)
+    buffer = memoryview(bytearray(min(SPAN_BYTES, file.size)))
+    for at in range(0, file.size, SPAN_BYTES):
+        block = buffer[: min(SPAN_BYTES, file.size - at)]
+        file.read_into(at, block)
+        hasher.update(block)
+    return hasher.hexdigest()
 
 
 def _check_blobs(
@@ -106,7 +119,7 @@ def _check_blobs(
 
 
 def _size(objects: ObjectStore, blob: BlobId) -> int:
-    where = objects.locate(blob)
+    where = objects.packs.locate(blob)
     return where.raw_bytes if where else 0
 
 
@@ -114,14 +127,9 @@ def _check_blob(objects: ObjectStore, blob: BlobId) -> DeltaVCSError | None:
     """Decode a blob and derive its id from its bytes."""
     try:
         prefix = objects.blobs.stored(blob).prefix
-        hasher = blake3(prefix.domain.encode() + b"\0")
-        raw = prefix.head.raw_bytes
-        for at in range(0, raw, SPAN_BYTES):
-            out = np.empty(min(SPAN_BYTES, raw - at), np.uint8)
-            objects.blobs.read_into(blob, at, out)
-            hasher.update(out.data)
+        found = hash_blob(prefix.domain, prefix.head.raw_bytes, partial(objects.blobs.read_into, blob))
     except DeltaVCSError as exc:
         return exc
-    if hasher.hexdigest() != blob:
+    if found != blob:
         return IntegrityError(f"blob {blob[:12]} does not hash to its id", kind=ErrorKind.HASH_MISMATCH)
     return None

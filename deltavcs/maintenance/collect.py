@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from deltavcs.advice import Advice
 from deltavcs.errors import ErrorKind, IntegrityError
 from deltavcs.history.reachable import closure
-from deltavcs.objects.store import GC_LOCK, ObjectStore, object_key
+from deltavcs.objects.packstore import index_key, pack_key
+from deltavcs.objects.small import object_key
+from deltavcs.objects.store import GC_LOCK, ObjectStore
 from deltavcs.oid import PackId
 from deltavcs.refs import RefStore
 from deltavcs.storage.workspace import sweep
@@ -38,23 +41,23 @@ def plan_gc(objects: ObjectStore, refs: RefStore) -> GcPlan:
     Raises:
         IntegrityError: the repository is damaged; what is in use cannot be told, so nothing may go.
     """
-    all_packs = objects.index.packs
+    all_packs = objects.packs.table.packs
     found = closure(objects, refs)
-    if found.broken or objects.damaged:
+    if found.broken or objects.packs.damaged:
         raise IntegrityError(
             "the repository is damaged, so nothing is removed",
             kind=ErrorKind.CORRUPT,
-            hint="Run 'dvx fsck' to see the damage.",
+            advice=Advice.FIND_DAMAGE,
         )
     used = {bytes.fromhex(b) for b in found.blobs}
     drop: list[PackId] = []
     size = idle = 0
     for pack in sorted(all_packs):
-        records = objects.pack_records(pack)
+        records = objects.packs.records(pack)
         unused = [r for r in records if r["blob"].tobytes() not in used]
         if len(unused) == len(records):
             drop.append(pack)
-            size += objects.storage.path(f"packs/{pack}.pack").stat().st_size
+            size += objects.storage.path(pack_key(pack)).stat().st_size
         else:
             idle += sum(int(r["entry_bytes"]) for r in unused)
     loose = tuple(oid for oid in objects.ids() if oid not in found.objects)
@@ -80,9 +83,9 @@ def collect(objects: ObjectStore, plan: Callable[[], GcPlan]) -> GcPlan:
         for oid in chosen.objects:
             objects.storage.delete(object_key(oid))
         for pack in chosen.packs:
-            objects.storage.delete(f"packs/{pack}.pack")
-            objects.storage.delete(f"packs/{pack}.idx")
+            objects.storage.delete(pack_key(pack))
+            objects.storage.delete(index_key(pack))
         for key in chosen.indexes:
             objects.storage.delete(key)
-        objects.forget_packs()
+        objects.packs.forget()
     return chosen

@@ -5,8 +5,11 @@ from __future__ import annotations
 import functools
 import json
 import re
+from collections.abc import Callable
 
 from deltavcs.errors import ErrorKind, FormatError
+from deltavcs.oid import BlobId, start_hash
+from deltavcs.resources import SPAN_BYTES
 from deltavcs.tensors.dtypes import dtype_of, n_bytes
 
 FILE_DOMAIN = "file"
@@ -46,3 +49,18 @@ def domain_bytes(domain: str) -> int | None:
     """Bytes a blob of this domain must have; None for a file."""
     tensor = parse_domain(domain)
     return None if tensor is None else n_bytes(*tensor)
+
+
+def hash_blob(domain: str, size: int, read_into: Callable[[int, memoryview], None]) -> BlobId:
+    """The id of a blob of `size` bytes, read block by block.
+
+    Args:
+        read_into: fills memory with the bytes from a position on; what it raises is passed on.
+    """
+    hasher = start_hash(domain)
+    buffer = memoryview(bytearray(min(SPAN_BYTES, size)))
+    for at in range(0, size, SPAN_BYTES):
+        block = buffer[: min(SPAN_BYTES, size - at)]
+        read_into(at, block)
+        hasher.update(block)
+    return BlobId(hasher.hexdigest())

@@ -1,4 +1,4 @@
-"""Where the bytes of a new blob come from."""
+"""Blobs on their way in: where their bytes come from, and what became of each."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from deltavcs.objects.derivation import Derivation
+from deltavcs.objects.model import TensorStats
 from deltavcs.oid import BlobId
 from deltavcs.storage import FileReader
 
@@ -74,16 +75,7 @@ class NewBlob:
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
-    """How two tensors differ: elements that differ in any bit, and the L2 norm of the difference."""
-
-    changed: int
-    elements: int
-    l2: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Added:
+class AddedBlob:
     """A blob that is now stored or was already.
 
     Attributes:
@@ -95,4 +87,4 @@ class Added:
     blob: BlobId
     raw_bytes: int
     stored_bytes: int
-    difference: Difference | None
+    difference: TensorStats | None

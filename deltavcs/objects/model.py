@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from deltavcs.canonical import decode_json, encode_json
 from deltavcs.objects import fields as f
-from deltavcs.objects.canonical import decode_json, encode_json
 from deltavcs.objects.paths import check_path, check_paths
 from deltavcs.oid import BlobId, CommitId, ManifestId
 from deltavcs.tensors.dtypes import n_bytes

@@ -128,7 +128,6 @@ def decode_head(data: bytes | bytearray | memoryview) -> EntryHead:
         raise FormatError(
             f"pack entry of version {version} with codec {codec}",
             kind=ErrorKind.UNSUPPORTED_VERSION,
-            hint="Upgrade deltavcs to a version that knows it.",
         )
     if not MIN_CHUNK_LOG2 <= log2 <= MAX_CHUNK_LOG2 or raw > MAX_RAW_BYTES or side > MAX_SIDE_BYTES:
         raise _bad("a length is over its limit")

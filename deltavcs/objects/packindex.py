@@ -121,7 +121,7 @@ def scan_pack(file: FileReader) -> Records:
     return make_records(heads)
 
 
-class PackIndex:
+class BlobTable:
     """Lookup of blobs over all packs. Immutable."""
 
     def __init__(self, packs: Mapping[PackId, Records]) -> None:

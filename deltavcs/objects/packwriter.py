@@ -13,23 +13,24 @@ import numpy as np
 import numpy.typing as npt
 
 from deltavcs.objects import pack as p
-from deltavcs.objects.difference import Partial, measure, total
-from deltavcs.objects.domain import codec_dtype, parse_domain
-from deltavcs.objects.incoming import Added, Difference, NewBlob
+from deltavcs.objects.difference import SpanDifference, add_up, measure_span
+from deltavcs.objects.domain import codec_dtype
+from deltavcs.objects.incoming import AddedBlob, NewBlob
+from deltavcs.objects.model import TensorStats
 from deltavcs.objects.packindex import encode_index, make_records
+from deltavcs.objects.packstore import index_key, pack_key
 from deltavcs.objects.planner import BlobPlan, Planner
 from deltavcs.objects.reader import BlobReader
 from deltavcs.oid import BlobId, PackId
 from deltavcs.pool import Pool
 from deltavcs.resources import SPAN_BYTES, Resources
 from deltavcs.storage import NewFile, Workspace
-from deltavcs.tensors.dtypes import n_elements
 
 Bytes = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
-class _Span:
+class _PlannedSpan:
     """Whole chunks of one blob, the unit of encoding."""
 
     plan: BlobPlan
@@ -38,10 +39,12 @@ class _Span:
 
 
 @dataclass(frozen=True, slots=True)
-class _Encoded:
+class _EncodedSpan:
+    """The payloads of a span, how it differs from its counterpart, and whether its blob ends with it."""
+
     plan: BlobPlan
     payloads: list[bytes]
-    partial: Partial | None
+    difference: SpanDifference | None
     last: bool
 
 
@@ -50,7 +53,7 @@ def _raw_bytes(new: NewBlob) -> int:
     return new.source.size if new.source is not None else SPAN_BYTES
 
 
-def _span_bytes(span: _Span) -> int:
+def _span_bytes(span: _PlannedSpan) -> int:
     return span.n_bytes
 
 
@@ -84,7 +87,7 @@ class PackWriter:
         self._heads: list[tuple[int, p.EntryHead]] = []
         self._added: set[BlobId] = set()
 
-    def add(self, blobs: Iterable[NewBlob]) -> Iterator[Added]:
+    def add(self, blobs: Iterable[NewBlob]) -> Iterator[AddedBlob]:
         """Store blobs, yielding a result for each, in order.
 
         Raises:
@@ -110,24 +113,24 @@ class PackWriter:
         with self._profile.stage("publish", self._file.size):
             self._file.append(p.encode_trailer(len(self._heads), self._file.size + p.TRAILER_BYTES))
             pack = PackId(self._file.hash())
-            self._file.publish(f"packs/{pack}.pack")
+            self._file.publish(pack_key(pack))
             index = self._workspace.create("idx")
             index.append(encode_index(make_records(self._heads), self._file.size))
-            index.publish(f"packs/{pack}.idx")
+            index.publish(index_key(pack))
         return pack
 
-    def _spans(self, plans: Iterable[BlobPlan]) -> Iterator[_Span]:
+    def _spans(self, plans: Iterable[BlobPlan]) -> Iterator[_PlannedSpan]:
         for plan in plans:
             if plan.blob in self._added:
                 plan = plan.as_stored()
             self._added.add(plan.blob)
             size = plan.raw_bytes if plan.reads_bytes else 0
             step = max(SPAN_BYTES, plan.chunk_bytes)
-            yield from (_Span(plan, at, min(step, size - at)) for at in range(0, size, step))
+            yield from (_PlannedSpan(plan, at, min(step, size - at)) for at in range(0, size, step))
             if not size:
-                yield _Span(plan, 0, 0)
+                yield _PlannedSpan(plan, 0, 0)
 
-    def _encode(self, span: _Span) -> _Encoded:
+    def _encode(self, span: _PlannedSpan) -> _EncodedSpan:
         """Encode the chunks of a span, and measure how it differs; on a worker thread."""
         plan = span.plan
         payloads: list[bytes] = []
@@ -143,15 +146,15 @@ class PackWriter:
                 changed, squares = changed + part.changed, squares + part.squares
             if plan.is_new:
                 payloads.append(self._payload(plan, at, target))
-        partial = Partial(changed, squares) if plan.compare is not None else None
+        difference = SpanDifference(changed, squares) if plan.compare is not None else None
         last = span.start + span.n_bytes >= (plan.raw_bytes if plan.reads_bytes else 0)
-        return _Encoded(plan, payloads, partial, last)
+        return _EncodedSpan(plan, payloads, difference, last)
 
-    def _measure(self, compare: BlobId, dtype: str, at: int, target: Bytes) -> Partial:
+    def _measure(self, compare: BlobId, dtype: str, at: int, target: Bytes) -> SpanDifference:
         with self._profile.stage("decode base", len(target)):
             base = self._reader.padded(compare, at, len(target))
         with self._profile.stage("compare", len(target)):
-            return measure(dtype, target, base)
+            return measure_span(dtype, target, base)
 
     def _payload(self, plan: BlobPlan, at: int, target: Bytes) -> bytes:
         base = None
@@ -167,14 +170,14 @@ class PackWriter:
             self._file.append(p.PACK_HEADER)
         return _OpenEntry(plan, self._file if plan.is_new else None)
 
-    def _close(self, entry: _OpenEntry) -> Added:
+    def _close(self, entry: _OpenEntry) -> AddedBlob:
         plan = entry.plan
         stored = 0
         if entry.file is not None:
             head = p.decode_head(entry.seal())
             self._heads.append((entry.offset, head))
             stored = head.entry_bytes
-        return Added(plan.tag, plan.blob, plan.raw_bytes, stored, entry.difference())
+        return AddedBlob(plan.tag, plan.blob, plan.raw_bytes, stored, entry.difference())
 
 
 class _OpenEntry:
@@ -186,19 +189,19 @@ class _OpenEntry:
         self._chunks = np.zeros(p.chunk_count(plan.raw_bytes, plan.chunk_log2), p.CHUNK)
         self._chunks["xxh3"] = plan.hashes
         self._n = 0
-        self._parts: list[Partial] = []
+        self._differences: list[SpanDifference] = []
         if file is not None:
             self.offset = file.size
             file.append(self._prefix())
 
-    def append(self, encoded: _Encoded) -> None:
+    def append(self, encoded: _EncodedSpan) -> None:
         for payload in encoded.payloads:
             self._chunks["length"][self._n] = len(payload)
             self._n += 1
             if payload and self.file is not None:
                 self.file.append(payload)
-        if encoded.partial is not None:
-            self._parts.append(encoded.partial)
+        if encoded.difference is not None:
+            self._differences.append(encoded.difference)
 
     def seal(self) -> bytes:
         assert self.file is not None
@@ -206,12 +209,10 @@ class _OpenEntry:
         self.file.patch(self.offset, prefix)
         return prefix
 
-    def difference(self) -> Difference | None:
+    def difference(self) -> TensorStats | None:
         if self.plan.known_difference is not None or self.plan.compare is None:
             return self.plan.known_difference
-        tensor = parse_domain(self.plan.domain)
-        assert tensor is not None
-        return total(tensor[0], n_elements(tensor[1]), self._parts)
+        return add_up(self.plan.domain, self._differences)
 
     def _prefix(self) -> bytes:
         plan = self.plan

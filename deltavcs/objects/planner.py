@@ -9,19 +9,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import xxhash
-from blake3 import blake3
 
 from deltavcs import codec
 from deltavcs.errors import ConflictError, ErrorKind, InternalError
 from deltavcs.objects import pack as p
 from deltavcs.objects.derivation import Derivation
-from deltavcs.objects.difference import measure, total
+from deltavcs.objects.difference import add_up, measure_span
 from deltavcs.objects.domain import codec_dtype, domain_bytes, parse_domain
-from deltavcs.objects.incoming import ByteSource, Difference, NewBlob
+from deltavcs.objects.incoming import ByteSource, NewBlob
+from deltavcs.objects.model import TensorStats
 from deltavcs.objects.reader import BlobReader
-from deltavcs.oid import BlobId
+from deltavcs.oid import BlobId, start_hash
 from deltavcs.resources import Profile, Scratch
-from deltavcs.tensors.dtypes import dtype_of, n_elements
 
 DEFAULT_CHUNK_LOG2 = 20
 DERIVED_CHUNK_LOG2 = 22
@@ -57,7 +56,7 @@ class BlobPlan:
     encoder: codec.Encoder | None
     base: BlobId | None
     compare: BlobId | None
-    known_difference: Difference | None
+    known_difference: TensorStats | None
     is_new: bool
     chunk_log2: int
     hashes: tuple[int, ...] = ()
@@ -108,7 +107,6 @@ class BlobPlan:
             raise ConflictError(
                 "a source file changed while it was read",
                 kind=ErrorKind.SOURCE_CHANGED,
-                hint="Wait until the program that writes it is done, then run the command again.",
             )
 
     def encode(self, target: Bytes, base: Bytes | None) -> bytes:
@@ -153,7 +151,7 @@ class Planner:
             draft = self._hash(draft) if new.derivation is None else self._compute(draft)
         draft = replace(draft, is_new=not self._known(draft.blob))
         if draft.blob == new.compare:
-            draft = replace(draft, compare=None, known_difference=_no_difference(new.domain))
+            draft = replace(draft, compare=None, known_difference=add_up(new.domain, ()))
         if not draft.is_new or new.derivation is not None:
             return draft
         with self._profile.stage("choose codec", size):
@@ -162,7 +160,7 @@ class Planner:
 
     def _hash(self, draft: BlobPlan) -> BlobPlan:
         assert draft.source is not None
-        hasher = blake3(draft.domain.encode() + b"\0")
+        hasher = start_hash(draft.domain)
         hashes = []
         for at in range(0, draft.raw_bytes, draft.chunk_bytes):
             data = self._scratch.take(min(draft.chunk_bytes, draft.raw_bytes - at))
@@ -175,18 +173,18 @@ class Planner:
         """Everything about a derivation in one pass: its id, its chunks' checksums, its difference."""
         assert draft.derivation is not None
         dtype = codec_dtype(draft.domain)
-        hasher = blake3(draft.domain.encode() + b"\0")
-        hashes, parts = [], []
+        hasher = start_hash(draft.domain)
+        hashes, spans = [], []
         for at in range(0, draft.raw_bytes, draft.chunk_bytes):
             out = np.empty(min(draft.chunk_bytes, draft.raw_bytes - at), np.uint8)
             self._reader.derive(draft.derivation, draft.domain, at, out.data)
             hasher.update(out.data)
             hashes.append(xxhash.xxh3_64_intdigest(out.data))
             if draft.compare is not None:
-                parts.append(measure(dtype, out, self._reader.padded(draft.compare, at, len(out))))
+                spans.append(measure_span(dtype, out, self._reader.padded(draft.compare, at, len(out))))
         known = None
         if draft.compare is not None:
-            known = total(dtype, draft.raw_bytes // dtype_of(dtype).itemsize, parts)
+            known = add_up(draft.domain, spans)
         return replace(
             draft, blob=BlobId(hasher.hexdigest()), hashes=tuple(hashes), compare=None, known_difference=known
         )
@@ -223,12 +221,6 @@ class Planner:
             return ours == theirs and base != draft.blob
         rows = ours[1][1:] == theirs[1][1:] and len(ours[1]) == len(theirs[1])
         return ours[0] == theirs[0] and rows and stored.depth < MAX_WRITTEN_DEPTH
-
-
-def _no_difference(domain: str) -> Difference:
-    tensor = parse_domain(domain)
-    assert tensor is not None
-    return Difference(0, n_elements(tensor[1]), 0.0 if dtype_of(tensor[0]).arithmetic else None)
 
 
 def _sample_ranges(raw_bytes: int) -> list[tuple[int, int]]:

@@ -7,6 +7,7 @@ import struct
 import zstandard
 from blake3 import blake3
 
+from deltavcs.advice import Advice
 from deltavcs.errors import ErrorKind, FormatError, IntegrityError
 
 MAX_OBJECT_BYTES = 256 << 20
@@ -14,6 +15,11 @@ MAX_STORED_BYTES = MAX_OBJECT_BYTES + 4096
 _HEADER = struct.Struct("<4sBBHI")
 _MAGIC = b"DVXO"
 _LEVEL = 3
+
+
+def object_key(oid: str) -> str:
+    """Storage key of a small object."""
+    return f"objects/{oid[:2]}/{oid[2:]}"
 
 
 def frame_object(domain: str, content: bytes) -> tuple[str, bytes]:
@@ -70,5 +76,5 @@ def _damaged(oid: str, why: str) -> IntegrityError:
     return IntegrityError(
         f"object {oid[:12]} is damaged: {why}",
         kind=ErrorKind.CORRUPT,
-        hint="Restore the file from a copy of the repository.",
+        advice=Advice.RESTORE_FILE,
     )

@@ -110,6 +110,6 @@ def _repository(repo: Repository | None) -> Iterator[Finding]:
     yield Finding("repository", str(repo.path))
     if not repo.format.writable:
         yield Finding("writable", "no", ok=False, advice=Advice.UPGRADE_TO_WRITE)
-    yield Finding("packs", f"{len(repo.objects.pack_ids())} with {len(repo.objects.index)} blobs")
-    for pack, exc in repo.objects.damaged.items():
+    yield Finding("packs", f"{len(repo.objects.packs.ids())} with {len(repo.objects.packs.table)} blobs")
+    for pack, exc in repo.objects.packs.damaged.items():
         yield Finding(f"pack {pack[:12]}", exc.message, ok=False, advice=Advice.RUN_FSCK)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from deltavcs.maintenance.check import CheckCounts, Problem, check
 from deltavcs.repo import Repository
 
+__all__ = ["CheckCounts", "Fsck", "Problem", "fsck"]
+
 
 @dataclass(frozen=True, slots=True)
 class Fsck:

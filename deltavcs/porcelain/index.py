@@ -23,9 +23,9 @@ def rebuild_index(repo: Repository) -> Rebuilt:
     Raises:
         IntegrityError: a pack or an object that a ref reaches is damaged.
     """
-    unsound = [p for p in sorted(repo.objects.pack_ids()) if not repo.objects.index_is_sound(p)]
-    fixed = tuple(p for p in unsound if repo.objects.reindex(p))
+    unsound = [p for p in sorted(repo.objects.packs.ids()) if not repo.objects.packs.index_is_sound(p)]
+    fixed = tuple(p for p in unsound if repo.objects.packs.reindex(p))
     if fixed:
-        repo.objects.forget_packs()
+        repo.objects.packs.forget()
     repo.index.rebuild()
     return Rebuilt(count_commits(repo.index), fixed)

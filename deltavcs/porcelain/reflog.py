@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from deltavcs.refs import branch_ref
-from deltavcs.refs.refstore import LogEntry
+from deltavcs.refs.refstore import RefMove
 from deltavcs.repo import Repository
 
-__all__ = ["LogEntry", "reflog"]
+__all__ = ["RefMove", "reflog"]
 
 
-def reflog(repo: Repository, name: str | None = None, *, limit: int | None = None) -> list[LogEntry]:
+def reflog(repo: Repository, name: str | None = None, *, limit: int | None = None) -> list[RefMove]:
     """Moves of a branch, or of all refs, newest first."""
     wanted = branch_ref(name) if name is not None else None
     found = [e for e in repo.refs.log() if wanted is None or e.ref in (wanted, f"refs/tags/{name}")]

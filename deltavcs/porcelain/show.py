@@ -93,5 +93,5 @@ def _parents(repo: Repository, value: Commit) -> tuple[ShownParent, ...]:
 
 def _stored(repo: Repository, manifest: Manifest) -> int:
     blobs = {t.blob for t in manifest.tensors.values()} | {f.blob for f in manifest.files}
-    places = (repo.objects.locate(b) for b in blobs)
+    places = (repo.objects.packs.locate(b) for b in blobs)
     return sum(p.entry_bytes for p in places if p is not None)

@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from blake3 import blake3
-
 from deltavcs.checkpoint.source import LazyFile, SourceCheckpoint, open_checkpoint
-from deltavcs.objects.domain import FILE_DOMAIN, tensor_domain
+from deltavcs.objects.domain import FILE_DOMAIN, hash_blob, tensor_domain
 from deltavcs.objects.incoming import ByteSource, MemorySource
 from deltavcs.objects.model import Manifest
 from deltavcs.oid import CommitId
@@ -17,8 +15,6 @@ from deltavcs.repo import Repository
 from deltavcs.resources import Resources
 from deltavcs.steps.bases import Base, find_base
 from deltavcs.steps.naming import name_of
-
-_BLOCK = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,22 +72,12 @@ def _ids(checkpoint: SourceCheckpoint, resources: Resources) -> tuple[dict[str, 
     done = 0
     with Pool(resources) as pool:
         for (is_tensor, name, _, source), oid in zip(
-            work, pool.map(lambda w: _hash(w[2], w[3]), work), strict=True
+            work, pool.map(lambda w: hash_blob(w[2], w[3].size, w[3].read_into), work), strict=True
         ):
             (tensors if is_tensor else files)[name] = oid
             done += source.size
             resources.progress("hashing", done, checkpoint.size)
     return tensors, files
-
-
-def _hash(domain: str, source: ByteSource) -> str:
-    hasher = blake3(domain.encode() + b"\0")
-    buffer = bytearray(min(_BLOCK, source.size))
-    for at in range(0, source.size, _BLOCK):
-        view = memoryview(buffer)[: min(_BLOCK, source.size - at)]
-        source.read_into(at, view)
-        hasher.update(view)
-    return hasher.hexdigest()
 
 
 def _compare(

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deltavcs.advice import Advice
+from deltavcs.canonical import encode_json
 from deltavcs.errors import ErrorKind, InvalidInputError, NotFoundError
-from deltavcs.objects.canonical import encode_json
 from deltavcs.refs import ABSENT, check_name
 from deltavcs.repo import Repository
 from deltavcs.signature import Signature

@@ -7,7 +7,7 @@ hyperparameters such as target modules, rank, and α must also match".
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -196,23 +196,3 @@ def _shapes(manifest: Manifest) -> list[tuple[str, tuple[int, ...]]]:
 
 def _digest(value: object) -> str:
     return hash_bytes("architecture", json.dumps(value, sort_keys=True).encode())
-
-
-def base_chain(objects: ObjectStore, commit_id: CommitId) -> list[CommitId]:
-    """A commit's base, its base's base, and so on; a base begins with itself."""
-    value = objects.get_commit(commit_id)
-    chain = [commit_id] if value.kind is Kind.BASE else []
-    at = value.parent_as(Role.BASE)
-    while at is not None and at not in chain:
-        chain.append(at)
-        at = objects.get_commit(at).parent_as(Role.BASE)
-    return chain
-
-
-def common_base(objects: ObjectStore, commits: Iterable[CommitId]) -> CommitId | None:
-    """The nearest checkpoint that all of `commits` were made from; None if there is none."""
-    chains = [base_chain(objects, c) for c in commits]
-    if not chains:
-        return None
-    others = [set(chain) for chain in chains[1:]]
-    return next((c for c in chains[0] if all(c in o for o in others)), None)

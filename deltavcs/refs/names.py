@@ -22,7 +22,6 @@ def check_name(name: str) -> str:
         raise InvalidInputError(
             f"{name!r} cannot be a name: it {why}",
             kind=ErrorKind.BAD_REF_NAME,
-            hint="Use letters, digits and . _ + - /, for example llama3.1/chat-v2.",
         )
     return name
 

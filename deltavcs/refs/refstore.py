@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final, Literal, TypeAlias
 
+from deltavcs.advice import Advice
 from deltavcs.errors import (
     AlreadyExistsError,
     ConflictError,
@@ -36,7 +37,7 @@ Value: TypeAlias = str | Literal[Absent.ABSENT]
 
 
 @dataclass(frozen=True, slots=True)
-class LogEntry:
+class RefMove:
     """One line of the reflog; None for a ref that did not exist or no longer does."""
 
     ref: str
@@ -70,7 +71,7 @@ class RefStore:
             raise IntegrityError(
                 f"{ref} does not hold an id",
                 kind=ErrorKind.CORRUPT,
-                hint="The reflog, .dvx/logs/refs.log, has its earlier values.",
+                advice=Advice.READ_REFLOG,
             )
         return text
 
@@ -100,7 +101,6 @@ class RefStore:
                 raise ConflictError(
                     f"{_short(ref)} is now {_show(current)}, not {_show(expected)}: someone moved it",
                     kind=ErrorKind.REF_MOVED,
-                    hint="Look at the new history with 'dvx log', then run the command again.",
                 )
             if new is ABSENT:
                 self._storage.delete(ref)
@@ -112,14 +112,14 @@ class RefStore:
         with contextlib.suppress(StorageError):
             self._log(ref, expected, new, signature)
 
-    def log(self) -> Iterator[LogEntry]:
+    def log(self) -> Iterator[RefMove]:
         """The reflog, oldest first; lines that a crash left incomplete are skipped."""
         if not self._storage.exists("logs/refs.log"):
             return
         data = self._storage.read("logs/refs.log", max_bytes=_MAX_LOG_BYTES)
         for line in data.decode("utf-8", "replace").split("\n"):  # splitlines would split at U+2028
             with contextlib.suppress(ValueError, TypeError):
-                yield LogEntry(**json.loads(line))
+                yield RefMove(**json.loads(line))
 
     def _log(self, ref: str, old: Value, new: Value, signature: Signature) -> None:
         entry = {
@@ -146,7 +146,7 @@ class RefStore:
             raise AlreadyExistsError(
                 f"{_short(ref)} cannot be created: {_short(taken)} exists",
                 kind=ErrorKind.REF_EXISTS,
-                hint="Choose a name that is not a folder of the other.",
+                advice=Advice.AVOID_FOLDER,
             )
 
     def _drop_empty_folders(self, ref: str) -> None:

@@ -39,7 +39,7 @@ def tensors_of(repo: Repository, value: Commit) -> tuple[ShownTensor, ...]:
     stats = repo.objects.get_stats(value.stats).tensors if value.stats else {}
     shown = []
     for name in sorted(manifest.tensors):
-        entry, where = manifest.tensors[name], repo.objects.locate(manifest.tensors[name].blob)
+        entry, where = manifest.tensors[name], repo.objects.packs.locate(manifest.tensors[name].blob)
         moved = stats.get(name)
         shown.append(
             ShownTensor(

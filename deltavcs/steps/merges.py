@@ -11,6 +11,7 @@ from functools import partial
 from deltavcs.advice import Advice
 from deltavcs.checkpoint.storing import store_view
 from deltavcs.errors import ErrorKind, InvalidInputError
+from deltavcs.history.ancestors import common_base
 from deltavcs.merging.adapters import check_same_factors, merge_products
 from deltavcs.merging.by_statistics import merge_by_statistics
 from deltavcs.merging.formulas import MergeInput, Merging, merge_derived
@@ -20,7 +21,6 @@ from deltavcs.merging.settings import Options
 from deltavcs.merging.spool import Spool
 from deltavcs.objects.model import Kind, Parent, Role
 from deltavcs.oid import CommitId, is_oid
-from deltavcs.ranking.candidates import common_base
 from deltavcs.repo import Repository
 from deltavcs.steps.naming import name_of
 from deltavcs.steps.recording import Draft, MadeAs, Recorded, recording

@@ -17,7 +17,7 @@ from deltavcs.advice import Advice
 from deltavcs.checkpoint.ingest import Ingested
 from deltavcs.errors import ConflictError, DeltaVCSError, ErrorKind
 from deltavcs.objects.model import Commit, Kind, Manifest, Parent, Role, Stats
-from deltavcs.objects.store import Transaction
+from deltavcs.objects.transaction import Transaction
 from deltavcs.oid import CommitId, ManifestId
 from deltavcs.refs import ABSENT, branch_ref
 from deltavcs.repo import Repository

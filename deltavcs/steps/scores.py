@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from deltavcs.canonical import encode_json
 from deltavcs.evaluation.evaluator import EVALUATOR_VERSION, Evaluation
-from deltavcs.objects.canonical import encode_json
 from deltavcs.objects.model import AUTO_DTYPE, Score
 from deltavcs.oid import CommitId, ManifestId, hash_bytes
 from deltavcs.refs import ABSENT

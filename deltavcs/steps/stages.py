@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from deltavcs.advice import Advice
+from deltavcs.canonical import encode_json
 from deltavcs.errors import ErrorKind, InvalidInputError
-from deltavcs.objects.canonical import encode_json
 from deltavcs.objects.model import Kind
 from deltavcs.oid import CommitId, hash_bytes
 from deltavcs.refs import check_name

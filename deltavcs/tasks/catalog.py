@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from deltavcs.canonical import decode_json
 from deltavcs.errors import DeltaVCSError, ErrorKind, InvalidInputError, NotFoundError
-from deltavcs.objects.canonical import decode_json
 from deltavcs.objects.store import ObjectStore
 from deltavcs.refs import ABSENT, RefStore, check_name
 from deltavcs.tasks.builtin import BUILTIN_TASKS

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import json
 import struct
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from deltavcs.errors import DeltaVCSError, ErrorKind, FormatError, InvalidInputError
+from deltavcs.canonical import RepeatedKey, parse_json
+from deltavcs.errors import ErrorKind, FormatError, InvalidInputError
 from deltavcs.tensors.dtypes import n_bytes
 
 MAX_HEADER_BYTES = 100_000_000
@@ -99,10 +99,12 @@ def _load(text: bytes) -> dict[str, Any]:
     if not text.startswith(b"{"):
         raise _bad("the header does not begin with '{'")
     try:
-        raw = json.loads(text.decode(), object_pairs_hook=_unique, parse_constant=_refuse)
-    except DeltaVCSError:
-        raise
-    except (ValueError, RecursionError) as exc:
+        raw = parse_json(text.decode())
+    except RepeatedKey as exc:
+        raise InvalidInputError(
+            f"{exc.key!r} stands twice in the header", kind=ErrorKind.BAD_CHECKPOINT
+        ) from exc
+    except ValueError as exc:
         raise _bad(f"the header is not JSON: {exc}") from exc
     if not isinstance(raw, dict):
         raise _bad("the header is not a JSON object")
@@ -130,18 +132,6 @@ def _sizes(value: object) -> bool:
     return isinstance(value, list) and all(
         isinstance(x, int) and not isinstance(x, bool) and 0 <= x <= _MAX_DIM for x in value
     )
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    out = dict(pairs)
-    if len(out) != len(pairs):
-        twice = Counter(name for name, _ in pairs).most_common(1)[0][0]
-        raise InvalidInputError(f"{twice!r} stands twice in the header", kind=ErrorKind.BAD_CHECKPOINT)
-    return out
-
-
-def _refuse(text: str) -> Any:
-    raise ValueError(f"{text} is not allowed")
 
 
 def _bad(why: str) -> FormatError:

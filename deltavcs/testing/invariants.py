@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from blake3 import blake3
 
+from deltavcs.objects.domain import hash_blob
 from deltavcs.objects.model import Manifest
 from deltavcs.objects.packindex import decode_index, encode_index, scan_pack
 from deltavcs.oid import BlobId, CommitId
 from deltavcs.repo import Repository, open_repository
 from deltavcs.storage import Workspace
-
-_BLOCK = 1 << 20
 
 
 def check_repository(directory: Path, *, lineage: bool = True) -> Repository:
@@ -68,12 +68,8 @@ def _blobs(manifest: Manifest) -> set[BlobId]:
 def check_blob(repo: Repository, blob: BlobId) -> None:
     """Read a blob and prove its id."""
     prefix = repo.objects.blobs.stored(blob).prefix
-    hasher = blake3(prefix.domain.encode() + b"\0")
-    for at in range(0, prefix.head.raw_bytes, _BLOCK):
-        out = bytearray(min(_BLOCK, prefix.head.raw_bytes - at))
-        repo.objects.blobs.read_into(blob, at, out)
-        hasher.update(out)
-    assert hasher.hexdigest() == blob, f"blob {blob[:12]} does not hash to its id"
+    found = hash_blob(prefix.domain, prefix.head.raw_bytes, partial(repo.objects.blobs.read_into, blob))
+    assert found == blob, f"blob {blob[:12]} does not hash to its id"
 
 
 def _check_packs(repo: Repository) -> None:

@@ -159,6 +159,22 @@ def test_a_feature_that_forbids_writing(repo, dvx, models):
     assert dvx.error("commit", models.code, "--base", "v1", code=13)["kind"] == "unsupported-feature"
 
 
+def test_fsck_says_how_to_mend_a_pack_index(repo, dvx):
+    index = next((repo / ".dvx/packs").glob("*.idx"))
+    data = index.read_bytes()
+    index.chmod(0o644)
+    index.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    (problem,) = dvx.json("fsck", code=12)["problems"]
+    assert problem == {
+        "kind": "corrupt",
+        "where": f"pack {index.name[:12]}",
+        "detail": "its index does not agree with it; run 'dvx index rebuild'",
+    }
+    assert problem["detail"] in dvx("fsck", code=12).stdout
+    dvx("index", "rebuild")
+    assert dvx.json("fsck")["ok"]
+
+
 def test_a_flipped_byte_names_commit_tensor_and_pack(repo, dvx):
     pack = max((repo / ".dvx/packs").glob("*.pack"), key=lambda p: p.stat().st_size)
     data = bytearray(pack.read_bytes())

@@ -209,8 +209,8 @@ def test_a_pack_without_its_index_and_an_orphaned_index(world, tmp_path):
     for name in ("v1", "v2", "tuned"):
         checkout_files(repo, name, tmp_path / name)
         assert (tmp_path / name / "model.safetensors").exists() or name == "v1"
-    for pack in repo.objects.pack_ids():
-        repo.objects.reindex(pack)
+    for pack in repo.objects.packs.ids():
+        repo.objects.packs.reindex(pack)
     check_repository(directory)
 
 

@@ -129,7 +129,7 @@ def test_a_disk_that_is_really_full(tiny_disk, tmp_path, sign):
         assert caught.value.kind is ErrorKind.DISK_FULL and caught.value.retryable
         checked = check_repository(tiny_disk, lineage=False)
         assert checked.refs.all() == before
-        checked.objects.forget_packs()
+        checked.objects.packs.forget()
     other = init_repository(tmp_path, sync=False)
     import_base(other, str(large), draft=Draft("large", signature=sign()))
     with pytest.raises(StorageError) as caught:
@@ -138,4 +138,4 @@ def test_a_disk_that_is_really_full(tiny_disk, tmp_path, sign):
     assert f"cannot write {tiny_disk / 'out' / 'model.safetensors'}: " in str(caught.value)
     assert sorted(p.name for p in tiny_disk.iterdir()) == [".dvx"]
     import_base(repo, str(small), draft=Draft("again", signature=sign()))
-    repo.objects.forget_packs()  # or the file system stays in use
+    repo.objects.packs.forget()  # or the file system stays in use

@@ -68,7 +68,7 @@ def pack_of(directory, name, key="w"):
 
 
 def _pack(repo, name, key):
-    return repo.objects.locate(repo.manifest(repo.resolve(name)).tensors[key].blob).pack
+    return repo.objects.packs.locate(repo.manifest(repo.resolve(name)).tensors[key].blob).pack
 
 
 def base_missing(directory):
@@ -165,8 +165,8 @@ def test_damage_hides_only_what_it_hurts(directory, damage):
     assert unreadable == hurt
     if not hurt:
         repo = open_repository(directory)
-        for pack in repo.objects.pack_ids():
-            repo.objects.reindex(pack)
+        for pack in repo.objects.packs.ids():
+            repo.objects.packs.reindex(pack)
         check_repository(directory)
 
 

@@ -97,7 +97,7 @@ def test_tied_and_repeated_tensors_are_stored_once(through, repo, tmp_path):
     same = raw_tensor("F16", [64, 32], seed=1)
     tensors = {"embed.weight": same, "head.weight": same, "other": raw_tensor("F16", [64, 32], seed=2)}
     through(write_checkpoint(tmp_path / "tied", tensors, shards=2))
-    assert len(repo.objects.index) == 2 + 2 + 1  # tensors, headers, index
+    assert len(repo.objects.packs.table) == 2 + 2 + 1  # tensors, headers, index
 
 
 @pytest.mark.parametrize("dtype", BITS)

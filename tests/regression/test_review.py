@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from deltavcs.errors import ConflictError, DeltaVCSError, ErrorKind, InvalidInputError
-from deltavcs.maintenance.check import check
 from deltavcs.maintenance.collect import collect, plan_gc
 from deltavcs.merging.expression import parse_expression
 from deltavcs.porcelain.branch import branch, delete_branch, rename_branch
@@ -17,7 +16,6 @@ from deltavcs.porcelain.import_ import import_base
 from deltavcs.porcelain.tag import tag
 from deltavcs.porcelain.transfer import transfer
 from deltavcs.repo import Repository, open_repository
-from deltavcs.resources import Resources
 from deltavcs.steps.naming import name_of
 from deltavcs.steps.recording import Draft
 from deltavcs.testing.checkpoints import RawTensor, fine_tuned, raw_tensor, write_checkpoint
@@ -118,17 +116,6 @@ def test_the_name_of_a_commit_leads_back_to_it_where_tag_and_branch_share_one(mo
     tag(repo, "chat", v1, signature=sign())
     assert name_of(repo, v1) == "tags/chat"
     assert repo.resolve(name_of(repo, v1)) == v1
-
-
-def test_fsck_finds_a_damaged_pack_index(models):
-    repo, _ = models
-    index = next((repo.path / "packs").glob("*.idx"))
-    data = index.read_bytes()
-    for at in (0, 40, len(data) - 1):
-        index.write_bytes(data[:at] + bytes([data[at] ^ 4]) + data[at + 1 :])
-        opened = open_repository(repo.path.parent)
-        problems, _ = check(opened.objects, opened.refs, full=False, resources=Resources())
-        assert [p.kind for p in problems] == ["corrupt"]
 
 
 @pytest.mark.parametrize("verb", ["rename", "create"])

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import click
 
 import deltavcs as dv
-from dvx import options, text
+from dvx import hints, options, text
 from dvx.app import command
 from dvx.exits import INTEGRITY
 from dvx.session import Session
 
 if TYPE_CHECKING:
-    from deltavcs.porcelain.fsck import Fsck
+    from deltavcs.porcelain.fsck import Fsck, Problem
 
 
 @command(
@@ -39,7 +39,7 @@ def fsck(ctx: click.Context, session: Session, full: bool) -> None:
         lambda: {
             "ok": not found.problems,
             "full": found.full,
-            "problems": found.problems,
+            "problems": [{"kind": p.kind, "where": p.where, "detail": _detail(p)} for p in found.problems],
             "counts": found.counts,
         },
         _lines(found),
@@ -56,9 +56,17 @@ def _lines(found: Fsck) -> Iterator[str]:
     yield f"checked {history}, {text.count(c.n_objects, 'object')}, {stored}{decoded}"
     for problem in found.problems:
         label = click.style(problem.kind, fg="red")
-        yield f"{label}: {text.plain(problem.where)}: {text.plain(problem.detail)}"
+        yield f"{label}: {text.plain(problem.where)}: {text.plain(_detail(problem))}"
     if found.problems:
         yield click.style(text.count(len(found.problems), "problem"), fg="red", bold=True)
     else:
         more = "" if found.full else "; --full also checks every byte"
         yield click.style("no problems", fg="green") + more
+
+
+def _detail(problem: Problem) -> str:
+    """What is wrong, and after a semicolon what would help."""
+    if problem.advice is None:
+        return problem.detail
+    words = hints.BY_ADVICE[problem.advice].removesuffix(".")
+    return f"{problem.detail}; {words[0].lower()}{words[1:]}"

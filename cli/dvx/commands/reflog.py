@@ -15,7 +15,7 @@ from dvx.session import Session
 from dvx.table import Column, table
 
 if TYPE_CHECKING:
-    from deltavcs.porcelain.reflog import LogEntry
+    from deltavcs.porcelain.reflog import RefMove
 
 _COLUMNS = (
     Column(least=16, colour="green", bold=True, middle=True),
@@ -46,7 +46,7 @@ def reflog(session: Session, name: str | None, limit: int) -> None:
     session.emit(lambda: {"moves": [_document(e) for e in found]}, _lines(found, session.width))
 
 
-def _document(entry: LogEntry) -> dict[str, object]:
+def _document(entry: RefMove) -> dict[str, object]:
     return {
         "ref": entry.ref,
         "old": entry.old,
@@ -57,7 +57,7 @@ def _document(entry: LogEntry) -> dict[str, object]:
     }
 
 
-def _lines(found: Sequence[LogEntry], width: int | None) -> Iterator[str]:
+def _lines(found: Sequence[RefMove], width: int | None) -> Iterator[str]:
     if not found:
         yield "no moves yet"
         return

@@ -30,13 +30,23 @@ def oid(text: object) -> str:
     return hashlib.sha256(str(text).encode()).hexdigest()
 
 
+class FakePacks(dict):
+    """Index records by pack."""
+
+    def ids(self):
+        return frozenset(self)
+
+    def records(self, id_):
+        return self[id_]
+
+
 @dataclass
 class FakeObjects:
     commits: dict = field(default_factory=dict)
     manifests: dict = field(default_factory=dict)
     stats: dict = field(default_factory=dict)
     scores: dict = field(default_factory=dict)
-    packs: dict = field(default_factory=dict)
+    packs: FakePacks = field(default_factory=FakePacks)
 
     def put(self, kind: str, value) -> str:
         id_ = hash_bytes(kind, value.encode())
@@ -54,12 +64,6 @@ class FakeObjects:
 
     def get_score(self, id_):
         return self._get(self.scores, id_)
-
-    def pack_ids(self):
-        return frozenset(self.packs)
-
-    def pack_records(self, id_):
-        return self.packs[id_]
 
     def _get(self, where, id_):
         if id_ not in where:
