@@ -20,7 +20,7 @@ from deltavcs.resources import Resources
 from deltavcs.signature import Signature
 from deltavcs.steps.recording import EMPTY, Recorded, record, tip_of
 from deltavcs.storage import Workspace
-from deltavcs.storage.hub import download, is_hub_source
+from deltavcs.storage.hub_models import download, is_hub_source
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,8 @@ from deltavcs.refs import ABSENT, check_name
 from deltavcs.repo import Repository
 from deltavcs.resources import Resources
 from deltavcs.signature import Signature
-from deltavcs.tasks.builtin import BUILTIN_TASKS
 from deltavcs.tasks.catalog import TASK_REFS, find_task, own_tasks
+from deltavcs.tasks.dataset_table import BUILTIN_TASKS
 from deltavcs.tasks.definition import (
     FileSource,
     HubSource,

@@ -8,7 +8,7 @@ from deltavcs.errors import DeltaVCSError, ErrorKind, InvalidInputError, NotFoun
 from deltavcs.objects.canonical import decode_json
 from deltavcs.objects.store import ObjectStore
 from deltavcs.refs import ABSENT, RefStore, check_name
-from deltavcs.tasks.builtin import BUILTIN_TASKS
+from deltavcs.tasks.dataset_table import BUILTIN_TASKS
 from deltavcs.tasks.definition import Task, task_from_dict
 
 TASK_REFS = "refs/tasks/"

@@ -12,7 +12,7 @@ from typing import Any
 
 from deltavcs.errors import InvalidInputError
 from deltavcs.oid import hash_bytes
-from deltavcs.tasks.columns import READERS
+from deltavcs.tasks.choices import READERS
 from deltavcs.tasks.hub_rows import HubOptions, fetch_split, group_by_split, split_of
 from deltavcs.tasks.rows import DEFAULT_LIMITS, RowLimits, SourceRow, read_rows
 from deltavcs.tasks.template import BadRow, Example, Template, bad_task
@@ -60,7 +60,7 @@ class Task:
         name: letters, digits, `.`, `_`, `-`.
         template: how a row is asked.
         source: where the rows come from.
-        columns: what the columns mean; a key of `deltavcs.tasks.columns.READERS`.
+        columns: what the columns mean; a key of `deltavcs.tasks.choices.READERS`.
         splits: in order of preference; the first is the one to rank on.
     """
 

@@ -10,7 +10,7 @@ import pytest
 from deltavcs.errors import ErrorKind, InvalidInputError, NotFoundError
 from deltavcs.objects.canonical import encode_json
 from deltavcs.oid import hash_bytes
-from deltavcs.tasks.builtin import BUILTIN_TASKS, builtin_task
+from deltavcs.tasks.dataset_table import BUILTIN_TASKS, builtin_task
 from deltavcs.tasks.definition import HubSource, example_id, fingerprint_rows, render_row, task_to_dict
 
 ORIGINAL: dict[str, dict[str, Any]] = {

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from deltavcs.errors import InvalidInputError
-from deltavcs.tasks.builtin import builtin_task
-from deltavcs.tasks.columns import read_hellaswag, read_mathqa
+from deltavcs.tasks.choices import read_hellaswag, read_mathqa
+from deltavcs.tasks.dataset_table import builtin_task
 from deltavcs.tasks.definition import Task, file_task, read_task, render_row, with_source
 from deltavcs.tasks.template import BadRow
 

@@ -9,7 +9,7 @@ import duckdb
 import pytest
 
 from deltavcs.errors import ErrorKind, InvalidInputError
-from deltavcs.tasks.builtin import BUILTIN_TASKS, builtin_task
+from deltavcs.tasks.dataset_table import BUILTIN_TASKS, builtin_task
 from deltavcs.tasks.definition import (
     FileSource,
     HubSource,

@@ -10,7 +10,7 @@ import torch
 
 from deltavcs.tasks.template import Example
 
-SHARED = Path(__file__).resolve().parents[4] / "shared"
+SHARED = Path(__file__).resolve().parents[3] / "shared"
 STORIES = SHARED / "data/models/stories260k"
 TASKS = SHARED / "data/tasks"
 CHAT_TEMPLATE = (

@@ -17,7 +17,7 @@ from deltavcs.evaluation.evaluator import (
     is_out_of_memory,
     summarize,
 )
-from deltavcs.tasks.builtin import builtin_task
+from deltavcs.tasks.dataset_table import builtin_task
 from deltavcs.tasks.definition import read_task, sample_examples, with_source
 from deltavcs.tasks.template import Example
 

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import pytest
 
 from deltavcs.errors import ErrorKind, NotFoundError, StorageError
-from deltavcs.tasks.builtin import builtin_task
+from deltavcs.tasks.dataset_table import builtin_task
 from deltavcs.tasks.definition import HubSource, Task, read_task
 from deltavcs.tasks.hub_rows import HubOptions, fetch_split, group_by_split, split_of
 from deltavcs.tasks.template import Template
