@@ -14,7 +14,7 @@ from dvx.table import Column
 
 if TYPE_CHECKING:
     from deltavcs.porcelain.rank import Ranking, Running, Selection
-    from deltavcs.tasks.hub_rows import HubOptions
+    from deltavcs.storage.hub_client import HubOptions
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -140,7 +140,7 @@ def default_devices() -> tuple[str, ...]:
 
 def hub_options() -> HubOptions:
     """How to reach the Hub, as the environment says it."""
-    from deltavcs.tasks.hub_rows import HubOptions
+    from deltavcs.storage.hub_client import HubOptions
 
     return HubOptions(
         endpoint=os.environ.get("HF_ENDPOINT") or None,

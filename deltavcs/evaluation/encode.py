@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from deltavcs.errors import ErrorKind, InvalidInputError
-from deltavcs.tasks.template import Example, bad_task
+from deltavcs.tasks.record import bad_task
+from deltavcs.tasks.template import Example
 
 # Chat templates that print today's date would make a score depend on the day it was computed. Llama's take
 # `date_string`; others call `strftime_now`, which a macro of that name replaces (a function given as an

@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING, Any
 
 from deltavcs.errors import ErrorKind, InvalidInputError
 from deltavcs.evaluation.encode import Sample, context_length, encode_examples, pad_token
-from deltavcs.tasks.template import Example, bad_task
+from deltavcs.tasks.record import bad_task
+from deltavcs.tasks.template import Example
 
 if TYPE_CHECKING:
     import torch

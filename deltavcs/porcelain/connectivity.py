@@ -18,7 +18,7 @@ from deltavcs.porcelain.rank import Running
 from deltavcs.repo import Repository
 from deltavcs.resources import Resources
 from deltavcs.steps.running import Bench, Prompts, Subject, open_probe, subject_of
-from deltavcs.tasks.definition import DEFAULT_SAMPLES
+from deltavcs.tasks.sampling import DEFAULT_SAMPLES
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from deltavcs.refs import check_name
 from deltavcs.repo import Repository
 from deltavcs.resources import Resources
 from deltavcs.signature import Signature
-from deltavcs.tasks.definition import DEFAULT_SAMPLES
+from deltavcs.tasks.sampling import DEFAULT_SAMPLES
 
 DEFAULT_K = 2
 

@@ -27,8 +27,8 @@ from deltavcs.steps.naming import name_of
 from deltavcs.steps.recording import EMPTY, Recorded, record
 from deltavcs.steps.running import Bench, Prompts, open_probe, subject_of
 from deltavcs.storage import Workspace
-from deltavcs.tasks.definition import DEFAULT_SAMPLES
-from deltavcs.tasks.hub_rows import HubOptions
+from deltavcs.storage.hub_client import HubOptions
+from deltavcs.tasks.sampling import DEFAULT_SAMPLES
 
 
 @dataclass(frozen=True, slots=True)

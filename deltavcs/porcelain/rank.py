@@ -22,8 +22,8 @@ from deltavcs.steps.naming import name_of, names_by_commit, tips
 from deltavcs.steps.recording import catch_up
 from deltavcs.steps.running import Bench, Probe, Prompts, Subject, open_probe, subject_of
 from deltavcs.steps.scores import Conditions, find_score, make_score, save_score
-from deltavcs.tasks.definition import DEFAULT_SAMPLES
-from deltavcs.tasks.hub_rows import HubOptions
+from deltavcs.storage.hub_client import HubOptions
+from deltavcs.tasks.sampling import DEFAULT_SAMPLES
 
 NOBODY = Signature("", 0)
 

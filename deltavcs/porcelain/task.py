@@ -13,19 +13,10 @@ from deltavcs.refs import ABSENT, check_name
 from deltavcs.repo import Repository
 from deltavcs.resources import Resources
 from deltavcs.signature import Signature
-from deltavcs.tasks.catalog import TASK_REFS, find_task, own_tasks
-from deltavcs.tasks.dataset_table import BUILTIN_TASKS
-from deltavcs.tasks.definition import (
-    FileSource,
-    HubSource,
-    Task,
-    TaskRows,
-    file_task,
-    read_task,
-    task_to_dict,
-    with_source,
-)
-from deltavcs.tasks.hub_rows import HubOptions
+from deltavcs.storage.hub_client import HubOptions
+from deltavcs.tasks.catalog import BUILTIN_TASKS, TASK_REFS, find_task, own_tasks
+from deltavcs.tasks.definition import FileSource, HubSource, Task, file_task, task_to_dict, with_source
+from deltavcs.tasks.reading import TaskRows, read_task
 from deltavcs.tasks.rows import SUFFIXES
 from deltavcs.tasks.template import Example
 

@@ -24,9 +24,10 @@ from deltavcs.oid import CommitId
 from deltavcs.ranking.candidates import whole_keys
 from deltavcs.repo import Repository
 from deltavcs.resources import Resources
+from deltavcs.storage.hub_client import HubOptions
 from deltavcs.tasks.catalog import find_task
-from deltavcs.tasks.definition import TaskRows, read_task, sample_examples
-from deltavcs.tasks.hub_rows import HubOptions
+from deltavcs.tasks.reading import TaskRows, read_task
+from deltavcs.tasks.sampling import sample_examples
 from deltavcs.tasks.template import Example
 
 

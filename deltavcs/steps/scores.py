@@ -13,7 +13,7 @@ from deltavcs.refs import ABSENT
 from deltavcs.repo import Repository
 from deltavcs.resources import Resources
 from deltavcs.signature import Signature
-from deltavcs.tasks.definition import TaskRows
+from deltavcs.tasks.reading import TaskRows
 
 _PREFIX = "refs/scores/"
 

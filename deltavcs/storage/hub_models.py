@@ -7,16 +7,17 @@ import re
 from pathlib import Path
 from typing import Any
 
+from deltavcs.advice import Advice
 from deltavcs.errors import (
     DeltaVCSError,
     ErrorKind,
     IntegrityError,
     InvalidInputError,
-    MissingDependencyError,
     NotFoundError,
     StorageError,
 )
 from deltavcs.storage.files import translate_os_errors
+from deltavcs.storage.hub_client import import_hub, reason_of
 
 _SCHEME = "hf://"
 _SOURCE = re.compile(
@@ -42,22 +43,16 @@ def download(source: str, folder: Path, *, allow_pickle: bool) -> dict[str, Any]
         NotFoundError: `unknown-source` if the model or the revision does not exist, or is private.
         IntegrityError: `hash-mismatch` if a file does not have the hash that the Hub declares.
         StorageError: `remote` for everything else that goes wrong on the way.
+        MissingDependencyError: huggingface_hub is not installed.
     """
     found = _SOURCE.match(source)
     if found is None or ".." in source:
         raise InvalidInputError(
             f"{source!r} is not a model on the Hub",
             kind=ErrorKind.BAD_ARGUMENT,
-            hint="Write hf://ORG/NAME or hf://ORG/NAME@REVISION.",
+            advice=Advice.WRITE_HUB_NAME,
         )
-    try:
-        import huggingface_hub as hub
-    except ImportError as exc:
-        raise MissingDependencyError(
-            "this needs huggingface_hub",
-            kind=ErrorKind.MISSING_PACKAGE,
-            hint="Install it: pip install huggingface_hub",
-        ) from exc
+    hub = import_hub()
     try:
         info = hub.HfApi().model_info(found["repo"], revision=found["revision"], files_metadata=True)
         ignore = [*_OTHER_FORMATS, *(_PICKLES if _has_safetensors(info) or not allow_pickle else ())]
@@ -90,7 +85,7 @@ def _verify(info: Any, folder: Path) -> dict[str, str]:
             raise IntegrityError(
                 f"{name} was not downloaded as the Hub declares it",
                 kind=ErrorKind.HASH_MISMATCH,
-                hint="Run the command again.",
+                advice=Advice.RUN_AGAIN,
             )
     return hashes
 
@@ -101,20 +96,13 @@ def _sha256(path: Path) -> str:
 
 
 def _translate(source: str, exc: Exception) -> DeltaVCSError:
-    from huggingface_hub import errors
-
     if isinstance(exc, DeltaVCSError):
         return exc
+    errors = import_hub().errors
     if isinstance(exc, errors.RepositoryNotFoundError | errors.RevisionNotFoundError | errors.GatedRepoError):
         return NotFoundError(
             f"{source} does not exist, or you may not see it",
             kind=ErrorKind.UNKNOWN_SOURCE,
-            hint="Check the name; for gated and private models log in with 'hf auth login'.",
+            advice=Advice.LOG_IN,
         )
-    reason = str(exc).strip().splitlines()[0] if str(exc).strip() else type(exc).__name__
-    return StorageError(
-        f"cannot download {source}: {reason}",
-        kind=ErrorKind.REMOTE,
-        hint="Check the network and run the command again.",
-        retryable=True,
-    )
+    return StorageError(f"cannot download {source}: {reason_of(exc)}", kind=ErrorKind.REMOTE, retryable=True)

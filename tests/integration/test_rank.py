@@ -38,7 +38,8 @@ from deltavcs.repo import Repository, init_repository, open_repository
 from deltavcs.signature import Signature
 from deltavcs.steps.score_lines import all_scores
 from deltavcs.tasks.catalog import find_task
-from deltavcs.tasks.definition import read_task, sample_examples
+from deltavcs.tasks.reading import read_task
+from deltavcs.tasks.sampling import sample_examples
 from deltavcs.testing.invariants import check_repository
 
 SIGN = Signature("tester", 1_700_000_000_000_000)

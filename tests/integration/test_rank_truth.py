@@ -19,7 +19,8 @@ from deltavcs.porcelain.rank import Ranking, rank
 from deltavcs.porcelain.task import add_task
 from deltavcs.repo import Repository, init_repository
 from deltavcs.signature import Signature
-from deltavcs.tasks.definition import file_task, read_task
+from deltavcs.tasks.definition import file_task
+from deltavcs.tasks.reading import read_task
 
 pytestmark = [
     pytest.mark.skipif(not (STORIES.is_dir() and TASKS.is_dir()), reason="the real data is not at hand"),

@@ -1,13 +1,14 @@
-"""A tiny Llama with a tokenizer built on the spot, and the real one where it lies at hand."""
+"""A tiny Llama and a tokenizer built on the spot, the real ones where they lie at hand, and a stand-in Hub."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
+from deltavcs.storage.hub_client import HubOptions
 from deltavcs.tasks.template import Example
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
@@ -17,11 +18,6 @@ CHAT_TEMPLATE = (
     "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|end|>{% endfor %}"
     "{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
-
-
-@pytest.fixture(autouse=True, scope="session")
-def _two_threads() -> None:
-    torch.set_num_threads(2)
 
 
 def build_tokenizer(*, chat: bool) -> Any:
@@ -48,7 +44,8 @@ def build_tokenizer(*, chat: bool) -> Any:
     return fast
 
 
-def build_model(*, seed: int = 0, tied: bool = False, dtype: torch.dtype = torch.float32) -> Any:
+def build_model(*, seed: int = 0, tied: bool = False, dtype: Any = None) -> Any:
+    import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
     torch.manual_seed(seed)
@@ -67,7 +64,7 @@ def build_model(*, seed: int = 0, tied: bool = False, dtype: torch.dtype = torch
         bos_token_id=1,
         eos_token_id=2,
     )
-    return LlamaForCausalLM(config).to(dtype).eval()
+    return LlamaForCausalLM(config).to(dtype or torch.float32).eval()
 
 
 @pytest.fixture(scope="session")
@@ -82,6 +79,9 @@ def chat_tokenizer() -> Any:
 
 @pytest.fixture
 def make_model() -> Any:
+    import torch
+
+    torch.set_num_threads(2)
     return build_model
 
 
@@ -114,3 +114,12 @@ def task_folder() -> Path:
     if not TASKS.is_dir():
         pytest.skip("the normalised rows are not at hand")
     return TASKS
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Iterator[HubOptions]:
+    """How to reach `hub_stand_in.HubStandIn`, which serves what a test puts into its `repos`."""
+    from hub_stand_in import serving
+
+    with serving() as endpoint:
+        yield HubOptions(endpoint=endpoint, cache_dir=tmp_path / "cache")

@@ -1,4 +1,4 @@
-"""Rows with each dataset's original columns, written by hand, and what is asked of them."""
+"""Every built-in task: its place on the Hub, its wording, and that what is stored of it stays."""
 
 from __future__ import annotations
 
@@ -6,107 +6,16 @@ import re
 from typing import Any
 
 import pytest
+from dataset_rows import NORMALISED, ORIGINAL
 
-from deltavcs.errors import ErrorKind, InvalidInputError, NotFoundError
+from deltavcs.errors import ErrorKind, InvalidInputError
 from deltavcs.objects.canonical import encode_json
 from deltavcs.oid import hash_bytes
-from deltavcs.tasks.dataset_table import BUILTIN_TASKS, builtin_task
-from deltavcs.tasks.definition import HubSource, example_id, fingerprint_rows, render_row, task_to_dict
+from deltavcs.tasks.catalog import BUILTIN_TASKS
+from deltavcs.tasks.definition import HubSource, task_to_dict
+from deltavcs.tasks.fingerprint import example_id, fingerprint_rows
+from deltavcs.tasks.reading import render_row
 
-ORIGINAL: dict[str, dict[str, Any]] = {
-    "arc_easy": {
-        "id": "Mercury_1",
-        "question": "Which object gives off its own light?",
-        "choices": {"text": ["the Moon", "the Sun", "Mars", "a comet"], "label": ["A", "B", "C", "D"]},
-        "answerKey": "B",
-    },
-    "commonsenseqa": {
-        "id": "0a1",
-        "question": "Where would you keep milk cold?",
-        "question_concept": "milk",
-        "choices": {
-            "label": ["A", "B", "C", "D", "E"],
-            "text": ["oven", "shelf", "garden", "refrigerator", "car"],
-        },
-        "answerKey": "D",
-    },
-    "hellaswag": {
-        "ind": 7,
-        "activity_label": "Baking bread",
-        "ctx_a": "A woman kneads dough on a table.",
-        "ctx_b": "she",
-        "ctx": "A woman kneads dough on a table. she",
-        "endings": ["puts it in a tin.", "rides a horse.", "paints a wall.", "swims away."],
-        "source_id": "activitynet~1",
-        "split": "train",
-        "split_type": "indomain",
-        "label": "0",
-    },
-    "mathqa": {
-        "Problem": "a train covers 120 km in 2 hours . what is its speed ?",
-        "Rationale": "speed = 120 / 2 = 60",
-        "options": "a ) 40 km / hr , b ) 50 km / hr , c ) 60 km / hr , d ) 1 , 000 m , e ) none of these",
-        "correct": "c",
-        "annotated_formula": "divide(120, 2)",
-        "linear_formula": "divide(n0,n1)|",
-        "category": "physics",
-    },
-    "openbookqa": {
-        "id": "8-1",
-        "question_stem": "A plant needs light to",
-        "choices": {"text": ["bark", "grow", "fly", "sing"], "label": ["A", "B", "C", "D"]},
-        "answerKey": "B",
-    },
-    "piqa": {
-        "goal": "To dry wet shoes quickly,",
-        "sol1": "stuff them with newspaper.",
-        "sol2": "put them in the freezer.",
-        "label": 0,
-    },
-    "socialiqa": {
-        "context": "Ana lent Ben her bicycle.",
-        "question": "How would Ben feel?",
-        "answerA": "angry",
-        "answerB": "bored",
-        "answerC": "grateful",
-        "label": "3",
-    },
-    "winogrande": {
-        "sentence": "The cup did not fit in the box because the _ was too big.",
-        "option1": "cup",
-        "option2": "box",
-        "answer": "1",
-    },
-    "gsm8k": {"question": "Tom has 2 apples and buys 3. How many?", "answer": "2 + 3 = <<2+3=5>>5\n#### 5"},
-}
-
-# The same content as normalised rows have it: question, choices, position of the answer.
-NORMALISED: dict[str, tuple[str, list[str], int]] = {
-    "arc_easy": ("Which object gives off its own light?", ["the Moon", "the Sun", "Mars", "a comet"], 1),
-    "commonsenseqa": (
-        "Where would you keep milk cold?",
-        ["oven", "shelf", "garden", "refrigerator", "car"],
-        3,
-    ),
-    "hellaswag": (
-        "Baking bread: A woman kneads dough on a table. She",
-        ["puts it in a tin.", "rides a horse.", "paints a wall.", "swims away."],
-        0,
-    ),
-    "mathqa": (
-        "a train covers 120 km in 2 hours . what is its speed ?",
-        ["40 km / hr", "50 km / hr", "60 km / hr", "1 , 000 m", "none of these"],
-        2,
-    ),
-    "openbookqa": ("A plant needs light to", ["bark", "grow", "fly", "sing"], 1),
-    "piqa": ("To dry wet shoes quickly,", ["stuff them with newspaper.", "put them in the freezer."], 0),
-    "socialiqa": ("Ana lent Ben her bicycle. How would Ben feel?", ["angry", "bored", "grateful"], 2),
-    "winogrande": (
-        "The cup did not fit in the box because the _ was too big.",
-        ["cup", "box"],
-        0,
-    ),
-}
 NUMBERED = {"socialiqa", "winogrande"}
 
 
@@ -130,7 +39,7 @@ def test_the_nine_are_built_in() -> None:
 @pytest.mark.parametrize("name", sorted(NORMALISED))
 def test_multiple_choice_prompt_is_well_formed(name: str) -> None:
     question, choices, position = NORMALISED[name]
-    example = render_row(builtin_task(name), ORIGINAL[name], origin="row 1")
+    example = render_row(BUILTIN_TASKS[name], ORIGINAL[name], origin="row 1")
     labels = [str(i + 1) if name in NUMBERED else "ABCDE"[i] for i in range(len(choices))]
     instruction, asked, listed = example.prompt.split("\n\n")
     assert instruction.endswith(" of the best option and nothing else.")
@@ -146,8 +55,8 @@ def test_multiple_choice_prompt_is_well_formed(name: str) -> None:
 def test_normalised_rows_give_the_same_prompt(name: str) -> None:
     question, choices, position = NORMALISED[name]
     row = {"id": "1", "task": name, "split": "train", "question": question, "choices": choices}
-    normal = render_row(builtin_task(name), {**row, "label": position}, origin="row 1")
-    assert normal == render_row(builtin_task(name), ORIGINAL[name], origin="row 1")
+    normal = render_row(BUILTIN_TASKS[name], {**row, "label": position}, origin="row 1")
+    assert normal == render_row(BUILTIN_TASKS[name], ORIGINAL[name], origin="row 1")
 
 
 # Id of the task object, and the fingerprint of the one row above: written before the datasets had files of
@@ -194,64 +103,10 @@ PINNED = {
 
 @pytest.mark.parametrize("name", sorted(ORIGINAL))
 def test_definitions_and_fingerprints_stay(name: str) -> None:
-    task = builtin_task(name)
+    task = BUILTIN_TASKS[name]
     kept = hash_bytes("task", encode_json(task_to_dict(task)))
     row_id = example_id(render_row(task, ORIGINAL[name], origin="row 1"))
     assert (kept, fingerprint_rows([row_id], task.template, "train")) == PINNED[name]
-
-
-def test_gsm8k_asks_for_the_worked_solution() -> None:
-    example = render_row(builtin_task("gsm8k"), ORIGINAL["gsm8k"], origin="row 1")
-    assert example.prompt.endswith("Problem: Tom has 2 apples and buys 3. How many?")
-    assert example.answer == "2 + 3 = <<2+3=5>>5\n#### 5"
-    assert example.plain_prompt.endswith("How many?\nSolution:")
-
-
-def test_arc_keeps_the_numbers_of_rows_that_have_them() -> None:
-    row = {
-        "question": "Which is a gas?",
-        "choices": {"text": ["iron", "oxygen", "salt"], "label": ["1", "2", "3"]},
-        "answerKey": "2",
-    }
-    example = render_row(builtin_task("arc_easy"), row, origin="row 1")
-    assert example.prompt.endswith("1. iron\n2. oxygen\n3. salt")
-    assert example.answer == "2"
-
-
-def test_hellaswag_drops_wikihow_marks() -> None:
-    row = {
-        "activity_label": "Health",
-        "ctx_a": "[header] How to rest [title] Lie down. [step] Close your eyes.",
-        "ctx_b": "",
-        "endings": ["[substeps] Breathe. [title] Sleep.", "Run.", "Shout.", "Dig."],
-        "label": "1",
-    }
-    example = render_row(builtin_task("hellaswag"), row, origin="row 1")
-    assert "Start: Health: How to rest. Lie down. Close your eyes.\n" in example.prompt
-    assert "A. Breathe.. Sleep.\n" in example.prompt
-    assert "[" not in example.prompt
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        "a ) 1 , b ) 2 , c ) 3 , d ) 4 , e ) 5",
-        "a) 1, b) 2, c) 3, d) 4, e) 5",
-        "['a ) 1', 'b ) 2', 'c ) 3', 'd ) 4', 'e ) 5']",
-        "['1', '2', '3', '4', '5']",
-    ],
-)
-def test_mathqa_options_in_every_spelling(options: str) -> None:
-    row = {"Problem": "p ?", "options": options, "correct": "e"}
-    example = render_row(builtin_task("mathqa"), row, origin="row 1")
-    assert example.prompt.endswith("A. 1\nB. 2\nC. 3\nD. 4\nE. 5")
-    assert example.answer == "E"
-
-
-def test_mathqa_brackets_and_commas_stay_inside_their_option() -> None:
-    row = {"Problem": "p ?", "options": "a ) 2 ( n ) , b ) f ( x , d ) 3 , c ) 1 , 000", "correct": "b"}
-    example = render_row(builtin_task("mathqa"), row, origin="row 1")
-    assert example.prompt.endswith("A. 2 ( n )\nB. f ( x , d ) 3\nC. 1 , 000")
 
 
 BAD = [
@@ -282,7 +137,7 @@ BAD = [
 @pytest.mark.parametrize(("name", "change", "reason"), BAD)
 def test_bad_rows_say_where_and_why(name: str, change: dict[str, Any], reason: str) -> None:
     with pytest.raises(InvalidInputError) as caught:
-        render_row(builtin_task(name), {**ORIGINAL[name], **change}, origin="rows.jsonl:17")
+        render_row(BUILTIN_TASKS[name], {**ORIGINAL[name], **change}, origin="rows.jsonl:17")
     assert caught.value.kind is ErrorKind.BAD_TASK
     assert str(caught.value).startswith("rows.jsonl:17: ")
     assert reason in str(caught.value)
@@ -293,12 +148,6 @@ def test_a_missing_column_is_named(name: str) -> None:
     for column in ORIGINAL[name]:
         row = {key: value for key, value in ORIGINAL[name].items() if key != column}
         try:
-            render_row(builtin_task(name), row, origin="f:1")
+            render_row(BUILTIN_TASKS[name], row, origin="f:1")
         except InvalidInputError as exc:
             assert repr(column) in str(exc)
-
-
-def test_unknown_name_lists_the_known() -> None:
-    with pytest.raises(NotFoundError) as caught:
-        builtin_task("trivia")
-    assert "piqa" in (caught.value.hint or "")
