@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from deltavcs.checkpoint import layout as names
-from deltavcs.checkpoint.materialize import import_torch
+from deltavcs.checkpoint.device import import_torch
 from deltavcs.errors import ErrorKind, InvalidInputError
 
 _TRAINING_STATE = ("training_args.bin", "optimizer.pt", "optimizer.bin", "scheduler.pt", "scaler.pt")

@@ -8,7 +8,10 @@ from dataclasses import dataclass, replace
 from deltavcs.checkpoint.view import Content
 from deltavcs.errors import ErrorKind, InvalidInputError
 from deltavcs.evaluation.barrier import DEFAULT_POINTS, Connectivity, measure_connectivity
+from deltavcs.evaluation.bench import Bench
 from deltavcs.evaluation.curve import plot_svg, plot_text
+from deltavcs.evaluation.prompts import Prompts
+from deltavcs.evaluation.subject import Subject, subject_of
 from deltavcs.merging.combine import combine
 from deltavcs.merging.expression import Token
 from deltavcs.objects.model import Kind, Manifest
@@ -17,7 +20,7 @@ from deltavcs.porcelain.checkout import parse_dtype
 from deltavcs.porcelain.rank import Running
 from deltavcs.repo import Repository
 from deltavcs.resources import Resources
-from deltavcs.steps.running import Bench, Prompts, Subject, open_probe, subject_of
+from deltavcs.steps.running import open_probe
 from deltavcs.tasks.sampling import DEFAULT_SAMPLES
 
 
@@ -86,13 +89,13 @@ def connectivity(
                 kind=ErrorKind.INCOMPATIBLE,
                 hint=f"Fold it in and commit the result: dvx checkout {text} --merge-adapter -o DIR.",
             )
-    subject = subject_of(repo, ends[0], start)
+    subject = subject_of(repo.objects, ends[0], start)
     manifests = [repo.manifest(c) for c in ends]
     interpolated(repo, manifests, 0.5)  # names and shapes, before anything is loaded
     probe = open_probe(repo, task, samples=samples, seed=seed, hub=running.hub)
     bench = Bench(
-        repo,
-        Prompts(repo, probe.examples),
+        repo.objects,
+        Prompts(repo.objects, probe.examples),
         device=running.devices[0],
         dtype=parse_dtype(running.dtype) if running.dtype is not None else None,
         batch_size=running.batch_size,

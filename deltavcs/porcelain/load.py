@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from deltavcs.checkpoint import layout
+from deltavcs.checkpoint.device import checked_device
 from deltavcs.checkpoint.materialize import load_state, torch_dtype
 from deltavcs.evaluation.models import build_model, config_directory, import_transformers
 from deltavcs.porcelain.checkout import parse_dtype, prepare
@@ -24,9 +25,11 @@ def load_model(
     """Load a revision or an expression as the transformers model its config.json names.
 
     Raises:
-        InvalidInputError: `bad-checkpoint` if there is no config.json, or its tensors do not fit it.
+        InvalidInputError: `bad-checkpoint` if there is no config.json, or its tensors do not fit it;
+            `bad-argument` if there is no such device here.
         MissingDependencyError: torch or transformers is not installed.
     """
+    device = checked_device(device)
     target = prepare(repo, revision, dtype=dtype, merge_adapter=merge_adapter)
     state = load_state(repo.objects, target.view, device="cpu", resources=resources or Resources())
     with config_directory(repo.objects, target.view) as folder:

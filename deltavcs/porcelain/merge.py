@@ -9,6 +9,9 @@ from functools import partial
 
 from deltavcs.checkpoint.storing import store_view
 from deltavcs.errors import ErrorKind, InvalidInputError
+from deltavcs.evaluation.bench import Bench
+from deltavcs.evaluation.prompts import Prompts
+from deltavcs.evaluation.subject import subject_of
 from deltavcs.merging.adapters import check_same_factors, merge_products
 from deltavcs.merging.by_statistics import merge_by_statistics
 from deltavcs.merging.formulas import MergeInput, Merging, merge_derived
@@ -25,7 +28,7 @@ from deltavcs.resources import Resources
 from deltavcs.signature import Signature
 from deltavcs.steps.naming import name_of
 from deltavcs.steps.recording import EMPTY, Recorded, record
-from deltavcs.steps.running import Bench, Prompts, open_probe, subject_of
+from deltavcs.steps.running import open_probe
 from deltavcs.storage import Workspace
 from deltavcs.storage.hub_client import HubOptions
 from deltavcs.tasks.sampling import DEFAULT_SAMPLES
@@ -258,11 +261,11 @@ def _gather(
     bench: Bench | None = None
     for position, (commit, model, task) in enumerate(zip(request.inputs, request.models, tasks, strict=True)):
         probe = open_probe(repo, task, samples=sampling.samples, seed=sampling.seed, hub=sampling.hub)
-        prompts = Prompts(repo, probe.examples)
+        prompts = Prompts(repo.objects, probe.examples)
         # One model for all: loading the next checkpoint exchanges its weights.
-        bench = bench or Bench(repo, prompts, device=sampling.device, resources=resources)
+        bench = bench or Bench(repo.objects, prompts, device=sampling.device, resources=resources)
         bench.ask(prompts)
-        subject = subject_of(repo, commit, model.name)
+        subject = subject_of(repo.objects, commit, model.name)
         before = sampling.samples * position
         gathered.gather(
             request.method.statistics,

@@ -7,20 +7,24 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from deltavcs.errors import ErrorKind, InvalidInputError, NotFoundError
+from deltavcs.evaluation.architecture import whole_keys
+from deltavcs.evaluation.bench import Bench
 from deltavcs.evaluation.evaluator import Evaluation
 from deltavcs.evaluation.executor import Executor, LocalExecutor
+from deltavcs.evaluation.prompts import Prompts
+from deltavcs.evaluation.subject import Subject, subject_of
 from deltavcs.index.statement import query
 from deltavcs.objects.model import Kind, Role
 from deltavcs.oid import CommitId
 from deltavcs.porcelain.checkout import parse_dtype
-from deltavcs.ranking.candidates import Candidate, Unusable, base_chain, find_candidates, whole_keys
+from deltavcs.ranking.candidates import Candidate, Unusable, base_chain, find_candidates
 from deltavcs.ranking.order import Evaluated, check_metric, choose_group, order, without_tasks
 from deltavcs.repo import Repository
 from deltavcs.resources import Resources
 from deltavcs.signature import Signature
 from deltavcs.steps.naming import name_of, names_by_commit, tips
 from deltavcs.steps.recording import catch_up
-from deltavcs.steps.running import Bench, Probe, Prompts, Subject, open_probe, subject_of
+from deltavcs.steps.running import Probe, open_probe
 from deltavcs.steps.scores import Conditions, find_score, make_score, save_score
 from deltavcs.storage.hub_client import HubOptions
 from deltavcs.tasks.sampling import DEFAULT_SAMPLES
@@ -197,7 +201,7 @@ def rank(
         probe=probe,
         running=running,
         dtype=parse_dtype(running.dtype) if running.dtype is not None else None,
-        prompts=Prompts(repo, probe.examples),
+        prompts=Prompts(repo.objects, probe.examples),
         resources=resources,
         signature=signature,
         names=_names(repo, [c.commit for c in chosen]),
@@ -326,7 +330,7 @@ class _Worker:
         self._device = device
         self._reports = reports
         self._bench = Bench(
-            run.repo,
+            run.repo.objects,
             run.prompts,
             device=device,
             dtype=run.dtype,
@@ -349,7 +353,7 @@ class _Worker:
 
     def _subject(self, candidate: Candidate) -> Subject:
         name = self._run.names[candidate.commit]
-        return subject_of(self._run.repo, candidate.commit, name, model_key=candidate.model_key)
+        return subject_of(self._run.repo.objects, candidate.commit, name, model_key=candidate.model_key)
 
     def _report(self, done: int, _: int) -> None:
         self._run.resources.progress("evaluating", self._run.done + done, self._run.total)

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from scoring import evaluate
 from toys import build_model, build_tokenizer, copy_task, perturbed, save, train
 from transformers import AutoTokenizer
 
-import deltavcs.steps.running as evaluation
+import deltavcs.evaluation.bench as evaluation
 from deltavcs.errors import DeltaVCSError, ErrorKind, InvalidInputError, NotFoundError
 from deltavcs.evaluation.encode import encode_examples
-from deltavcs.evaluation.evaluator import evaluate
 from deltavcs.index.queries import tensors_of
 from deltavcs.index.statement import query
 from deltavcs.objects.model import Kind, Role

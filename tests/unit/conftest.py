@@ -1,4 +1,4 @@
-"""A tiny Llama and a tokenizer built on the spot, the real ones where they lie at hand, and a stand-in Hub."""
+"""A tiny Llama and a tokenizer built on the spot, the real ones where they are at hand, a stand-in Hub."""
 
 from __future__ import annotations
 
