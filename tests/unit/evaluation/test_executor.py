@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from deltavcs.errors import InvalidInputError
-from deltavcs.evaluation.executor import Executor, LocalExecutor, Outcome
+from deltavcs.evaluation.executor import Executor, ItemOutcome, LocalExecutor
 
 
 def squares(device: str) -> Callable[[int], int]:
@@ -17,7 +17,7 @@ def squares(device: str) -> Callable[[int], int]:
 def test_results_as_they_come() -> None:
     executor: Executor = LocalExecutor()
     outcomes = executor.run([3, 1, 2], squares)
-    assert next(outcomes) == Outcome(3, result=9)
+    assert next(outcomes) == ItemOutcome(3, result=9)
     assert [o.result for o in outcomes] == [1, 4]
 
 
@@ -25,9 +25,9 @@ def test_known_results_are_recalled_first_and_cost_nothing() -> None:
     known = {1: 100, 3: 300}
     found = list(LocalExecutor().run([1, 2, 3], squares, recall=known.get))
     assert found == [
-        Outcome(1, result=100, recalled=True),
-        Outcome(3, result=300, recalled=True),
-        Outcome(2, result=4),
+        ItemOutcome(1, result=100, recalled=True),
+        ItemOutcome(3, result=300, recalled=True),
+        ItemOutcome(2, result=4),
     ]
 
     def never(device: str) -> Callable[[int], int]:
