@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from deltavcs.advice import Advice
 from deltavcs.errors import ErrorKind, InvalidInputError
 from deltavcs.evaluation.encode import (
     Sample,
@@ -71,7 +72,7 @@ def test_a_chat_template_that_fails_is_the_checkpoints_fault(
     assert str(caught.value).startswith("the checkpoint's chat template fails: ")
     assert reason in str(caught.value)
     assert "\n" not in str(caught.value)
-    assert "chat_template" in (caught.value.hint or "")
+    assert caught.value.advice is Advice.CORRECT_CHAT_TEMPLATE
 
 
 def test_ids_beyond_the_embedding() -> None:

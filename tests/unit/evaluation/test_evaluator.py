@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from scoring import evaluate
 
 from deltavcs.errors import ErrorKind, InvalidInputError
 from deltavcs.evaluation.encode import Sample, encode_examples
@@ -13,12 +14,13 @@ from deltavcs.evaluation.evaluator import (
     Evaluator,
     SampleScore,
     answer_logits,
-    evaluate,
     is_out_of_memory,
     summarize,
 )
-from deltavcs.tasks.dataset_table import builtin_task
-from deltavcs.tasks.definition import read_task, sample_examples, with_source
+from deltavcs.tasks.catalog import BUILTIN_TASKS
+from deltavcs.tasks.definition import with_source
+from deltavcs.tasks.reading import read_task
+from deltavcs.tasks.sampling import sample_examples
 from deltavcs.tasks.template import Example
 
 
@@ -60,7 +62,7 @@ def test_loss_is_that_of_a_plain_loop(
 @pytest.mark.parametrize("name", ["arc_easy", "piqa", "gsm8k"])
 def test_loss_on_a_real_model(stories: tuple[Any, Any], task_folder: Path, name: str) -> None:
     model, tokenizer = stories
-    rows = read_task(with_source(builtin_task(name), task_folder))
+    rows = read_task(with_source(BUILTIN_TASKS[name], task_folder))
     examples = sample_examples(rows, 24, seed=5)
     samples = encode_examples(examples, tokenizer, max_length=512)
     loss, per_sample, accuracy, exact = by_hand(model, samples)

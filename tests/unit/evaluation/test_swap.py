@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 import torch
+from scoring import evaluate
 
 from deltavcs.errors import ErrorKind, InvalidInputError
-from deltavcs.evaluation.evaluator import evaluate
-from deltavcs.evaluation.swap import ModelHolder, swap, swap_targets
+from deltavcs.evaluation.swap import swap, swap_targets
 from deltavcs.tasks.template import Example
 
 
@@ -34,20 +34,19 @@ def test_swapped_equals_freshly_loaded(
 
     states = {seed: saved(make_model(seed=seed, tied=tied), tmp_path / str(seed)) for seed in range(4)}
     assert ("lm_head.weight" in states[1]) != tied
-    holder = ModelHolder(AutoModelForCausalLM.from_pretrained(tmp_path / "0", dtype=dtype))
-    addresses = {name: p.data_ptr() for name, p in holder.model.named_parameters()}
+    held = AutoModelForCausalLM.from_pretrained(tmp_path / "0", dtype=dtype)
+    addresses = {name: p.data_ptr() for name, p in held.named_parameters()}
     for seed in (1, 2, 3, 1):
-        holder.swap({n: (lambda t=t: t) for n, t in states[seed].items()}, label=str(seed))
+        swap(held, {n: (lambda t=t: t) for n, t in states[seed].items()})
         fresh = AutoModelForCausalLM.from_pretrained(tmp_path / str(seed), dtype=dtype)
-        found = evaluate(holder.model, tokenizer, examples, split="x", batch_size=3)
+        found = evaluate(held, tokenizer, examples, split="x", batch_size=3)
         assert found == evaluate(fresh, tokenizer, examples, split="x", batch_size=3)
         for (name, swapped), (other, loaded) in zip(
-            holder.model.state_dict().items(), fresh.state_dict().items(), strict=True
+            held.state_dict().items(), fresh.state_dict().items(), strict=True
         ):
             assert name == other
             assert torch.equal(swapped, loaded)
-        assert holder.current == str(seed)
-    assert addresses == {name: p.data_ptr() for name, p in holder.model.named_parameters()}
+    assert addresses == {name: p.data_ptr() for name, p in held.named_parameters()}
 
 
 def test_swapping_a_real_model(stories: tuple[Any, Any], examples: list[Example]) -> None:
@@ -108,13 +107,11 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(make_model: Any
         (state | {"model.extra": torch.zeros(1)}, "has no model.extra"),
         (state | {"model.norm.weight": torch.zeros(1)}, r"shape \[1\], but the model's has \[32\]"),
     ]
-    holder = ModelHolder(model)
     for bad, reason in cases:
         with pytest.raises(InvalidInputError, match=reason) as caught:
-            holder.swap(bad, label="bad")
+            swap(model, bad)
         assert caught.value.kind is ErrorKind.INCOMPATIBLE
         assert all(torch.equal(t, before[name]) for name, t in model.state_dict().items())
-        assert holder.current is None
 
 
 def test_part_of_a_state(make_model: Any) -> None:
