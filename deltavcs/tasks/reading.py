@@ -76,25 +76,27 @@ def read_task(
         check_text("split's name", found)
     except BadRow as exc:
         raise bad_task(f"task {task.name}: {exc}") from exc
-    examples: list[Example] = []
-    origins: list[str] = []
-    for row in rows:
-        if len(examples) >= limits.max_rows:  # of all files together
-            raise bad_task(f"{row.origin}: more than {limits.max_rows} rows")
-        examples.append(render_row(task, row.columns, origin=row.origin))
-        origins.append(row.origin)
-    if not examples:
+    rendered = tuple(_render_rows(task, rows, limits))
+    if not rendered:
         raise bad_task(f"task {task.name}: split {found} has no rows")
+    examples, origins = zip(*rendered, strict=True)
     ids = tuple(example_id(example) for example in examples)
     return TaskRows(
         task=task.name,
         split=found,
         wanted_split=wanted[0],
         fingerprint=fingerprint_rows(ids, task.template, found),
-        examples=tuple(examples),
+        examples=examples,
         row_ids=ids,
-        origins=tuple(origins),
+        origins=origins,
     )
+
+
+def _render_rows(task: Task, rows: Iterator[SourceRow], limits: RowLimits) -> Iterator[tuple[Example, str]]:
+    for count, row in enumerate(rows):
+        if count >= limits.max_rows:  # of all files together
+            raise bad_task(f"{row.origin}: more than {limits.max_rows} rows")
+        yield render_row(task, row.columns, origin=row.origin), row.origin
 
 
 def render_row(task: Task, columns: Mapping[str, object], *, origin: str) -> Example:

@@ -6,8 +6,9 @@ from xml.etree import ElementTree
 import pytest
 
 from deltavcs.evaluation.barrier import Connectivity
-from deltavcs.evaluation.curve import plot_svg, plot_text
+from deltavcs.evaluation.curve import caption, plot_svg, plot_text
 
+ALPHA = "\N{GREEK SMALL LETTER ALPHA}"
 CURVE = Connectivity((0.0, 0.25, 0.5, 0.75, 1.0), (1.0, 2.0, 2.5, 2.5, 2.0), 1.0, 0.5)
 
 
@@ -40,3 +41,15 @@ def test_svg_is_well_formed_and_escapes_its_title() -> None:
         assert 72 <= float(circle.attrib["cx"]) <= 616
         assert 48 <= float(circle.attrib["cy"]) <= 344
     assert plot_svg(CURVE, title="<a> & b") == text
+
+
+@pytest.mark.parametrize(
+    ("barrier", "said"),
+    [
+        (0.0, "no barrier"),
+        (0.5, f"barrier 0.5000 at {ALPHA} = 0.50"),
+        (math.nan, f"the loss is nan at {ALPHA} = 0.50"),
+    ],
+)
+def test_the_line_below_a_plot(barrier: float, said: str) -> None:
+    assert caption(Connectivity((0.0, 0.5, 1.0), (1.0, 1.5, 1.0), barrier, 0.5)).endswith(f", {said}")

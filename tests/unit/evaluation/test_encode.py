@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from deltavcs.advice import Advice
-from deltavcs.errors import ErrorKind, InvalidInputError
+from deltavcs.errors import ErrorKind, InvalidInputError, MissingDependencyError
 from deltavcs.evaluation.encode import (
     Sample,
     chat_prompt,
@@ -131,3 +131,13 @@ def test_context_and_padding(tokenizer: Any, make_model: Any, stories: tuple[Any
     assert pad_token(tokenizer) == 0
     assert leading_tokens(tokenizer) == (1,)
     assert leading_tokens(stories[1]) == (1,)
+
+
+def test_a_chat_template_without_jinja(chat_tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def apply_chat_template(*_: object, **__: object) -> str:
+        raise ImportError("apply_chat_template requires jinja2 to be installed.")
+
+    monkeypatch.setattr(chat_tokenizer, "apply_chat_template", apply_chat_template)
+    with pytest.raises(MissingDependencyError) as caught:
+        chat_prompt("hello", chat_tokenizer)
+    assert (caught.value.kind, caught.value.facts) == (ErrorKind.MISSING_PACKAGE, {"package": "jinja2"})
