@@ -41,9 +41,3 @@ def import_hub() -> Any:
             facts={"package": "huggingface_hub"},
         ) from exc
     return huggingface_hub
-
-
-def reason_of(exc: Exception) -> str:
-    """The first line of what an error of the client says, or its class; whole pages may follow."""
-    lines = str(exc).strip().splitlines()
-    return lines[0] if lines else type(exc).__name__

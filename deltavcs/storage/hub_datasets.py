@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deltavcs.advice import Advice
-from deltavcs.errors import ErrorKind, NotFoundError, StorageError
-from deltavcs.storage.hub_client import HubOptions, import_hub, reason_of
+from deltavcs.errors import ErrorKind, NotFoundError, StorageError, reason_of
+from deltavcs.storage.hub_client import HubOptions, import_hub
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,9 +15,10 @@ from deltavcs.errors import (
     InvalidInputError,
     NotFoundError,
     StorageError,
+    reason_of,
 )
 from deltavcs.storage.files import translate_os_errors
-from deltavcs.storage.hub_client import import_hub, reason_of
+from deltavcs.storage.hub_client import import_hub
 
 _SCHEME = "hf://"
 _SOURCE = re.compile(

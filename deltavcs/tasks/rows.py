@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deltavcs.advice import Advice
+from deltavcs.errors import reason_of
 from deltavcs.tasks.csv_records import read_csv_records
 from deltavcs.tasks.record import Row, bad_task
 from deltavcs.tasks.row_json import parse_json
@@ -134,8 +135,7 @@ def _query(path: Path, sql: str, names: list[str]) -> Iterator[tuple[object, ...
             names.extend(column[0] for column in cursor.description or ())
             yield from _fetch(cursor)
     except duckdb.Error as exc:
-        reason = str(exc).splitlines()[0] if str(exc) else type(exc).__name__
-        raise bad_task(f"{path}: {reason}") from exc
+        raise bad_task(f"{path}: {reason_of(exc)}") from exc
 
 
 def _fetch(cursor: duckdb.DuckDBPyConnection) -> Iterator[tuple[object, ...]]:
