@@ -98,9 +98,11 @@ def settle() -> None:
 def bare(root: Path, samples: int) -> dict[str, float]:
     """One load and the bare evaluation of one model, after a first one that warms it up."""
     from deltavcs.evaluation.evaluator import Evaluator
+    from deltavcs.evaluation.prompts import Prompts
+    from deltavcs.evaluation.subject import subject_of
     from deltavcs.porcelain.load import load_model
     from deltavcs.repo import open_repository
-    from deltavcs.steps.running import Prompts, Running, open_probe, subject_of
+    from deltavcs.steps.running import Running, open_probe
 
     repo = open_repository(root / "repo")
     probe = open_probe(repo, "words", Running(samples=samples))
@@ -108,7 +110,9 @@ def bare(root: Path, samples: int) -> dict[str, float]:
     start = time.perf_counter()
     model = load_model(repo, "c1")
     load_s = time.perf_counter() - start
-    encoded, pad = Prompts(repo, probe.examples).samples(subject_of(repo, repo.resolve("c1"), "c1"), model)
+    encoded, pad = Prompts(repo.objects, probe.examples).samples(
+        subject_of(repo.objects, repo.resolve("c1"), "c1"), model
+    )
     evaluator = Evaluator(pad_id=pad)
     evaluator.score(model, encoded[:8])
     start = time.perf_counter()

@@ -83,7 +83,7 @@ if TYPE_CHECKING:
     from deltavcs.steps.recording import Draft as Draft
     from deltavcs.steps.running import Running as Running
     from deltavcs.steps.selecting import Selection as Selection
-    from deltavcs.tasks.hub_rows import HubOptions as HubOptions
+    from deltavcs.storage.hub_client import HubOptions as HubOptions
 
     discover, init, open = discover_repository, init_repository, open_repository
     __version__: str
@@ -96,7 +96,7 @@ _HOMES = {
     "Draft": "steps.recording",
     "ErrorKind": "errors",
     "FormatError": "errors",
-    "HubOptions": "tasks.hub_rows",
+    "HubOptions": "storage.hub_client",
     "Identity": "identity",
     "IntegrityError": "errors",
     "InternalError": "errors",

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from deltavcs.ranking.result import Ranking
     from deltavcs.steps.running import Running
     from deltavcs.steps.selecting import Selection
-    from deltavcs.tasks.hub_rows import HubOptions
+    from deltavcs.storage.hub_client import HubOptions
 
 F = TypeVar("F", bound=Callable[..., Any])
 

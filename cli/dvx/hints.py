@@ -67,6 +67,35 @@ BY_ADVICE: dict[Advice, str] = {
     Advice.SEE_HISTORY: "Use 'dvx log {revision}' to see how far it goes.",
     Advice.SIMILAR_NAMES: _SIMILAR,
     Advice.SIMILAR_NAMES_OR_EXPRESSION: f"{_SIMILAR} {_EXPRESSION}",
+    Advice.ADD_ROWS_FILE: "Download it elsewhere and use the file: dvx task add NAME --file rows.jsonl.",
+    Advice.CHECK_OUT: "Check the checkpoint out to a directory instead.",
+    Advice.CLOSE_QUOTE: 'Is there a closing quote? A quote inside a quoted cell is written twice: "".',
+    Advice.CORRECT_CHAT_TEMPLATE: (
+        "Correct chat_template.jinja, or chat_template in tokenizer_config.json, and commit it; without a"
+        " chat template, prompts are plain text."
+    ),
+    Advice.KNOWN_TASKS: "There are: {tasks}. Your own: dvx task add NAME --file rows.jsonl.",
+    Advice.LOG_IN: "Check the name; for gated and private models log in with 'hf auth login'.",
+    Advice.MATCH_TOKENIZER: (
+        "Does the tokenizer belong to this model? If tokens were added, resize the embedding to it."
+    ),
+    Advice.NAME_DEVICE: "Such as cpu, cuda, cuda:1 or mps.",
+    Advice.TASK_NAMES: "Use letters, digits, '.', '_' and '-', at most 100.",
+    Advice.OTHER_DEVICE: "Run 'dvx doctor' to see what there is, or use --device cpu.",
+    Advice.ROW_FILES: "Use one of {suffixes}.",
+    Advice.SAVE_AS_UTF8: "Save the file as UTF-8.",
+    Advice.SEPARATE_CELLS: (
+        "A .csv file has commas between cells, a .tsv file has tabs; cells that hold one are quoted, as in"
+        ' "a, b".'
+    ),
+    Advice.TASK_FILE_MOVED: "If it has moved: dvx task add {task} --file NEW --force.",
+    Advice.TEMPLATED_TASK_FILE_MOVED: (
+        "If it has moved: dvx task add {task} --file NEW --force, with its --prompt and --answer."
+    ),
+    Advice.TENSORS_ALONE: "Use checkout() for the tensors alone.",
+    Advice.USE_LESS_MEMORY: "Use a smaller batch size, 'auto', a smaller dtype or another device.",
+    Advice.WRITE_HUB_NAME: "Write hf://ORG/NAME or hf://ORG/NAME@REVISION.",
+    Advice.WRITE_PLACEHOLDERS: "Write {{column}}; write {{{{ and }}}} for braces.",
 }
 
 BY_KIND: dict[ErrorKind, str | None] = {

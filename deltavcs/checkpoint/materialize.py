@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from deltavcs.advice import Advice
+from deltavcs.checkpoint.device import checked_device, import_torch
 from deltavcs.checkpoint.view import Content, View
-from deltavcs.errors import ErrorKind, InvalidInputError, MissingDependencyError
+from deltavcs.errors import ErrorKind, InvalidInputError
 from deltavcs.objects.store import ObjectStore
 from deltavcs.pool import Pool
 from deltavcs.resources import SPAN_BYTES, Resources
@@ -41,21 +43,6 @@ _TORCH_NAMES = {
 }
 
 
-def import_torch() -> Any:
-    """The torch module.
-
-    Raises:
-        MissingDependencyError: `missing-package`.
-    """
-    try:
-        import torch
-    except ImportError as exc:
-        raise MissingDependencyError(
-            "this needs PyTorch", kind=ErrorKind.MISSING_PACKAGE, hint="Install it: pip install torch"
-        ) from exc
-    return torch
-
-
 def torch_name(dtype: str) -> str:
     """How torch and `config.json` spell a safetensors dtype; needs no torch."""
     return _TORCH_NAMES[dtype]
@@ -73,7 +60,7 @@ def torch_dtype(dtype: str) -> torch.dtype:
         raise InvalidInputError(
             f"torch {torch.__version__} has no dtype for {dtype}",
             kind=ErrorKind.INCOMPATIBLE,
-            hint="Check the checkpoint out to a directory instead.",
+            advice=Advice.CHECK_OUT,
         )
     return found  # type: ignore[no-any-return]
 
@@ -87,10 +74,13 @@ def load_tensors(
     float64, and never left to the device.
 
     Raises:
-        InvalidInputError: a dtype that torch does not have.
+        InvalidInputError: `incompatible` for a dtype that torch does not have; `bad-argument` for a device
+            that is not here.
         IntegrityError: stored data is damaged.
+        MissingDependencyError: torch is not installed.
     """
     torch = import_torch()
+    checked_device(device)
     objects.blobs.prepare(resources)
     with Pool(resources) as pool:
         for span in pool.map(lambda span: _fill(objects, span), _spans(tensors), size=_size):
@@ -128,7 +118,7 @@ def _fill(objects: ObjectStore, span: _Span) -> _Span:
 
 
 def load_state(objects: ObjectStore, view: View, *, device: str, resources: Resources) -> dict[str, Any]:
-    """All of the checkpoint's own tensors by name, on `device`."""
+    """All of the checkpoint's own tensors by name, on `device`. Raises as `load_tensors` does."""
     state = {}
     total = sum(c.size for c in view.primary.values())
     done = 0

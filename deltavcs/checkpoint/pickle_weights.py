@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from deltavcs.checkpoint import layout as names
-from deltavcs.checkpoint.materialize import import_torch
-from deltavcs.errors import ErrorKind, InvalidInputError
+from deltavcs.checkpoint.device import import_torch
+from deltavcs.errors import ErrorKind, InvalidInputError, reason_of
 
 _TRAINING_STATE = ("training_args.bin", "optimizer.pt", "optimizer.bin", "scheduler.pt", "scaler.pt")
 
@@ -89,9 +89,8 @@ def _convert(pickle: Path, target: Path) -> list[str]:
     try:
         loaded = torch.load(pickle, map_location="cpu", weights_only=True)
     except Exception as exc:  # torch raises many types, all of them about the file
-        reason = str(exc).strip().splitlines()[0] if str(exc).strip() else type(exc).__name__
         raise InvalidInputError(
-            f"cannot read {pickle}: {reason}",
+            f"cannot read {pickle}: {reason_of(exc)}",
             kind=ErrorKind.PICKLE_REFUSED,
             hint="Only files that hold nothing but tensors can be converted.",
         ) from exc

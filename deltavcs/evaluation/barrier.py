@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from deltavcs.errors import ErrorKind, InvalidInputError
-
-if TYPE_CHECKING:
-    import torch
-
-    Lazy = torch.Tensor | Callable[[], torch.Tensor]
 
 StateT = TypeVar("StateT")
 
@@ -85,50 +80,3 @@ def barrier_height(alphas: Sequence[float], losses: Sequence[float]) -> tuple[fl
     heights[0] = heights[-1] = 0.0
     best = max(range(len(heights)), key=lambda i: heights[i])
     return heights[best], alphas[best]
-
-
-def interpolate_states(
-    a: Mapping[str, Lazy], b: Mapping[str, Lazy], alpha: float
-) -> dict[str, Callable[[], torch.Tensor]]:
-    """(1−α)·A + α·B, tensor by tensor when asked.
-
-    In float64, rounded once to A's dtype; α = 0 and α = 1 give A and B as they are. Tensors that are not
-    floating point are A's.
-
-    Raises:
-        InvalidInputError: `incompatible` if names differ; when a tensor is asked for, if shapes do.
-    """
-    if a.keys() != b.keys():
-        odd = sorted(a.keys() ^ b.keys())
-        raise InvalidInputError(
-            f"only one of the two has {', '.join(odd[:5])}{' …' if len(odd) > 5 else ''}",
-            kind=ErrorKind.INCOMPATIBLE,
-        )
-
-    def mixed(name: str) -> Callable[[], torch.Tensor]:
-        return lambda: _mix(name, a[name], b[name], alpha)
-
-    return {name: mixed(name) for name in a}
-
-
-def _mix(name: str, a: Lazy, b: Lazy, alpha: float) -> torch.Tensor:
-    import torch
-
-    if alpha == 0:
-        return _force(a)
-    if alpha == 1:
-        return _force(b)
-    left, right = _force(a), _force(b)
-    if left.shape != right.shape:
-        raise InvalidInputError(
-            f"{name} has shape {list(left.shape)} in one and {list(right.shape)} in the other",
-            kind=ErrorKind.INCOMPATIBLE,
-        )
-    if not left.is_floating_point():
-        return left
-    out = left.to(torch.float64, copy=True).mul_(1 - alpha)
-    return out.add_(right.to(device=out.device, dtype=torch.float64), alpha=alpha).to(left.dtype)
-
-
-def _force(value: Lazy) -> torch.Tensor:
-    return value() if callable(value) else value

@@ -6,8 +6,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from deltavcs.errors import ErrorKind, InvalidInputError
-from deltavcs.tasks.template import Example, bad_task
+from deltavcs.advice import Advice
+from deltavcs.errors import ErrorKind, InvalidInputError, MissingDependencyError
+from deltavcs.tasks.record import bad_task
+from deltavcs.tasks.template import Example
 
 # Chat templates that print today's date would make a score depend on the day it was computed. Llama's take
 # `date_string`; others call `strftime_now`, which a macro of that name replaces (a function given as an
@@ -142,6 +144,7 @@ def chat_prompt(prompt: str, tokenizer: Any) -> str:
 
     Raises:
         InvalidInputError: `bad-checkpoint` if the chat template is malformed or fails.
+        MissingDependencyError: jinja2 is not installed.
     """
     try:
         template = tokenizer.get_chat_template()
@@ -155,8 +158,10 @@ def chat_prompt(prompt: str, tokenizer: Any) -> str:
             enable_thinking=False,
             date_string=_DATE_STRING,
         )
-    except ImportError:  # of jinja2, which the checkpoint cannot help
-        raise
+    except ImportError as exc:
+        raise MissingDependencyError(
+            f"chat templates need jinja2: {exc}", kind=ErrorKind.MISSING_PACKAGE, facts={"package": "jinja2"}
+        ) from exc
     except Exception as exc:  # a template is a program of the checkpoint's: it can raise anything
         raise _bad_chat_template(exc) from exc
     return str(text)
@@ -169,8 +174,7 @@ def _bad_chat_template(exc: Exception) -> InvalidInputError:
     return InvalidInputError(
         f"the checkpoint's chat template fails: {type(exc).__name__}: {reason}{where}",
         kind=ErrorKind.BAD_CHECKPOINT,
-        hint="correct chat_template.jinja, or chat_template in tokenizer_config.json, and commit it;"
-        " without a chat template, prompts are plain text",
+        advice=Advice.CORRECT_CHAT_TEMPLATE,
     )
 
 
@@ -190,7 +194,7 @@ def check_ids(samples: Iterable[Sample], n_rows: int, *, name: str = "the checkp
         raise InvalidInputError(
             f"the tokenizer of {name} has ids up to {most}, the model has {n_rows} embedding rows",
             kind=ErrorKind.BAD_CHECKPOINT,
-            hint="does the tokenizer belong to this model? if tokens were added, resize the embedding to it",
+            advice=Advice.MATCH_TOKENIZER,
         )
 
 

@@ -21,9 +21,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from deltavcs.advice import Advice
 from deltavcs.errors import ErrorKind, InvalidInputError
-from deltavcs.evaluation.encode import Sample, context_length, encode_examples, pad_token
-from deltavcs.tasks.template import Example, bad_task
+from deltavcs.evaluation.encode import Sample
+from deltavcs.tasks.record import bad_task
 
 if TYPE_CHECKING:
     import torch
@@ -156,43 +157,10 @@ class Evaluator:
             raise InvalidInputError(
                 f"out of memory with {tried} sample{'s' if tried > 1 else ''} at a time",
                 kind=ErrorKind.LIMIT_EXCEEDED,
-                hint="use a smaller batch size, 'auto', a smaller dtype or another device",
+                advice=Advice.USE_LESS_MEMORY,
             )
         self.batch_size = max(1, min(tried, self.batch_size) // 2)
         _release_memory()
-
-
-def evaluate(
-    model: Any,
-    tokenizer: Any,
-    examples: Sequence[Example],
-    *,
-    split: str,
-    batch_size: int | str = "auto",
-    max_length: int | None = None,
-    progress: Progress | None = None,
-) -> Evaluation:
-    """Tokenize, score and summarise in one go.
-
-    Where many models share a tokenizer, encode once and call `Evaluator.score` and `summarize` instead.
-
-    Args:
-        model: a transformers causal language model.
-        tokenizer: its tokenizer.
-        examples: what to ask.
-        split: where they come from; kept in the result.
-        batch_size: samples per forward pass, or `"auto"`.
-        max_length: tokens per sample; None for what model and tokenizer say.
-        progress: called with (samples done, samples in all) after each batch.
-
-    Raises:
-        InvalidInputError: `bad-task` for no examples or an answer without tokens; `limit-exceeded` if memory
-            does not suffice.
-    """
-    limit = max_length if max_length is not None else context_length(model, tokenizer)
-    samples = encode_examples(examples, tokenizer, max_length=limit)
-    evaluator = Evaluator(pad_id=pad_token(tokenizer), batch_size=batch_size)
-    return summarize(samples, evaluator.score(model, samples, progress=progress), split=split)
 
 
 def summarize(samples: Sequence[Sample], scores: Sequence[SampleScore], *, split: str) -> Evaluation:

@@ -22,7 +22,7 @@ Recall = Callable[[ItemT], ResultT | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome(Generic[ItemT, ResultT]):
+class ItemOutcome(Generic[ItemT, ResultT]):
     """What became of one item: exactly one of `result` and `error` is set.
 
     Attributes:
@@ -47,7 +47,7 @@ class Executor(Protocol):
         start_worker: StartWorker[ItemT, ResultT],
         *,
         recall: Recall[ItemT, ResultT] | None = None,
-    ) -> Iterator[Outcome[ItemT, ResultT]]:
+    ) -> Iterator[ItemOutcome[ItemT, ResultT]]:
         """Yield one outcome per item, as they come.
 
         Args:
@@ -87,7 +87,7 @@ class LocalExecutor:
         start_worker: StartWorker[ItemT, ResultT],
         *,
         recall: Recall[ItemT, ResultT] | None = None,
-    ) -> Iterator[Outcome[ItemT, ResultT]]:
+    ) -> Iterator[ItemOutcome[ItemT, ResultT]]:
         """See `Executor.run`."""
         left: list[ItemT] = []
         for item in items:
@@ -95,7 +95,7 @@ class LocalExecutor:
             if known is None:
                 left.append(item)
             else:
-                yield Outcome(item, result=known, recalled=True)
+                yield ItemOutcome(item, result=known, recalled=True)
         if not left:
             return
         if len(self.devices) == 1 or len(left) == 1:
@@ -106,20 +106,20 @@ class LocalExecutor:
             yield from _run_threads(left, self.devices[: len(left)], start_worker)
 
 
-def _work(worker: Worker[ItemT, ResultT], item: ItemT) -> Outcome[ItemT, ResultT]:
+def _work(worker: Worker[ItemT, ResultT], item: ItemT) -> ItemOutcome[ItemT, ResultT]:
     try:
-        return Outcome(item, result=worker(item))
+        return ItemOutcome(item, result=worker(item))
     except Exception as exc:  # kept, not swallowed: it is the item's outcome
-        return Outcome(item, error=exc)
+        return ItemOutcome(item, error=exc)
 
 
 def _run_threads(
     items: list[ItemT], devices: Sequence[str], start_worker: StartWorker[ItemT, ResultT]
-) -> Iterator[Outcome[ItemT, ResultT]]:
+) -> Iterator[ItemOutcome[ItemT, ResultT]]:
     todo: queue.SimpleQueue[ItemT] = queue.SimpleQueue()
     for item in items:
         todo.put(item)
-    done: queue.SimpleQueue[Outcome[ItemT, ResultT] | BaseException | None] = queue.SimpleQueue()
+    done: queue.SimpleQueue[ItemOutcome[ItemT, ResultT] | BaseException | None] = queue.SimpleQueue()
     stop = threading.Event()
     threads = [
         threading.Thread(target=_serve, args=(device, start_worker, todo, done, stop), daemon=True)
@@ -139,7 +139,7 @@ def _serve(
     device: str,
     start_worker: StartWorker[ItemT, ResultT],
     todo: queue.SimpleQueue[ItemT],
-    done: queue.SimpleQueue[Outcome[ItemT, ResultT] | BaseException | None],
+    done: queue.SimpleQueue[ItemOutcome[ItemT, ResultT] | BaseException | None],
     stop: threading.Event,
 ) -> None:
     """Work until nothing is left; ends with None, or with the error that ended this worker."""
@@ -158,12 +158,15 @@ def _serve(
 
 
 def _collect(
-    done: queue.SimpleQueue[Outcome[ItemT, ResultT] | BaseException | None], *, workers: int, expected: int
-) -> Iterator[Outcome[ItemT, ResultT]]:
+    done: queue.SimpleQueue[ItemOutcome[ItemT, ResultT] | BaseException | None],
+    *,
+    workers: int,
+    expected: int,
+) -> Iterator[ItemOutcome[ItemT, ResultT]]:
     failure: BaseException | None = None
     while workers:
         message = done.get()
-        if isinstance(message, Outcome):
+        if isinstance(message, ItemOutcome):
             expected -= 1
             yield message
             continue

@@ -6,10 +6,12 @@ import contextlib
 import shutil
 import tempfile
 import threading
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from deltavcs.advice import Advice
 from deltavcs.checkpoint.materialize import torch_dtype
 from deltavcs.checkpoint.view import View
 from deltavcs.errors import ErrorKind, InvalidInputError, MissingDependencyError
@@ -29,19 +31,43 @@ def build_model(folder: Path, state: dict[str, Any], *, dtype: str | None = None
     Args:
         dtype: of the parameters, as safetensors spells it; None for what the configuration says. Unlike
             `model.to`, it leaves buffers alone that no checkpoint holds, such as rotary frequencies.
+
+    Raises:
+        InvalidInputError: `bad-checkpoint` without a config.json that transformers knows.
+        MissingDependencyError: transformers is not installed.
     """
     transformers = import_transformers()
     if not (folder / "config.json").is_file():
         raise InvalidInputError(
             "the checkpoint has no config.json, so its architecture is not known",
             kind=ErrorKind.BAD_CHECKPOINT,
-            hint="Use checkout() for the tensors alone.",
+            advice=Advice.TENSORS_ALONE,
         )
     config = transformers.AutoConfig.from_pretrained(folder)
     with BUILDING, _no_progress_bar(transformers):
         return _model_class(transformers, config).from_pretrained(
             None, config=config, state_dict=state, dtype=torch_dtype(dtype) if dtype else "auto"
         )
+
+
+def attach_adapter(model: Any, folder: Path) -> Any:
+    """The model with an adapter of the configuration in `folder`, still without its weights.
+
+    Raises:
+        MissingDependencyError: peft is not installed.
+    """
+    try:
+        import peft
+    except ImportError as exc:
+        raise MissingDependencyError(
+            "evaluating adapters needs peft",
+            kind=ErrorKind.MISSING_PACKAGE,
+            facts={"package": "peft"},
+        ) from exc
+    with BUILDING, warnings.catch_warnings():
+        # Advice about training, to people who only want a number.
+        warnings.simplefilter("ignore")
+        return peft.get_peft_model(model, peft.PeftConfig.from_pretrained(str(folder))).eval()
 
 
 @contextlib.contextmanager
@@ -100,6 +126,6 @@ def import_transformers() -> Any:
         raise MissingDependencyError(
             "this needs transformers",
             kind=ErrorKind.MISSING_PACKAGE,
-            hint="Install it: pip install transformers",
+            facts={"package": "transformers"},
         ) from exc
     return transformers

@@ -22,40 +22,16 @@ _PEFT_PART = re.compile(r"\.(lora_[A-Za-z_]+|modules_to_save|trainable_tokens_de
 _SHOWN = 5
 
 
-class ModelHolder:
-    """A loaded model whose weights are replaced in place.
+def swap(model: Any, state: Mapping[str, Value], *, strict: bool = True) -> None:
+    """Copy `state` into the model's parameters and persistent buffers, in place.
 
     Dtype and device stay the model's own: values are converted on the way in, exactly as a fresh load in
     that dtype would. Tied parameters are written once. Not thread-safe.
 
     Args:
-        model: a transformers model; with PEFT adapters, only the active adapter's weights are swapped.
-            Give its dtype to `from_pretrained`: `model.to(bfloat16)` also rounds buffers that no checkpoint
+        model: a transformers model; with PEFT adapters, only the active adapter's weights are exchanged. Its
+            dtype is given to `from_pretrained`: `model.to(bfloat16)` also rounds buffers that no checkpoint
             holds (rotary frequencies), and then no swap can equal a fresh load.
-
-    Attributes:
-        model: the model.
-        current: what `swap` was last told is loaded; None at first, and after a failed swap, when the model
-            holds a mixture.
-    """
-
-    def __init__(self, model: Any) -> None:
-        self.model = model
-        self.current: str | None = None
-        self._targets = swap_targets(model)
-
-    def swap(self, state: Mapping[str, Value], *, label: str) -> None:
-        """Load `state`; see `swap` below for arguments and errors."""
-        self.current = None
-        _copy_state(self.model, state, self._targets, strict=True)
-        self.current = label
-
-
-def swap(model: Any, state: Mapping[str, Value], *, strict: bool = True) -> None:
-    """Copy `state` into the model's parameters and persistent buffers, in place.
-
-    Args:
-        model: a transformers model.
         state: checkpoint name → tensor, or a function that returns it; called once, in the order of `state`,
             and dropped after copying. Names are the model's own, those without or with the model's prefix
             (`model.`), and for adapters those of an adapter file.
@@ -66,7 +42,24 @@ def swap(model: Any, state: Mapping[str, Value], *, strict: bool = True) -> None
             tensors for parameters that this model ties. Names are checked before anything is written, and so
             are the shapes of tensors that are not functions; after any other failure the model is a mixture.
     """
-    _copy_state(model, state, swap_targets(model), strict=strict)
+    import torch
+
+    plan = _match_names(model, state, swap_targets(model), strict=strict)
+    for name, target in plan.items():
+        if isinstance(value := state[name], torch.Tensor):
+            _check_shape(name, value, target)
+    written: dict[int, str] = {}
+    with torch.no_grad():
+        for name, target in plan.items():
+            given = state[name]
+            value = given if isinstance(given, torch.Tensor) else given()
+            _check_shape(name, value, target)
+            first = written.setdefault(id(target), name)
+            if first == name:
+                target.copy_(value)
+            elif not torch.equal(target, value.to(device=target.device, dtype=target.dtype)):
+                raise _incompatible(f"{name} differs from {first}, but this model ties them")
+            del value, given
 
 
 def swap_targets(model: Any) -> dict[str, torch.Tensor]:
@@ -103,29 +96,6 @@ def _adapter_name(model: Any) -> str:
     return str(active[0] if isinstance(active, list) else active)
 
 
-def _copy_state(
-    model: Any, state: Mapping[str, Value], targets: Mapping[str, torch.Tensor], *, strict: bool
-) -> None:
-    import torch
-
-    plan = _match_names(model, state, targets, strict=strict)
-    for name, target in plan.items():
-        if isinstance(value := state[name], torch.Tensor):
-            _check_shape(name, value, target)
-    written: dict[int, str] = {}
-    with torch.no_grad():
-        for name, target in plan.items():
-            given = state[name]
-            value = given if isinstance(given, torch.Tensor) else given()
-            _check_shape(name, value, target)
-            first = written.setdefault(id(target), name)
-            if first == name:
-                target.copy_(value)
-            elif not torch.equal(target, value.to(device=target.device, dtype=target.dtype)):
-                raise _incompatible(f"{name} differs from {first}, but this model ties them")
-            del value, given
-
-
 def _match_names(
     model: Any, state: Mapping[str, Value], targets: Mapping[str, torch.Tensor], *, strict: bool
 ) -> dict[str, torch.Tensor]:
@@ -134,9 +104,9 @@ def _match_names(
     unknown: list[str] = []
     ignored = [re.compile(p) for p in getattr(model, "_keys_to_ignore_on_load_unexpected", None) or ()]
     for name in state:
-        found = next((n for n in _spellings(model, name) if n in targets), None)
-        if found is not None:
-            plan[name] = targets[found]
+        target = find_target(model, targets, name)
+        if target is not None:
+            plan[name] = target
         elif not any(pattern.search(name) for pattern in ignored):
             unknown.append(name)
     if unknown:

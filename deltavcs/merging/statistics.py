@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from deltavcs.errors import ErrorKind, InvalidInputError
 from deltavcs.evaluation.encode import Sample
 from deltavcs.evaluation.evaluator import Progress, answer_logits, evaluation_mode
-from deltavcs.tasks.template import bad_task
+from deltavcs.tasks.record import bad_task
 
 if TYPE_CHECKING:
     import torch

@@ -10,13 +10,15 @@ from deltavcs.checkpoint.view import Content
 from deltavcs.errors import ErrorKind, InvalidInputError
 from deltavcs.evaluation.barrier import DEFAULT_POINTS, Connectivity, measure_connectivity
 from deltavcs.evaluation.curve import plot_svg, plot_text
+from deltavcs.evaluation.prompts import Prompts
+from deltavcs.evaluation.subject import subject_of
 from deltavcs.merging.combine import combine
 from deltavcs.merging.expression import Token
 from deltavcs.objects.model import Kind, Manifest
 from deltavcs.oid import CommitId
 from deltavcs.repo import Repository
 from deltavcs.resources import Resources
-from deltavcs.steps.running import Prompts, Running, open_bench, open_probe, subject_of
+from deltavcs.steps.running import Running, open_bench, open_probe
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +76,11 @@ def connectivity(
     """
     running = running or Running()
     ends = [_whole(repo, start), _whole(repo, end)]
-    subject = subject_of(repo, ends[0], start)
+    subject = subject_of(repo.objects, ends[0], start)
     manifests = [repo.manifest(c) for c in ends]
     interpolated(repo, manifests, 0.5)  # names and shapes, before anything is loaded
     probe = open_probe(repo, task, running)
-    prompts = Prompts(repo, probe.examples)
+    prompts = Prompts(repo.objects, probe.examples)
     bench = open_bench(repo, prompts, running, device=running.devices[0], quiet=True)
     progress = _PointProgress(repo.resources, len(probe.examples), points)
     curve = measure_connectivity(

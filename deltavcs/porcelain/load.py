@@ -22,7 +22,8 @@ def load_model(
     """Load a revision or an expression as the transformers model its config.json names.
 
     Raises:
-        InvalidInputError: `bad-checkpoint` if there is no config.json, or its tensors do not fit it.
+        InvalidInputError: `bad-checkpoint` if there is no config.json, or its tensors do not fit it;
+            `bad-argument` if there is no such device here.
         MissingDependencyError: torch or transformers is not installed.
     """
     target = prepare_target(repo, revision, dtype=dtype, merge_adapter=merge_adapter)

@@ -12,19 +12,17 @@ from deltavcs.errors import ErrorKind, InvalidInputError, NotFoundError
 from deltavcs.refs import ABSENT, check_name
 from deltavcs.repo import Repository
 from deltavcs.signature import Signature
-from deltavcs.tasks.builtin import BUILTIN_TASKS
-from deltavcs.tasks.catalog import TASK_REFS, find_task, own_tasks
+from deltavcs.storage.hub_client import HubOptions
+from deltavcs.tasks.catalog import BUILTIN_TASKS, TASK_REFS, find_task, own_tasks
 from deltavcs.tasks.definition import (
     FileSource,
     HubSource,
     Task,
-    TaskRows,
     file_task,
-    read_task,
     task_to_dict,
     with_source,
 )
-from deltavcs.tasks.hub_rows import HubOptions
+from deltavcs.tasks.reading import TaskRows, read_task
 from deltavcs.tasks.template import Example
 
 _SHOWN_EXAMPLES = 3

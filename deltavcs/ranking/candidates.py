@@ -6,24 +6,18 @@ hyperparameters such as target modules, rank, and α must also match".
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from deltavcs.checkpoint import layout as names
 from deltavcs.checkpoint.adapter import adapter_config_of
 from deltavcs.errors import DeltaVCSError, ErrorKind, InvalidInputError
+from deltavcs.evaluation.architecture import architecture_digest, tensor_shapes, whole_keys
 from deltavcs.history.walk import walk
 from deltavcs.objects.model import Commit, Kind, Manifest, Role
 from deltavcs.objects.store import ObjectStore
-from deltavcs.oid import CommitId, ManifestId, hash_bytes
+from deltavcs.oid import CommitId, ManifestId
 
-# Settings that no forward pass depends on; two models that differ in nothing else are one architecture.
-_COSMETIC = frozenset(
-    "_name_or_path _commit_hash transformers_version use_cache bos_token_id eos_token_id pad_token_id"
-    " id2label label2id task_specific_params".split()
-)
 # A merge or a transfer carries what its parents were trained on; an earlier checkpoint of the same branch
 # may have been trained on anything, and the source base gives nothing of itself.
 _INHERITING = frozenset({Role.BASE, Role.DELTA, Role.INPUT, "init"})
@@ -140,9 +134,9 @@ class _Reader:
             config.target_modules,
             dict(config.rank_pattern),
             dict(config.alpha_pattern),
-            _shapes(manifest),
+            tensor_shapes(manifest),
         ]
-        key = _digest(settings)
+        key = architecture_digest(settings)
         return key, key
 
     def _tasks(self, commit_id: CommitId) -> frozenset[str]:
@@ -160,39 +154,3 @@ class _Reader:
             self._trained_on[at] = own.union(*(self._trained_on[p] for p in parents))
             todo.pop()
         return self._trained_on[commit_id]
-
-
-def whole_keys(objects: ObjectStore, manifest: Manifest) -> tuple[str, str]:
-    """Group and model key of a whole checkpoint.
-
-    Raises:
-        InvalidInputError: `bad-checkpoint` without a readable config.json.
-    """
-    config = _config(objects, manifest)
-    group = _digest([config.get("model_type"), _shapes(manifest)])
-    dtypes = sorted({t.dtype for t in manifest.primary.values()})
-    settings = {k: v for k, v in config.items() if k not in _COSMETIC}
-    return group, _digest([group, settings, dtypes])
-
-
-def _config(objects: ObjectStore, manifest: Manifest) -> dict[str, Any]:
-    file = next((f for f in manifest.files if f.path == names.CONFIG and f.tensors is None), None)
-    if file is None:
-        raise InvalidInputError(
-            "it has no config.json, so its architecture is not known", kind=ErrorKind.BAD_CHECKPOINT
-        )
-    try:
-        config = json.loads(objects.blobs.read(file.blob, max_bytes=names.MAX_JSON_BYTES))
-    except (ValueError, RecursionError) as exc:
-        raise InvalidInputError("its config.json is malformed", kind=ErrorKind.BAD_CHECKPOINT) from exc
-    if not isinstance(config, dict):
-        raise InvalidInputError("its config.json is no object", kind=ErrorKind.BAD_CHECKPOINT)
-    return config
-
-
-def _shapes(manifest: Manifest) -> list[tuple[str, tuple[int, ...]]]:
-    return sorted((name, t.shape) for name, t in manifest.primary.items())
-
-
-def _digest(value: object) -> str:
-    return hash_bytes("architecture", json.dumps(value, sort_keys=True).encode())

@@ -11,6 +11,9 @@ from functools import partial
 from deltavcs.advice import Advice
 from deltavcs.checkpoint.storing import store_view
 from deltavcs.errors import ErrorKind, InvalidInputError
+from deltavcs.evaluation.bench import Bench
+from deltavcs.evaluation.prompts import Prompts
+from deltavcs.evaluation.subject import subject_of
 from deltavcs.history.ancestors import common_base
 from deltavcs.merging.adapters import check_same_factors, merge_products
 from deltavcs.merging.by_statistics import merge_by_statistics
@@ -24,7 +27,7 @@ from deltavcs.oid import CommitId, is_oid
 from deltavcs.repo import Repository
 from deltavcs.steps.naming import name_of
 from deltavcs.steps.recording import Draft, MadeAs, Recorded, recording
-from deltavcs.steps.running import Bench, Prompts, Running, open_probe, subject_of
+from deltavcs.steps.running import Running, open_probe
 from deltavcs.storage import Workspace
 
 
@@ -291,11 +294,11 @@ def _gather(repo: Repository, plan: MergePlan, rows: _Rows) -> GatheredStatistic
     total = running.samples * len(tasks)
     bench: Bench | None = None
     for position, (commit, model, task) in enumerate(zip(plan.inputs, plan.models, tasks, strict=True)):
-        prompts = Prompts(repo, open_probe(repo, task, running).examples)
+        prompts = Prompts(repo.objects, open_probe(repo, task, running).examples)
         # One model for all: loading the next checkpoint exchanges its weights.
-        bench = bench or Bench(repo, prompts, device=running.devices[0], resources=resources)
+        bench = bench or Bench(repo.objects, prompts, device=running.devices[0], resources=resources)
         bench.ask(prompts)
-        subject = subject_of(repo, commit, model.name)
+        subject = subject_of(repo.objects, commit, model.name)
         gathered.gather(
             kind,
             position,

@@ -12,7 +12,7 @@ from deltavcs.oid import CommitId, ManifestId, hash_bytes
 from deltavcs.refs import ABSENT
 from deltavcs.repo import Repository
 from deltavcs.signature import Signature
-from deltavcs.tasks.definition import TaskRows
+from deltavcs.tasks.reading import TaskRows
 
 _PREFIX = "refs/scores/"
 

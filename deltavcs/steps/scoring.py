@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from deltavcs.errors import ErrorKind, InvalidInputError
 from deltavcs.evaluation.evaluator import Evaluation
 from deltavcs.evaluation.executor import LocalExecutor
+from deltavcs.evaluation.prompts import Prompts
+from deltavcs.evaluation.subject import subject_of
 from deltavcs.objects.model import Role
 from deltavcs.oid import CommitId
 from deltavcs.ranking.candidates import Candidate
@@ -21,7 +23,7 @@ from deltavcs.repo import Repository
 from deltavcs.signature import Signature
 from deltavcs.steps.naming import name_of
 from deltavcs.steps.recording import catch_up
-from deltavcs.steps.running import Probe, Prompts, Running, open_bench, open_probe, subject_of
+from deltavcs.steps.running import Probe, Running, open_bench, open_probe
 from deltavcs.steps.scores import Conditions, find_score, make_score, save_score
 from deltavcs.steps.selecting import Selected, Selection, select
 from deltavcs.steps.targets import parse_dtype
@@ -73,7 +75,7 @@ class _Scoring:
     done: int = 0
 
     def __post_init__(self) -> None:
-        self.prompts = Prompts(self.repo, self.probe.examples)
+        self.prompts = Prompts(self.repo.objects, self.probe.examples)
         self.dtype = parse_dtype(self.running.dtype) if self.running.dtype is not None else None
         self.signature = self.repo.identity.sign(f"rank on {self.probe.rows.task}")
         self.names = {c.commit: name_of(self.repo, c.commit) for c in self.selected.candidates}
@@ -142,7 +144,7 @@ class _CandidateWorker:
     def __call__(self, candidate: Candidate) -> Evaluated:
         scoring = self._scoring
         name = scoring.names[candidate.commit]
-        subject = subject_of(scoring.repo, candidate.commit, name, model_key=candidate.model_key)
+        subject = subject_of(scoring.repo.objects, candidate.commit, name, model_key=candidate.model_key)
         rows = scoring.probe.rows
         progress = (lambda done, _: scoring.report(done)) if self._reports else None
         found = self._bench.evaluate(subject, split=rows.split, progress=progress)

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 from deltavcs.advice import Advice
 from deltavcs.errors import ErrorKind, NotFoundError
+from deltavcs.evaluation.architecture import whole_keys
 from deltavcs.history.ancestors import base_chain
 from deltavcs.index.statement import query
 from deltavcs.objects.model import Kind
 from deltavcs.oid import CommitId
-from deltavcs.ranking.candidates import Candidate, Unusable, find_candidates, whole_keys
+from deltavcs.ranking.candidates import Candidate, Unusable, find_candidates
 from deltavcs.ranking.order import choose_group, without_tasks
 from deltavcs.ranking.result import NotRanked
 from deltavcs.repo import Repository

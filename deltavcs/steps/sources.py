@@ -13,7 +13,7 @@ from deltavcs.checkpoint.pickle_weights import convert_pickles
 from deltavcs.checkpoint.source import SourceCheckpoint, open_checkpoint
 from deltavcs.repo import Repository
 from deltavcs.storage import Workspace
-from deltavcs.storage.hub import download, is_hub_source
+from deltavcs.storage.hub_models import download, is_hub_source
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
+from deltavcs.advice import Advice
 from deltavcs.canonical import decode_json
 from deltavcs.errors import DeltaVCSError, ErrorKind, InvalidInputError, NotFoundError
 from deltavcs.objects.store import ObjectStore
 from deltavcs.refs import ABSENT, RefStore, check_name
-from deltavcs.tasks.builtin import BUILTIN_TASKS
-from deltavcs.tasks.definition import Task, task_from_dict
+from deltavcs.tasks.dataset_table import DATASETS
+from deltavcs.tasks.datasets.dataset import Dataset
+from deltavcs.tasks.definition import HubSource, Task, task_from_dict
 
 TASK_REFS = "refs/tasks/"
+
+
+def _builtin(dataset: Dataset) -> Task:
+    source = HubSource(dataset.repo_id, config=dataset.config)
+    return Task(dataset.name, dataset.template, source, columns=dataset.columns)
+
+
+BUILTIN_TASKS: Mapping[str, Task] = MappingProxyType({d.name: _builtin(d) for d in DATASETS})
 
 
 def find_task(objects: ObjectStore, refs: RefStore, name: str) -> Task:
@@ -29,7 +41,8 @@ def find_task(objects: ObjectStore, refs: RefStore, name: str) -> Task:
     raise NotFoundError(
         f"no task {name!r}",
         kind=ErrorKind.UNKNOWN_SOURCE,
-        hint=f"There are: {', '.join(known)}. Your own: dvx task add NAME --file rows.jsonl",
+        advice=Advice.KNOWN_TASKS,
+        facts={"tasks": ", ".join(known)},
     )
 
 

@@ -1,40 +1,18 @@
-"""From one row to a prompt and its answer.
-
-A `Record` is a row whose columns are understood; a `Template` turns it into an `Example`. Nothing here knows
-a model or a tokenizer.
-"""
+"""From a record to a prompt and its answer. Nothing here knows a model or a tokenizer."""
 
 from __future__ import annotations
 
 import string
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from deltavcs.errors import ErrorKind, InvalidInputError
+from deltavcs.advice import Advice
+from deltavcs.tasks.record import BadRow, Record, Row, bad_task, check_text, field_text
 
-LETTERS = string.ascii_uppercase
 NUMBERINGS = ("letters", "numbers")
 DEFAULT_CUE = "Answer:"
 
-
-class BadRow(ValueError):
-    """A row cannot be used; the message is the reason. The loader adds file and line."""
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """One row, understood.
-
-    Attributes:
-        fields: what placeholders can name: the row's columns, and `question`, `options` and `answer` where
-            the row carries them under other names.
-        choices: the options, in the row's order; empty where the answer is free text.
-        labels: one label per option.
-    """
-
-    fields: Mapping[str, object]
-    choices: tuple[str, ...] = ()
-    labels: tuple[str, ...] = ()
+# (literal, placeholder or None) pairs
+Parts = tuple[tuple[str, str | None], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,21 +56,21 @@ class Template:
     answer: str = "{answer}"
     numbering: str = "letters"
     cue: str = DEFAULT_CUE
-    _parts: tuple[tuple[tuple[str, str | None], ...], ...] = field(init=False, repr=False, compare=False)
+    _parts: tuple[Parts, Parts] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.numbering not in NUMBERINGS:
             raise bad_task(f"numbering is {self.numbering!r}; it must be one of {', '.join(NUMBERINGS)}")
+        for name in ("prompt", "answer", "cue"):
+            try:
+                check_text(name, getattr(self, name))
+            except BadRow as exc:
+                raise bad_task(f"bad template: {exc}") from exc
         object.__setattr__(self, "_parts", (parse_template(self.prompt), parse_template(self.answer)))
         if not any(name is not None for _, name in self._parts[0]):
             raise bad_task(f"the prompt template names no column: {self.prompt!r}")
         if not any(name is not None for _, name in self._parts[1]):
             raise bad_task(f"the answer template names no column: {self.answer!r}")
-
-    @property
-    def columns(self) -> frozenset[str]:
-        """The placeholders of prompt and answer."""
-        return frozenset(name for parts in self._parts for _, name in parts if name is not None)
 
     def to_dict(self) -> dict[str, str]:
         """The template as JSON; `Template(**value)` reads it back."""
@@ -114,12 +92,7 @@ class Template:
         return Example(prompt=prompt, answer=answer, cue=self.cue)
 
 
-def bad_task(message: str, *, hint: str | None = None) -> InvalidInputError:
-    """An `InvalidInputError` of kind `bad-task`."""
-    return InvalidInputError(message, kind=ErrorKind.BAD_TASK, hint=hint)
-
-
-def parse_template(text: str) -> tuple[tuple[str, str | None], ...]:
+def parse_template(text: str) -> Parts:
     """Split `text` into (literal, placeholder or None) pairs.
 
     Only plain `{column}` is allowed: attribute access, indexing, conversions and format specifications would
@@ -135,51 +108,14 @@ def parse_template(text: str) -> tuple[tuple[str, str | None], ...]:
                 raise ValueError(f"{{{name}}} is not a plain column name")
             parts.append((literal, name))
     except ValueError as exc:
-        raise bad_task(
-            f"bad template {text!r}: {exc}", hint="write {column}; write {{ and }} for braces"
-        ) from exc
+        raise bad_task(f"bad template {text!r}: {exc}", advice=Advice.WRITE_PLACEHOLDERS) from exc
     return tuple(parts)
 
 
-def option_lines(labels: tuple[str, ...], choices: tuple[str, ...]) -> str:
-    """The options, one `A. text` line each."""
-    return "\n".join(f"{label}. {choice}" for label, choice in zip(labels, choices, strict=True))
-
-
-def default_labels(count: int, numbering: str) -> tuple[str, ...]:
-    """Letters `A`, `B`, … or numbers `1`, `2`, ….
-
-    Raises:
-        BadRow: more options than letters.
-    """
-    if numbering == "numbers":
-        return tuple(str(i + 1) for i in range(count))
-    if count > len(LETTERS):
-        raise BadRow(f"{count} options, but only {len(LETTERS)} letters")
-    return tuple(LETTERS[:count])
-
-
-def _fill(parts: tuple[tuple[str, str | None], ...], fields: Mapping[str, object]) -> str:
+def _fill(parts: Parts, fields: Row) -> str:
     out: list[str] = []
     for literal, name in parts:
         out.append(literal)
         if name is not None:
             out.append(field_text(fields, name))
     return "".join(out)
-
-
-def field_text(fields: Mapping[str, object], name: str) -> str:
-    """The value of a column as text.
-
-    Raises:
-        BadRow: the column is absent, null, or holds something other than text or a number.
-    """
-    if name not in fields:
-        have = ", ".join(sorted(fields)) or "none"
-        raise BadRow(f"no column {name!r} (columns: {have})")
-    value = fields[name]
-    if value is None:
-        raise BadRow(f"column {name!r} is null")
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise BadRow(f"column {name!r} holds a {type(value).__name__}, not text")
-    return str(value)

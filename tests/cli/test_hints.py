@@ -35,3 +35,15 @@ def test_facts_fill_the_words_of_a_kind() -> None:
         "this needs peft", kind=ErrorKind.MISSING_PACKAGE, facts={"package": "peft"}
     )
     assert hint_of(error) == "Install it: pip install peft."
+
+
+def test_braces_in_the_words_are_written_out() -> None:
+    error = InvalidInputError("bad template", kind=ErrorKind.BAD_TASK, advice=Advice.WRITE_PLACEHOLDERS)
+    assert hint_of(error) == "Write {column}; write {{ and }} for braces."
+
+
+def test_a_fact_is_taken_as_it_is() -> None:
+    error = InvalidInputError(
+        "no task", kind=ErrorKind.UNKNOWN_SOURCE, advice=Advice.KNOWN_TASKS, facts={"tasks": "piqa, {x}"}
+    )
+    assert hint_of(error) == "There are: piqa, {x}. Your own: dvx task add NAME --file rows.jsonl."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from pathlib import Path
 
@@ -10,8 +9,6 @@ import pytest
 from click.testing import CliRunner
 from toys import build_model, copy_task, perturbed, save
 
-from deltavcs.evaluation.barrier import Connectivity
-from deltavcs.evaluation.curve import caption
 from deltavcs.porcelain.commit import commit
 from deltavcs.porcelain.connectivity import connectivity
 from deltavcs.porcelain.import_ import import_base
@@ -23,7 +20,6 @@ from deltavcs.steps.recording import Draft
 from deltavcs.steps.running import Running
 from dvx.app import cli
 
-ALPHA = "\N{GREEK SMALL LETTER ALPHA}"
 SIGN = Signature("tester", 1_700_000_000_000_000)
 WORDS = ("connectivity", "base", "tuned", "--task", "animals", "--samples", "4", "--points", "3")
 
@@ -77,18 +73,6 @@ def test_a_plot(repo: Repository, plot: str) -> None:
     assert done.exit_code == 0, done.stderr
     assert f"drawn in {plot}" in done.stdout
     assert Path(plot).read_text(encoding="utf-8").startswith("<svg")
-
-
-@pytest.mark.parametrize(
-    ("barrier", "said"),
-    [
-        (0.0, "no barrier"),
-        (0.5, f"barrier 0.5000 at {ALPHA} = 0.50"),
-        (math.nan, f"the loss is nan at {ALPHA} = 0.50"),
-    ],
-)
-def test_the_line_below_a_plot(barrier: float, said: str) -> None:
-    assert caption(Connectivity((0.0, 0.5, 1.0), (1.0, 1.5, 1.0), barrier, 0.5)).endswith(f", {said}")
 
 
 def test_progress_counts_rows(repo: Repository) -> None:

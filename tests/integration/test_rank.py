@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from scoring import evaluate
 from toys import build_model, build_tokenizer, copy_task, perturbed, save, train
 from transformers import AutoTokenizer
 
-import deltavcs.steps.running as evaluation
+import deltavcs.evaluation.bench as evaluation
 from deltavcs.errors import DeltaVCSError, ErrorKind, InvalidInputError, NotFoundError
 from deltavcs.evaluation.encode import encode_examples
-from deltavcs.evaluation.evaluator import evaluate
 from deltavcs.index.queries import tensors_of
 from deltavcs.index.statement import query
 from deltavcs.objects.model import Kind, Role
@@ -43,7 +43,8 @@ from deltavcs.steps.running import Running
 from deltavcs.steps.scorebook import all_scores
 from deltavcs.steps.selecting import Selection
 from deltavcs.tasks.catalog import find_task
-from deltavcs.tasks.definition import read_task, sample_examples
+from deltavcs.tasks.reading import read_task
+from deltavcs.tasks.sampling import sample_examples
 from deltavcs.testing.invariants import check_repository
 
 SIGN = Signature("tester", 1_700_000_000_000_000)

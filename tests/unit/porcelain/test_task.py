@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from deltavcs.advice import Advice
 from deltavcs.errors import ErrorKind, InvalidInputError
 from deltavcs.porcelain.task import Wording, add_task, list_tasks, task
 from deltavcs.repo import Repository, init_repository
@@ -54,20 +55,15 @@ def test_dots_after_a_link_are_kept(repo: Repository, rows: Path, tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "prompt", "hint"),
+    ("name", "content", "prompt", "advice"),
     [
-        ("t", ROW, None, "if it has moved: dvx task add t --file NEW --force"),
-        (
-            "t",
-            ROW,
-            "Q {prompt}",
-            "if it has moved: dvx task add t --file NEW --force, with its --prompt and --answer",
-        ),
-        ("piqa", CHOICE, None, "if it has moved: dvx task add piqa --file NEW --force"),
+        ("t", ROW, None, Advice.TASK_FILE_MOVED),
+        ("t", ROW, "Q {prompt}", Advice.TEMPLATED_TASK_FILE_MOVED),
+        ("piqa", CHOICE, None, Advice.TASK_FILE_MOVED),
     ],
 )
 def test_a_file_that_has_moved(
-    repo: Repository, rows: Path, name: str, content: str, prompt: str | None, hint: str
+    repo: Repository, rows: Path, name: str, content: str, prompt: str | None, advice: Advice
 ) -> None:
     rows.write_text(content)
     before = add_task(repo, name, rows, signature=SIGN, wording=Wording(prompt=prompt))
@@ -76,7 +72,7 @@ def test_a_file_that_has_moved(
         task(repo, name)
     assert caught.value.kind is ErrorKind.BAD_TASK
     assert str(caught.value) == f"{rows}: no such file (rows of task {name})"
-    assert caught.value.hint == hint
+    assert (caught.value.advice, caught.value.facts) == (advice, {"task": name})
     after = add_task(repo, name, moved, force=True, signature=SIGN, wording=Wording(prompt=prompt))
     assert after.fingerprint == before.fingerprint
 

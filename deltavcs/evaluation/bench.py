@@ -1,0 +1,83 @@
+"""One device, one model on it, many checkpoints."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from deltavcs.checkpoint.device import checked_device
+from deltavcs.checkpoint.materialize import load_state
+from deltavcs.evaluation.encode import Sample
+from deltavcs.evaluation.evaluator import Evaluation, Evaluator, Progress, summarize
+from deltavcs.evaluation.models import attach_adapter, build_model, config_directory
+from deltavcs.evaluation.prompts import Prompts
+from deltavcs.evaluation.stored_model import StoredModel
+from deltavcs.evaluation.subject import Subject
+from deltavcs.objects.store import ObjectStore
+from deltavcs.resources import Resources
+
+
+class Bench:
+    """One device with one model on it; runs subject after subject. Not thread-safe.
+
+    Args:
+        device: as torch spells it.
+        dtype: of the parameters, as safetensors spells it; None for each checkpoint's own.
+        batch_size: see `Evaluator`.
+
+    Raises:
+        InvalidInputError: `bad-argument` if there is no such device here.
+        MissingDependencyError: torch is not installed.
+    """
+
+    def __init__(
+        self,
+        objects: ObjectStore,
+        prompts: Prompts,
+        *,
+        device: str = "cpu",
+        dtype: str | None = None,
+        batch_size: int | str = "auto",
+        resources: Resources,
+    ) -> None:
+        self._objects = objects
+        self._prompts = prompts
+        self._device = checked_device(device)
+        self._dtype = dtype
+        self._resources = resources
+        self._evaluator = Evaluator(pad_id=0, batch_size=batch_size)
+        self._model_key: str | None = None
+        self._stored: StoredModel | None = None
+
+    def ask(self, prompts: Prompts) -> None:
+        """Go on with other samples, on the model that is loaded."""
+        self._prompts = prompts
+
+    def load(self, subject: Subject) -> Any:
+        """The model with the subject's weights. Builds a model only if the architecture is another one."""
+        if self._stored is None or self._model_key != subject.model_key:
+            self._stored = None  # drop the old model before the new one takes its memory
+            self._stored = self._build(subject)
+            self._model_key = subject.model_key
+        self._stored.load(subject.contents)
+        return self._stored.model
+
+    def samples(self, subject: Subject) -> list[Sample]:
+        """The probe's samples, tokenized for the subject."""
+        return self._prompts.samples(subject, self.load(subject))[0]
+
+    def evaluate(self, subject: Subject, *, split: str, progress: Progress | None = None) -> Evaluation:
+        """Loss and accuracy of a subject. Raises as `Evaluator.score` does."""
+        model = self.load(subject)
+        samples, self._evaluator.pad_id = self._prompts.samples(subject, model)
+        return summarize(samples, self._evaluator.score(model, samples, progress=progress), split=split)
+
+    def _build(self, subject: Subject) -> StoredModel:
+        objects, resources = self._objects, self._resources
+        state = load_state(objects, subject.frame, device="cpu", resources=Resources(resources.threads))
+        with config_directory(objects, subject.frame) as folder:
+            model = build_model(folder, state, dtype=self._dtype).to(self._device).eval()
+        del state
+        if subject.adapter is None:
+            return StoredModel(objects, model, resources, loaded=subject.frame.primary)
+        with config_directory(objects, subject.adapter) as folder:
+            return StoredModel(objects, attach_adapter(model, folder), resources)
