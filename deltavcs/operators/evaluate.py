@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from deltavcs.operators.kernels import Linear
+from deltavcs.operators.equations import Linear
 from deltavcs.operators.parse import Operation, evaluate_parsed
 from deltavcs.tensors.cast import Buffer, Float64Array, from_float64, to_float64
 from deltavcs.tensors.dtypes import dtype_of

@@ -21,7 +21,7 @@ from typing import TypeAlias
 import numpy as np
 
 from deltavcs.errors import ErrorKind, FormatError
-from deltavcs.operators.kernels import (
+from deltavcs.operators.equations import (
     Array,
     Backend,
     Dare,
