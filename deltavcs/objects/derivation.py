@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-
-import numpy as np
-import numpy.typing as npt
 
 from deltavcs.objects import fields as f
 from deltavcs.objects.canonical import decode_json, encode_json
@@ -45,12 +42,6 @@ class Derivation:
             }
         )
 
-    def evaluate(self, inputs: Sequence[npt.NDArray[np.float64]], start: int) -> npt.NDArray[np.float64]:
-        """Values of the block that begins at element `start`, before rounding."""
-        from deltavcs.operators import parse as operators
-
-        return operators.evaluate(self.op, self.params, inputs, start)
-
 
 def decode_derivation(side: bytes, domain: str) -> Derivation:
     """Parse the side of a derived entry.
@@ -58,7 +49,7 @@ def decode_derivation(side: bytes, domain: str) -> Derivation:
     Raises:
         FormatError: `bad-object` for a malformed operator, or a result that has no arithmetic.
     """
-    from deltavcs.operators import parse as operators
+    from deltavcs.operators.parse import parse
 
     tensor = parse_domain(domain)
     if tensor is None or not dtype_of(tensor[0]).arithmetic:
@@ -70,5 +61,5 @@ def decode_derivation(side: bytes, domain: str) -> Derivation:
         inputs.append(Operand(BlobId(f.oid(one["blob"])), f.integer(one["elements"], "elements")))
     op = f.text(raw["op"], "op", max_bytes=64)
     params = f.mapping(raw["params"], "params", limit=64)
-    operators.validate(op, params, len(inputs))
+    parse(op, params, len(inputs))
     return Derivation(op, params, tuple(inputs))
