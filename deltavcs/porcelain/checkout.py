@@ -10,7 +10,7 @@ from typing import Any
 from deltavcs.checkpoint.layout import MARKER
 from deltavcs.checkpoint.marker import Marker, encode_marker
 from deltavcs.checkpoint.view import Content, View, cast, replace_files, view_of, with_tensors
-from deltavcs.checkpoint.write import check_output, write_view
+from deltavcs.checkpoint.writer import check_output, write_view
 from deltavcs.errors import DeltaVCSError, ErrorKind, InvalidInputError
 from deltavcs.objects.model import Kind, Role
 from deltavcs.oid import CommitId
@@ -115,7 +115,7 @@ def prepare(repo: Repository, revision: str, *, dtype: str | None, merge_adapter
         target = replace(target, view=_merged(repo, target), commit=None)
     if dtype is not None:
         from deltavcs.checkpoint.materialize import torch_name
-        from deltavcs.merging.combine import retyped_files
+        from deltavcs.merging.combination import retyped_files
 
         view = cast(repo.objects, target.view, parse_dtype(dtype))
         files = retyped_files(repo.objects, view, torch_name(parse_dtype(dtype)))
@@ -175,7 +175,7 @@ def _unreadable(read: Callable[[int, memoryview], None], size: int) -> bool:
 def _merged(repo: Repository, target: Target) -> View:
     """The base of an adapter commit with the adapter folded in."""
     from deltavcs.checkpoint.adapter import FoldedWeight, adapter_config_of, match_adapter
-    from deltavcs.merging.combine import is_vocabulary, resized_files
+    from deltavcs.merging.combination import is_vocabulary, resized_files
 
     value = repo.commit(target.commit) if target.commit else None
     base = value.parent_as(Role.BASE) if value is not None else None

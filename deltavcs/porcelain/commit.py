@@ -8,7 +8,7 @@ from pathlib import Path
 
 from deltavcs.checkpoint import layout as names
 from deltavcs.checkpoint.adapter import match_adapter, parse_adapter_config
-from deltavcs.checkpoint.infer import Candidate, rank_candidates
+from deltavcs.checkpoint.base_search import Candidate, rank_candidates
 from deltavcs.checkpoint.ingest import ingest, mismatch
 from deltavcs.checkpoint.marker import read_marker
 from deltavcs.checkpoint.source import SourceCheckpoint

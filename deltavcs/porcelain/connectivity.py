@@ -9,7 +9,7 @@ from deltavcs.checkpoint.view import Content
 from deltavcs.errors import ErrorKind, InvalidInputError
 from deltavcs.evaluation.barrier import DEFAULT_POINTS, Connectivity, measure_connectivity
 from deltavcs.evaluation.curve import plot_svg, plot_text
-from deltavcs.merging.combine import combine
+from deltavcs.merging.combination import combine
 from deltavcs.merging.expression import Token
 from deltavcs.objects.model import Kind, Manifest
 from deltavcs.oid import CommitId

@@ -13,7 +13,7 @@ from deltavcs.checkpoint.geometry import Geometry, geometry
 from deltavcs.checkpoint.storing import store_view
 from deltavcs.errors import ErrorKind, InvalidInputError, NotFoundError
 from deltavcs.index.queries import children_of
-from deltavcs.merging.combine import Combination, Compatibility, combine
+from deltavcs.merging.combination import Combination, Compatibility, combine
 from deltavcs.merging.expression import transfer_program
 from deltavcs.objects.model import Commit, Kind, Parent, Role
 from deltavcs.oid import CommitId

@@ -40,7 +40,7 @@ def target_of(repo: Repository, text: str) -> Target:
     if not is_expression(text):
         commit = repo.resolve(text.strip())
         return Target(text, view_of(repo.manifest(commit)), commit, (commit,), commit)
-    from deltavcs.merging.combine import combine
+    from deltavcs.merging.combination import combine
 
     expression = parse_expression(text)
     commits = tuple(repo.resolve(operand) for operand in expression.operands)

@@ -179,7 +179,7 @@ def test_a_prefix_is_found_among_many_parts_of_names(repo, tmp_path, sign):
 
 def test_a_transfer_takes_time_in_proportion_to_the_number_of_tensors(models, monkeypatch):
     # The names were gathered again for every tensor: minutes for the 20,000 of a mixture of experts.
-    from deltavcs.merging.combine import combine
+    from deltavcs.merging.combination import combine
     from deltavcs.merging.expression import transfer_program
     from deltavcs.objects.model import Manifest
 
