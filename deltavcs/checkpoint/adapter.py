@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from deltavcs.advice import Advice
 from deltavcs.checkpoint.geometry import read_elements
 from deltavcs.errors import ErrorKind, InvalidInputError
 from deltavcs.objects.model import Manifest, TensorEntry
@@ -102,7 +103,7 @@ def adapter_config_of(objects: ObjectStore, manifest: Manifest) -> AdapterConfig
         raise InvalidInputError(
             "this commit holds no adapter_config.json",
             kind=ErrorKind.BAD_CHECKPOINT,
-            hint="Is it an adapter?",
+            advice=Advice.CHECK_ADAPTER,
         )
     return parse_adapter_config(objects.blobs.read(found.blob, max_bytes=1 << 20))
 
@@ -153,7 +154,7 @@ def _base_key(name: str, weights: Mapping[str, TensorEntry]) -> str:
         raise InvalidInputError(
             f"the adapter changes {name}, which the base does not have",
             kind=ErrorKind.INCOMPATIBLE,
-            hint="Was it trained from another base? Name it with --base.",
+            advice=Advice.CHECK_BASE,
         )
     return name
 

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from deltavcs.advice import Advice
 from deltavcs.checkpoint.source import LazyFile, SourceCheckpoint, SourceFile, SourceTensor
 from deltavcs.errors import ErrorKind, IntegrityError, InvalidInputError, NotFoundError
 from deltavcs.objects.domain import FILE_DOMAIN, tensor_domain
@@ -57,7 +58,7 @@ def ingest(
         raise InvalidInputError(
             f"{source.root} holds no safetensors weights",
             kind=ErrorKind.BAD_CHECKPOINT,
-            hint="Give a directory with model.safetensors, or a .safetensors file.",
+            advice=Advice.GIVE_WEIGHTS,
         )
     files: dict[str, BlobId] = {}
     tensors: dict[str, TensorEntry] = {}

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from deltavcs.advice import Advice
 from deltavcs.checkpoint import layout as names
 from deltavcs.checkpoint.materialize import import_torch
 from deltavcs.errors import ErrorKind, InvalidInputError
@@ -48,8 +49,7 @@ def convert_pickles(
         raise InvalidInputError(
             f"{path} holds pickled weights ({pickles[0].name}), which can run code when they are read",
             kind=ErrorKind.PICKLE_REFUSED,
-            hint="Prefer a safetensors version. To convert them with torch.load(weights_only=True),"
-            " add --allow-pickle-weights.",
+            advice=Advice.ALLOW_PICKLES,
         )
     copy = scratch("converted")
     if path.is_dir():
@@ -93,7 +93,7 @@ def _convert(pickle: Path, target: Path) -> list[str]:
         raise InvalidInputError(
             f"cannot read {pickle}: {reason}",
             kind=ErrorKind.PICKLE_REFUSED,
-            hint="Only files that hold nothing but tensors can be converted.",
+            advice=Advice.ONLY_TENSORS,
         ) from exc
     tensors = _tensors(torch, loaded, pickle)
     # Tied weights share memory, which safetensors refuses; each name gets its own bytes.
@@ -112,6 +112,6 @@ def _tensors(torch: Any, loaded: object, pickle: Path) -> dict[str, Any]:
         raise InvalidInputError(
             f"{pickle}: {wrong[0]!r} is not a tensor",
             kind=ErrorKind.BAD_CHECKPOINT,
-            hint="Save the model's state_dict only.",
+            advice=Advice.SAVE_STATE,
         )
     return loaded

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from deltavcs.advice import Advice
 from deltavcs.checkpoint import layout as names
 from deltavcs.errors import ConflictError, ErrorKind, FormatError, InvalidInputError, NotFoundError
 from deltavcs.objects.incoming import FileRange
@@ -109,7 +110,6 @@ class SourceCheckpoint:
                 raise ConflictError(
                     f"{file.location} changed while it was read",
                     kind=ErrorKind.SOURCE_CHANGED,
-                    hint="Wait until the program that writes it is done, then run the command again.",
                 )
 
 
@@ -143,7 +143,7 @@ def open_checkpoint(source: Path) -> Iterator[SourceCheckpoint]:
             raise InvalidInputError(
                 f"{source}: {index_path} names {missing[0]}, which is not there",
                 kind=ErrorKind.BAD_CHECKPOINT,
-                hint="Finish the download, or remove the index if it is left over.",
+                advice=Advice.FINISH_DOWNLOAD,
             )
         primary = names.primary_files(listing, index)
         for path in sorted(listing):
@@ -173,7 +173,9 @@ def _walk(folder: Path, prefix: str, skipped: list[str], seen: set[str]) -> Iter
         elif kind == "file":
             yield check_path(path), location
         else:
-            raise InvalidInputError(f"{location} {kind}", kind=ErrorKind.BAD_CHECKPOINT, hint="Remove it.")
+            raise InvalidInputError(
+                f"{location} {kind}", kind=ErrorKind.BAD_CHECKPOINT, advice=Advice.REMOVE_FILE
+            )
 
 
 def _kind(entry: os.DirEntry[str]) -> str:
@@ -225,7 +227,7 @@ def _add_file(
             raise InvalidInputError(
                 f"{location}: tensor {name!r} is in another shard as well",
                 kind=ErrorKind.BAD_CHECKPOINT,
-                hint="Each tensor may be in one shard only.",
+                advice=Advice.ONE_SHARD,
             )
         checkpoint.tensors[key] = SourceTensor(dtype, shape, data)
         keys.append(key)

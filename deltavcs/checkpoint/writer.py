@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from blake3 import blake3
 
+from deltavcs.advice import Advice
 from deltavcs.checkpoint.layout import draft_name
 from deltavcs.checkpoint.view import Content, View, ViewFile, check_blob
 from deltavcs.codec import reserve
@@ -44,11 +45,11 @@ def check_output(out: Path, *, force: bool) -> None:
         raise AlreadyExistsError(
             f"{out} is a link to what is not there",
             kind=ErrorKind.OUTPUT_NOT_EMPTY,
-            hint="Name a directory, or remove the link.",
+            advice=Advice.REMOVE_LINK,
         )
     if not out.is_dir():
         raise AlreadyExistsError(
-            f"{out} is a file", kind=ErrorKind.OUTPUT_NOT_EMPTY, hint="Name a directory."
+            f"{out} is a file", kind=ErrorKind.OUTPUT_NOT_EMPTY, advice=Advice.NAME_DIRECTORY
         )
     if any(out.iterdir()):
         raise _not_empty(out)
@@ -58,7 +59,6 @@ def _not_empty(out: Path) -> AlreadyExistsError:
     return AlreadyExistsError(
         f"{out} is not empty",
         kind=ErrorKind.OUTPUT_NOT_EMPTY,
-        hint="Choose another directory, or replace files in it with --force.",
     )
 
 
@@ -146,7 +146,7 @@ def _move_into_place(draft: Path, out: Path, named: Path) -> None:
                 f"cannot write {named / path.relative_to(draft)}: {exc.strerror or exc}; "
                 f"{done} of {len(files)} files are in place",
                 kind=ErrorKind.IO,
-                hint="Mend that and run the command again with --force.",
+                advice=Advice.MEND_AND_FORCE,
             ) from exc
 
 
@@ -252,7 +252,6 @@ def _wrong(content: Content) -> IntegrityError:
     return IntegrityError(
         f"derived blob {(content.blob or '')[:12]} does not compute to its id",
         kind=ErrorKind.HASH_MISMATCH,
-        hint="Run 'dvx fsck --full'.",
     )
 
 

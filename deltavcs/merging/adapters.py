@@ -10,12 +10,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from deltavcs.advice import Advice
 from deltavcs.checkpoint import layout as names
 from deltavcs.checkpoint.adapter import AdapterConfig, adapter_config_of
 from deltavcs.checkpoint.geometry import read_elements
 from deltavcs.checkpoint.view import Content, View, ViewFile, data_file, replace_files, view_of, with_tensors
 from deltavcs.errors import ErrorKind, InvalidInputError
-from deltavcs.merging.formulas import MergeInput, Merging, derived_content
+from deltavcs.merging.alignment import MergeInput, Merging
+from deltavcs.merging.formulas import derived_content
 from deltavcs.merging.methods import method_named, settings_for
 from deltavcs.merging.products import LoraFactors, merge_lora_exact
 from deltavcs.merging.settings import Options
@@ -57,7 +59,7 @@ def check_same_factors(objects: ObjectStore, models: Sequence[MergeInput]) -> No
                 f"{model.name} and {models[0].name} cannot be merged factor by factor: {model.name} has"
                 f" {'; '.join(odd)}",
                 kind=ErrorKind.INCOMPATIBLE,
-                hint="Merge them through their products with --exact, which allows other ranks.",
+                advice=Advice.MERGE_PRODUCTS,
             )
 
 
@@ -124,7 +126,8 @@ def _weights(method: str, options: Options, n_models: int) -> list[float]:
         raise InvalidInputError(
             f"{method} works element by element; products of adapters can only be added",
             kind=ErrorKind.BAD_ARGUMENT,
-            hint="With --exact use one of: " + ", ".join(EXACT_METHODS),
+            advice=Advice.EXACT_METHODS,
+            facts={"methods": ", ".join(EXACT_METHODS)},
         )
     settings = settings_for(method_named(method), options, n_models)
     if method == "task_arithmetic":
@@ -207,7 +210,7 @@ def _whole_tensors(
             raise InvalidInputError(
                 f"{key} is trained whole and cannot be merged by {method} here",
                 kind=ErrorKind.INCOMPATIBLE,
-                hint="Use average or weighted, with adapters that all train it.",
+                advice=Advice.AVERAGE_WHOLE,
             )
         out[key] = derived_content(objects, method, key, entries, lead.tensors[key], options)
     return out

@@ -1,4 +1,4 @@
-"""Sums of models: average, weighted average, task arithmetic, transfer. All are `linear` programs.
+"""Sums of models: average, weighted average, task arithmetic. All are `linear` programs.
 
 Shapes: every x_i is float64 of shape (n,); so is the result. One rounding to the stored dtype follows.
 """
@@ -12,17 +12,6 @@ from deltavcs.errors import ErrorKind, InvalidInputError
 from deltavcs.merging.blocks import TensorSource
 from deltavcs.merging.settings import DerivedPlan, Settings
 from deltavcs.operators.parse import hex_scalar
-
-
-def plan_transfer(scale: float = 1.0) -> DerivedPlan:
-    """Plan `m_t + λ·(m'_s − m_s)`; the inputs are m_t, m'_s, m_s in this order.
-
-    Reference: Lin et al., "Efficient Model Development through Fine-tuning Transfer", 2025.
-
-    Args:
-        scale: λ, finite.
-    """
-    return DerivedPlan("linear", {"program": [0, 1, 2, "-", *_times(scale, always=True), "+"]})
 
 
 def plan_average(source: TensorSource, settings: Settings) -> DerivedPlan:
@@ -97,9 +86,9 @@ def _mean_program(weights: Sequence[float]) -> list[object]:
     return program if total == 1.0 else [*program, ["/", hex_scalar(total)]]
 
 
-def _times(scalar: float, always: bool = False) -> list[object]:
+def _times(scalar: float) -> list[object]:
     """Return the token that scales by `scalar`; nothing for 1, which changes no bit."""
-    return [] if scalar == 1.0 and not always else [["*", hex_scalar(scalar)]]
+    return [] if scalar == 1.0 else [["*", hex_scalar(scalar)]]
 
 
 def _bad(message: str) -> InvalidInputError:

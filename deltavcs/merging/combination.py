@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from deltavcs.advice import Advice
 from deltavcs.checkpoint import layout as names
 from deltavcs.checkpoint.view import Content, View, ViewFile, data_file, replace_files, view_of, with_tensors
 from deltavcs.errors import ErrorKind, InvalidInputError
@@ -235,13 +236,11 @@ def _check(draft: _Draft, extra: Sequence[str], *, is_transfer: bool) -> None:
         wrong += [f"{k} is not in all of them" for k in (*draft.missing, *extra)]
     if wrong or not draft.matched:
         shown = "; ".join(wrong[:3]) + (f"; and {len(wrong) - 3} more" if len(wrong) > 3 else "")
+        shown = shown or "no tensor has the same name, their architectures differ"
         raise InvalidInputError(
-            f"the checkpoints do not fit together: {shown or 'no tensor has the same name'}",
+            f"the checkpoints do not fit together: {shown}",
             kind=ErrorKind.INCOMPATIBLE,
-            hint="Use 'dvx diff A B --stat' to compare their tensors. Rows are padded (--vocab pad) only"
-            " for embeddings and heads of a transfer."
-            if wrong
-            else "They are of different architectures.",
+            advice=Advice.COMPARE_ROWS if wrong else None,
         )
 
 

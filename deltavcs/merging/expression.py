@@ -167,5 +167,4 @@ class _Parser:
         return InvalidInputError(
             f"{why}:\n  {self._text}\n  {' ' * column}^",
             kind=ErrorKind.BAD_EXPRESSION,
-            hint="Write it like: base + 0.8 * (tuned - base), with spaces around the operators.",
         )

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from deltavcs.advice import Advice
 from deltavcs.errors import ErrorKind, InvalidInputError
 from deltavcs.tensors.cast import Float64Array
 
@@ -70,7 +71,7 @@ def _solve(grams: Float64Array, products: Float64Array) -> Float64Array:
         raise InvalidInputError(
             "the Gram matrices add up to a singular one",
             kind=ErrorKind.BAD_ARGUMENT,
-            hint="more rows, a smaller alpha or a ridge above 0",
+            advice=Advice.RELAX_REGRESSION,
         ) from exc
     return np.ascontiguousarray(solved.T, dtype=np.float64)
 

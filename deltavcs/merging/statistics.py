@@ -155,7 +155,7 @@ def _accumulator(name: str, samples: Sequence[Sample]) -> torch.dtype:
 
     if name not in ACCUMULATORS:
         raise InvalidInputError(
-            f"cannot accumulate in {name!r}", kind=ErrorKind.BAD_ARGUMENT, hint=" or ".join(ACCUMULATORS)
+            f"sums are kept in {' or '.join(ACCUMULATORS)}, not in {name!r}", kind=ErrorKind.BAD_ARGUMENT
         )
     if not samples:
         raise bad_task("no samples to gather statistics from")

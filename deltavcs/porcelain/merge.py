@@ -10,10 +10,11 @@ from functools import partial
 from deltavcs.checkpoint.storing import store_view
 from deltavcs.errors import ErrorKind, InvalidInputError
 from deltavcs.merging.adapters import check_same_factors, merge_products
+from deltavcs.merging.alignment import MergeInput, Merging
 from deltavcs.merging.by_statistics import merge_by_statistics
-from deltavcs.merging.formulas import MergeInput, Merging, merge_derived
+from deltavcs.merging.formulas import merge_derived
 from deltavcs.merging.gathering import GatheredStatistics
-from deltavcs.merging.methods import Method, method_named, settings_for
+from deltavcs.merging.methods import MethodInfo, method_named, settings_for
 from deltavcs.merging.settings import Options
 from deltavcs.merging.spool import Spool
 from deltavcs.objects.model import Commit, Kind, Parent, Role
@@ -58,7 +59,7 @@ class Merged:
         base: the checkpoint that diff vectors were taken from, or that all inputs were made from.
         parameters: the method's parameters as they were used.
         recorded: None after a dry run.
-        merged, untouched, copied, converted, lost: see `deltavcs.merging.formulas.Merging`.
+        merged, untouched, copied, converted, lost: see `deltavcs.merging.alignment.Merging`.
     """
 
     method: str
@@ -81,7 +82,7 @@ class Merged:
 class _Request:
     """A merge whose arguments were checked."""
 
-    method: Method
+    method: MethodInfo
     options: Options
     parameters: Mapping[str, object]
     inputs: tuple[CommitId, ...]
@@ -191,7 +192,7 @@ def _common_base(repo: Repository, inputs: Sequence[CommitId], *, is_adapter: bo
 
 def _check_base(
     repo: Repository,
-    method: Method,
+    method: MethodInfo,
     base: CommitId | None,
     inputs: Sequence[CommitId],
     *,
@@ -349,7 +350,7 @@ def _record(
 
 
 def recipe(
-    method: Method, inputs: Sequence[CommitId], base: CommitId | None, parameters: Mapping[str, object]
+    method: MethodInfo, inputs: Sequence[CommitId], base: CommitId | None, parameters: Mapping[str, object]
 ) -> str:
     """What was merged how, as text with full commit ids; sums are written as expressions."""
     weights = parameters.get("weights")

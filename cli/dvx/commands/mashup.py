@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from deltavcs.merging.settings import MergeMethod
 from dvx import evaluating, merging, options, reports
 from dvx.app import command
 from dvx.exits import CONFLICT, INTEGRITY, STORAGE
@@ -47,7 +48,7 @@ def mashup(
     session: Session,
     task: str,
     k: int,
-    how: merging.How,
+    how: MergeMethod,
     mask_seed: int | None,
     metric: str,
     bases: bool,
@@ -80,7 +81,7 @@ def mashup(
             task,
             k,
             name=name,
-            method=how.method,
+            method=how.name,
             options=how.options if mask_seed is None else {**how.options, "seed": mask_seed},
             exact=how.exact,
             samples=samples,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from deltavcs.merging.methods import method_named
+from deltavcs.merging.settings import MergeMethod
 from dvx import evaluating, merging, options
 from dvx.app import command
 from dvx.exits import CONFLICT, INTEGRITY, STORAGE
@@ -46,7 +48,7 @@ from dvx.session import Session
 def merge(
     session: Session,
     revisions: tuple[str, ...],
-    how: merging.How,
+    how: MergeMethod,
     base: str | None,
     rank: int | None,
     tasks: tuple[str, ...],
@@ -66,12 +68,13 @@ def merge(
     from deltavcs.porcelain.merge import Sampling
     from deltavcs.porcelain.merge import merge as verb
 
-    sampled = how.method in merging.SAMPLED
+    info = method_named(how.name)
+    sampled = info.statistics is not None
     if not sampled and (tasks or samples is not None or device is not None):
         raise Usage("--task, --samples and --device are for fisher and regmean: the others run no model")
-    if seed is not None and not sampled and how.method not in merging.MASKED:
-        raise Usage(f"{how.method.replace('_', '-')} draws nothing at random: it has no --seed")
-    masked = {"seed": seed} if seed is not None and how.method in merging.MASKED else {}
+    if seed is not None and not sampled and not info.masked:
+        raise Usage(f"{how.name.replace('_', '-')} draws nothing at random: it has no --seed")
+    masked = {"seed": seed} if seed is not None and info.masked else {}
     drawn = Sampling(
         tasks,
         samples or evaluating.SAMPLES,
@@ -85,7 +88,7 @@ def merge(
             repo,
             revisions,
             name=name,
-            method=how.method,
+            method=how.name,
             options={**how.options, **masked},
             base=base,
             exact=how.exact,

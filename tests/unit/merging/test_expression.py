@@ -93,7 +93,7 @@ def test_meaning(text, expected):
 def test_the_pointer_stands_where_it_is_wrong(text, column):
     with pytest.raises(InvalidInputError) as caught:
         parse_expression(text)
-    assert caught.value.kind is ErrorKind.BAD_EXPRESSION and caught.value.hint
+    assert caught.value.kind is ErrorKind.BAD_EXPRESSION and caught.value.advice is None
     _, shown, pointer = caught.value.message.split("\n")
     assert shown == f"  {text}"
     assert pointer.index("^") - 2 == column
