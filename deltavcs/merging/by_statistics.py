@@ -8,7 +8,7 @@ from typing import Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from deltavcs.checkpoint.geometry import read_elements
+from deltavcs.checkpoint.elements import read_elements
 from deltavcs.checkpoint.view import Content, view_of, with_tensors
 from deltavcs.errors import ErrorKind, InvalidInputError
 from deltavcs.merging.alignment import MergeInput, Merging, align, untouched

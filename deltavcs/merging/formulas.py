@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from deltavcs.checkpoint.geometry import read_elements
+from deltavcs.checkpoint.elements import read_elements
 from deltavcs.checkpoint.view import Content, View, view_of, with_tensors
 from deltavcs.errors import ErrorKind, InvalidInputError
 from deltavcs.merging.alignment import MergeInput, Merging, align, untouched

@@ -9,7 +9,7 @@ from typing import Any
 
 from deltavcs.checkpoint.layout import MARKER
 from deltavcs.checkpoint.marker import Marker, encode_marker
-from deltavcs.checkpoint.view import Content, View, cast, replace_files, view_of, with_tensors
+from deltavcs.checkpoint.view import View, cast, replace_files
 from deltavcs.checkpoint.writer import check_output, write_view
 from deltavcs.errors import DeltaVCSError, ErrorKind, InvalidInputError
 from deltavcs.objects.model import Kind, Role
@@ -115,7 +115,7 @@ def prepare(repo: Repository, revision: str, *, dtype: str | None, merge_adapter
         target = replace(target, view=_merged(repo, target), commit=None)
     if dtype is not None:
         from deltavcs.checkpoint.materialize import torch_name
-        from deltavcs.merging.combination import retyped_files
+        from deltavcs.checkpoint.patching import retyped_files
 
         view = cast(repo.objects, target.view, parse_dtype(dtype))
         files = retyped_files(repo.objects, view, torch_name(parse_dtype(dtype)))
@@ -174,8 +174,7 @@ def _unreadable(read: Callable[[int, memoryview], None], size: int) -> bool:
 
 def _merged(repo: Repository, target: Target) -> View:
     """The base of an adapter commit with the adapter folded in."""
-    from deltavcs.checkpoint.adapter import FoldedWeight, adapter_config_of, match_adapter
-    from deltavcs.merging.combination import is_vocabulary, resized_files
+    from deltavcs.checkpoint.folding import fold_adapter
 
     value = repo.commit(target.commit) if target.commit else None
     base = value.parent_as(Role.BASE) if value is not None else None
@@ -185,19 +184,4 @@ def _merged(repo: Repository, target: Target) -> View:
             kind=ErrorKind.BAD_ARGUMENT,
             hint="Leave --merge-adapter out; its weights are whole.",
         )
-    adapter, base_manifest = repo.objects.get_manifest(value.manifest), repo.manifest(base)
-    config = adapter_config_of(repo.objects, adapter)
-    factors, whole = match_adapter(adapter, base_manifest)
-    view, weights = view_of(base_manifest), base_manifest.primary
-    tensors: dict[str, Content] = dict(view.tensors)
-    for key, entry in whole.items():
-        tensors[key] = Content(entry.dtype, entry.shape, blob=entry.blob)
-    for key, pair in factors.items():
-        weight = whole.get(key) or weights[key]
-        scale = config.scale(key.removesuffix(".weight"))
-        folded = FoldedWeight(repo.objects, weight, pair, scale=scale, fan_in_fan_out=config.fan_in_fan_out)
-        tensors[key] = Content(weight.dtype, weight.shape, computed=folded)
-    merged = with_tensors(repo.objects, view, tensors)
-    if any(is_vocabulary(k) and t.shape != weights[k].shape for k, t in merged.primary.items()):
-        merged = replace_files(merged, resized_files(repo.objects, merged, base_manifest))
-    return merged
+    return fold_adapter(repo.objects, repo.objects.get_manifest(value.manifest), repo.manifest(base))
