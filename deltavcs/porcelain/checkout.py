@@ -9,8 +9,9 @@ from typing import Any
 
 from deltavcs.checkpoint.layout import MARKER
 from deltavcs.checkpoint.marker import Marker, encode_marker
+from deltavcs.checkpoint.output_folder import check_output
 from deltavcs.checkpoint.view import View, cast, replace_files
-from deltavcs.checkpoint.writer import check_output, write_view
+from deltavcs.checkpoint.writer import write_view
 from deltavcs.errors import DeltaVCSError, ErrorKind, InvalidInputError
 from deltavcs.objects.model import Kind, Role
 from deltavcs.oid import CommitId

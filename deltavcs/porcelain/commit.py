@@ -8,9 +8,10 @@ from pathlib import Path
 
 from deltavcs.checkpoint import layout as names
 from deltavcs.checkpoint.adapter import match_adapter, parse_adapter_config
-from deltavcs.checkpoint.base_search import Candidate, rank_candidates
-from deltavcs.checkpoint.ingest import ingest, mismatch
+from deltavcs.checkpoint.base_search import PossibleBase, judge_bases
+from deltavcs.checkpoint.ingest import ingest
 from deltavcs.checkpoint.marker import read_marker
+from deltavcs.checkpoint.mismatch import mismatch
 from deltavcs.checkpoint.source import SourceCheckpoint
 from deltavcs.errors import DeltaVCSError, ErrorKind, InvalidInputError
 from deltavcs.history.walk import walk
@@ -174,7 +175,7 @@ def find_base(repo: Repository, checkpoint: SourceCheckpoint, source: Path, tip:
             return Base(of_tip, name_of(repo, of_tip), "previous")
     if checkpoint.is_adapter:
         return _base_of_adapter(repo, checkpoint)
-    candidates = rank_candidates(repo.objects, checkpoint, _candidates(repo))
+    candidates = judge_bases(repo.objects, checkpoint, _candidates(repo))
     if not candidates or candidates[0].why:
         raise _unknown_base(repo, checkpoint, candidates)
     best = candidates[0]
@@ -219,7 +220,7 @@ def _as_manifest(checkpoint: SourceCheckpoint) -> Manifest:
 
 
 def _unknown_base(
-    repo: Repository, checkpoint: SourceCheckpoint, candidates: Sequence[Candidate]
+    repo: Repository, checkpoint: SourceCheckpoint, candidates: Sequence[PossibleBase]
 ) -> InvalidInputError:
     shown = "; ".join(f"{name_of(repo, c.commit)}: {c.why}" for c in candidates[:_SHOWN])
     if not candidates:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from deltavcs.checkpoint.ingest import Ingested
+from deltavcs.checkpoint.ingested import Ingested
 from deltavcs.errors import AlreadyExistsError, ConflictError, DeltaVCSError, ErrorKind
 from deltavcs.objects.model import Commit, Parent, Role, Stats
 from deltavcs.objects.store import Transaction
