@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from deltavcs.advice import Advice
-from deltavcs.checkpoint import layout as names
+from deltavcs.checkpoint.layout import ADAPTER_WEIGHTS, PICKLE_SUFFIXES, SINGLE, is_safetensors
 from deltavcs.checkpoint.materialize import import_torch
 from deltavcs.errors import ErrorKind, InvalidInputError
 
@@ -18,14 +18,14 @@ _TRAINING_STATE = ("training_args.bin", "optimizer.pt", "optimizer.bin", "schedu
 def pickled_weights(path: Path) -> list[Path]:
     """Top-level weight files that are pickles; none if there are safetensors beside them."""
     if not path.is_dir():
-        return [path] if path.is_file() and path.suffix in names.PICKLE_SUFFIXES else []
+        return [path] if path.is_file() and path.suffix in PICKLE_SUFFIXES else []
     top = sorted(p for p in path.iterdir() if p.is_file())
-    if any(names.is_safetensors(p.name) for p in top):
+    if any(is_safetensors(p.name) for p in top):
         return []
     return [
         p
         for p in top
-        if p.suffix in names.PICKLE_SUFFIXES
+        if p.suffix in PICKLE_SUFFIXES
         and p.name not in _TRAINING_STATE
         and not p.name.startswith("rng_state")
     ]
@@ -65,13 +65,13 @@ def convert_pickles(
             weight_map[name] = target
     if len(pickles) > 1:
         index = {"metadata": {}, "weight_map": weight_map}
-        (copy / (names.SINGLE + ".index.json")).write_text(json.dumps(index, indent=2) + "\n")
+        (copy / (SINGLE + ".index.json")).write_text(json.dumps(index, indent=2) + "\n")
     return copy, tuple(p.name for p in pickles)
 
 
 def _target_name(pickle: Path, *, only: bool) -> str:
     if only:
-        return names.ADAPTER_WEIGHTS if pickle.name.startswith("adapter_model") else names.SINGLE
+        return ADAPTER_WEIGHTS if pickle.name.startswith("adapter_model") else SINGLE
     return pickle.name.replace("pytorch_model", "model").removesuffix(pickle.suffix) + ".safetensors"
 
 
