@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-# The independent reader and what builds data are modules of their own, used from several folders.
-sys.path[:0] = [str(Path(__file__).parent / "reader"), str(Path(__file__).parent / "support")]
+# Modules of their own, used from several folders: the independent reader, and what builds test data.
+sys.path[:0] = [str(Path(__file__).parent / name) for name in ("reader", "support")]
 
 _SLOW_MACHINES = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 settings.register_profile(
