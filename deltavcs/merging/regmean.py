@@ -16,11 +16,13 @@ def regmean(
 ) -> Float64Array:
     """Merge one linear layer so that its outputs come closest to every model's on that model's inputs.
 
-    For layers y = x·W_iᵀ with inputs X_i, minimising Σ_i ‖X_i Wᵀ − X_i W_iᵀ‖² gives
+    For layers y = x·W_iᵀ with N_i input rows X_i, minimising Σ_i ‖X_i Wᵀ − X_i W_iᵀ‖² / N_i gives
 
-        W = (Σ_i W_i Ĝ_i) (Σ_i Ĝ_i)⁻¹,    G_i = X_iᵀ X_i,    Ĝ_i = α·G_i + (1−α)·diag(G_i) + ε·I
+        W = (Σ_i W_i Ĝ_i) (Σ_i Ĝ_i)⁻¹,    G_i = X_iᵀ X_i / N_i,    Ĝ_i = α·G_i + (1−α)·diag(G_i) + ε·I
 
-    which is the paper's (Σ Ĝ_i)⁻¹ Σ Ĝ_i W_i transposed, since torch keeps weights as (out, in).
+    which is the paper's (Σ Ĝ_i)⁻¹ Σ Ĝ_i W_i transposed, since torch keeps weights as (out, in). The paper's
+    G_i is the sum X_iᵀ X_i; the mean gives every model the same say however many rows it saw, and is what
+    `deltavcs.merging.gathering` gathers. With one number of rows for all models the two give the same W.
     ε = ridge · mean(diag G_i over all i) keeps the system solvable where an input feature never fires; there
     the result is the plain average. ridge = 0 is the closed form itself.
     Embeddings, norms and biases have no Gram matrix: average them.
