@@ -15,11 +15,12 @@ from deltavcs.checkpoint.layout import follows_finetune, is_vocabulary
 from deltavcs.checkpoint.patching import resized_files
 from deltavcs.checkpoint.view import Content, View, ViewFile, replace_files, view_of, with_tensors
 from deltavcs.errors import ErrorKind, InvalidInputError
-from deltavcs.merging.expression import Token
 from deltavcs.objects.derivation import Derivation, Operand
 from deltavcs.objects.model import Manifest, TensorEntry
 from deltavcs.objects.store import ObjectStore
+from deltavcs.operators.parse import encode_program
 from deltavcs.tensors.dtypes import dtype_of, n_elements
+from deltavcs.tensors.programs import Token
 
 _MAX_PREFIXES = 64
 
@@ -170,11 +171,6 @@ def _combine_one(
     return Content(
         entries[0].dtype, shape, derivation=Derivation("linear", encode_program(program), operands)
     )
-
-
-def encode_program(program: Sequence[Token]) -> dict[str, object]:
-    """Parameters of the derived operator `linear`: scalars as hexadecimal floats."""
-    return {"program": [[t[0], t[1].hex()] if isinstance(t, tuple) else t for t in program]}
 
 
 def _names_in(lead: Mapping[str, TensorEntry], other: Mapping[str, TensorEntry]) -> dict[str, str]:

@@ -12,15 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from deltavcs.operators.mask import keep_mask
 from deltavcs.tensors.cast import Float64Array
-
-Token: TypeAlias = int | str | tuple[str, float]
+from deltavcs.tensors.programs import Token
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,11 +14,11 @@ Inputs of every operator but `linear` are the base, then the fine-tunes.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
 from deltavcs.errors import ErrorKind, FormatError
-from deltavcs.operators.equations import Dare, DareTies, Linear, Masks, Ties, Token
+from deltavcs.operators.equations import Dare, DareTies, Linear, Masks, Ties
 from deltavcs.operators.limits import (
     MAX_INPUTS,
     MAX_NAME_BYTES,
@@ -28,6 +28,7 @@ from deltavcs.operators.limits import (
     MAX_STACK,
 )
 from deltavcs.operators.mask import KEEP_ALL, mask_key
+from deltavcs.tensors.programs import Token
 
 Params: TypeAlias = Mapping[str, object]
 Operation: TypeAlias = Linear | Ties | Dare | DareTies
@@ -43,6 +44,15 @@ def hex_scalar(value: float) -> str:
     if not math.isfinite(number):
         raise _bad(f"a parameter must be finite, not {number}")
     return number.hex()
+
+
+def encode_program(program: Sequence[Token]) -> dict[str, object]:
+    """Return the parameters of `linear` for a postfix program; see `deltavcs.operators.equations.Linear`.
+
+    Raises:
+        FormatError: `bad-object` for scalars that are not finite.
+    """
+    return {"program": [[t[0], hex_scalar(t[1])] if isinstance(t, tuple) else t for t in program]}
 
 
 def parse(op: str, params: Params, n_inputs: int) -> Operation:

@@ -10,7 +10,6 @@ from deltavcs.errors import ErrorKind, InvalidInputError
 from deltavcs.evaluation.barrier import DEFAULT_POINTS, Connectivity, measure_connectivity
 from deltavcs.evaluation.curve import plot_svg, plot_text
 from deltavcs.merging.combination import combine
-from deltavcs.merging.expression import Token
 from deltavcs.objects.model import Kind, Manifest
 from deltavcs.oid import CommitId
 from deltavcs.porcelain.checkout import parse_dtype
@@ -19,6 +18,7 @@ from deltavcs.repo import Repository
 from deltavcs.resources import Resources
 from deltavcs.steps.running import Bench, Prompts, Subject, open_probe, subject_of
 from deltavcs.tasks.definition import DEFAULT_SAMPLES
+from deltavcs.tensors.programs import Token
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 from deltavcs.checkpoint.view import View, view_of
 from deltavcs.errors import ErrorKind, InvalidInputError
-from deltavcs.merging.expression import Expression, Token, is_expression, parse_expression
+from deltavcs.merging.expression import Expression, is_expression, parse_expression
 from deltavcs.objects.model import Kind
 from deltavcs.oid import CommitId
 from deltavcs.repo import Repository
+from deltavcs.tensors.programs import Token
 
 
 @dataclass(frozen=True, slots=True)
