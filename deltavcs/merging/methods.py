@@ -23,7 +23,6 @@ class MethodInfo:
 
     Attributes:
         name: as in options, commits and the command line.
-        title: for people.
         reference: the paper.
         needs_base: True if input 0 of every tensor is the base.
         parameters: what it takes.
@@ -35,7 +34,6 @@ class MethodInfo:
     """
 
     name: str
-    title: str
     reference: str
     needs_base: bool
     parameters: tuple[Parameter, ...] = ()
@@ -66,48 +64,41 @@ METHODS: dict[str, MethodInfo] = {
     for method in (
         MethodInfo(
             "average",
-            "Average",
             "Wortsman et al., Model soups, ICML 2022",
             needs_base=False,
         ),
         MethodInfo(
             "weighted",
-            "Weighted average",
             "Wortsman et al., Model soups, ICML 2022",
             needs_base=False,
             parameters=(_REQUIRED,),
         ),
         MethodInfo(
             "task_arithmetic",
-            "Task arithmetic",
             "Ilharco et al., Editing Models with Task Arithmetic, ICLR 2023",
             needs_base=True,
             parameters=(_SIGNED, _SCALE),
         ),
         MethodInfo(
             "ties",
-            "TIES",
             "Yadav et al., TIES-Merging, NeurIPS 2023",
             needs_base=True,
             parameters=(_WEIGHTS, _density(0.2), _SCALE),
         ),
         MethodInfo(
             "dare",
-            "DARE",
             "Yu et al., Language Models are Super Mario, ICML 2024",
             needs_base=True,
             parameters=(_SIGNED, _density(0.1), _SCALE, _SEED),
         ),
         MethodInfo(
             "dare_ties",
-            "DARE with TIES",
             "Yu et al., Language Models are Super Mario, ICML 2024",
             needs_base=True,
             parameters=(_WEIGHTS, _density(0.1), _SCALE, _SEED),
         ),
         MethodInfo(
             "slerp",
-            "SLERP",
             "Shoemake, Animating rotation with quaternion curves, SIGGRAPH 1985",
             needs_base=False,
             parameters=(Parameter("t", 0.5, 0.0, 1.0, "0 is the first model, 1 the second"),),
@@ -116,7 +107,6 @@ METHODS: dict[str, MethodInfo] = {
         ),
         MethodInfo(
             "fisher",
-            "Fisher-weighted average",
             "Matena & Raffel, Merging Models with Fisher-Weighted Averaging, NeurIPS 2022",
             needs_base=False,
             parameters=(
@@ -127,7 +117,6 @@ METHODS: dict[str, MethodInfo] = {
         ),
         MethodInfo(
             "regmean",
-            "RegMean",
             "Jin et al., Dataless Knowledge Fusion by Merging Weights of Language Models, ICLR 2023",
             needs_base=False,
             parameters=(

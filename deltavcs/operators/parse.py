@@ -68,7 +68,7 @@ def parse(op: str, params: Params, n_inputs: int) -> Operation:
     """
     if not isinstance(op, str):
         raise _bad("the name of a derived operator is not text")
-    parser = _PARSERS.get(op)
+    parser = OPERATORS.get(op)
     if parser is None:
         raise FormatError(f"unknown derived operator {op[:80]!r}", kind=ErrorKind.UNSUPPORTED_FEATURE)
     if not isinstance(params, Mapping):
@@ -197,12 +197,10 @@ def _bad(message: str) -> FormatError:
     return FormatError(message, kind=ErrorKind.BAD_OBJECT)
 
 
-_PARSERS: dict[str, Callable[[Params, int], Operation]] = {
+OPERATORS: dict[str, Callable[[Params, int], Operation]] = {
     "linear": _parse_linear,
     "ties": _parse_ties,
     "dare": _parse_dare,
     "dare_ties": _parse_dare_ties,
 }
-
-OPERATORS: tuple[str, ...] = tuple(_PARSERS)
-"""Names of the operators, as stored. Append only: repositories hold them."""
+"""By the name of each operator, as stored, what reads its parameters. Append only: repositories hold them."""

@@ -122,7 +122,7 @@ KEYS = ["program", "lambda", "thresholds", "weights", "keep", "scales", "seed", 
 
 @settings(max_examples=150, deadline=None)
 @given(
-    st.sampled_from(OPERATORS),
+    st.sampled_from(list(OPERATORS)),
     st.dictionaries(st.sampled_from(KEYS), json_values),
     st.integers(-1, 5),
 )
