@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from deltavcs.errors import NotFoundError as NotFoundError
     from deltavcs.errors import StorageError as StorageError
     from deltavcs.identity import Identity as Identity
+    from deltavcs.merging.methods import MERGE_METHODS as MERGE_METHODS
+    from deltavcs.merging.settings import MergeMethod as MergeMethod
     from deltavcs.porcelain.branch import branch as branch
     from deltavcs.porcelain.branch import branches as branches
     from deltavcs.porcelain.branch import delete_branch as delete_branch
@@ -79,7 +81,6 @@ if TYPE_CHECKING:
     from deltavcs.resources import Profile as Profile
     from deltavcs.resources import Resources as Resources
     from deltavcs.signature import Signature as Signature
-    from deltavcs.steps.merges import MergeMethod as MergeMethod
     from deltavcs.steps.recording import Draft as Draft
     from deltavcs.steps.running import Running as Running
     from deltavcs.steps.selecting import Selection as Selection
@@ -101,7 +102,8 @@ _HOMES = {
     "IntegrityError": "errors",
     "InternalError": "errors",
     "InvalidInputError": "errors",
-    "MergeMethod": "steps.merges",
+    "MERGE_METHODS": "merging.methods",
+    "MergeMethod": "merging.settings",
     "MissingDependencyError": "errors",
     "NotFoundError": "errors",
     "Profile": "resources",

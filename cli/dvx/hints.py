@@ -96,6 +96,30 @@ BY_ADVICE: dict[Advice, str] = {
     Advice.USE_LESS_MEMORY: "Use a smaller batch size, 'auto', a smaller dtype or another device.",
     Advice.WRITE_HUB_NAME: "Write hf://ORG/NAME or hf://ORG/NAME@REVISION.",
     Advice.WRITE_PLACEHOLDERS: "Write {{column}}; write {{{{ and }}}} for braces.",
+    Advice.MERGE_METHODS: "The methods are {methods}.",
+    Advice.MERGE_PARAMETER: "Parameter {parameter}: {meaning}.",
+    Advice.MERGE_PARAMETERS: "It takes {parameters}.",
+    Advice.MERGE_PRODUCTS: "Merge them through their products with --exact, which allows other ranks.",
+    Advice.EXACT_METHODS: "With --exact use one of: {methods}.",
+    Advice.AVERAGE_WHOLE: "Use average or weighted, with adapters that all train it.",
+    Advice.COMPARE_ROWS: "Use 'dvx diff A B --stat' to compare their tensors. Rows are padded (--vocab"
+    " pad) only for embeddings and heads of a transfer.",
+    Advice.COMPARE_TENSORS: "A merge needs the same tensors with the same shapes; compare with 'dvx diff A B"
+    " --stat'.",
+    Advice.RELAX_REGRESSION: "Take more rows, a smaller alpha or a ridge above 0.",
+    Advice.CHECK_ADAPTER: "Is it an adapter?",
+    Advice.CHECK_BASE: "Was it trained from another base? Name it with --base.",
+    Advice.GIVE_WEIGHTS: "Give a directory with model.safetensors, or a .safetensors file.",
+    Advice.ALLOW_PICKLES: "Prefer a safetensors version. To convert them with torch.load(weights_only=True),"
+    " add --allow-pickle-weights.",
+    Advice.ONLY_TENSORS: "Only files that hold nothing but tensors can be converted.",
+    Advice.SAVE_STATE: "Save the model's state_dict only.",
+    Advice.FINISH_DOWNLOAD: "Finish the download, or remove the index if it is left over.",
+    Advice.REMOVE_FILE: "Remove it.",
+    Advice.ONE_SHARD: "Each tensor may be in one shard only.",
+    Advice.NAME_DIRECTORY: "Name a directory.",
+    Advice.REMOVE_LINK: "Name a directory, or remove the link.",
+    Advice.MEND_AND_FORCE: "Mend that and run the command again with --force.",
 }
 
 BY_KIND: dict[ErrorKind, str | None] = {

@@ -4,36 +4,21 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 import click
 
+import deltavcs as dv
 from dvx import reports, text
 from dvx.evaluating import NUMBERS
 
 if TYPE_CHECKING:
+    from deltavcs.merging.settings import Parameter
     from deltavcs.steps.merges import Merged
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-METHODS = (
-    "average", "weighted", "task_arithmetic", "ties", "dare", "dare_ties", "slerp", "fisher", "regmean",
-)  # fmt: skip
-# Methods that draw something, and what.
-MASKED, SAMPLED = ("dare", "dare_ties"), ("fisher", "regmean")
-_LISTS = {
-    "weights": ("W,…", "Weight of each model, or one for all."),
-    "density": ("D,…", "ties, dare: share of each diff vector that is kept."),
-}
-_NUMBERS = {
-    "scale": "Factor of the merged diff vector.",
-    "t": "slerp: 0 is the first model, 1 the second.",
-    "floor": "fisher: smallest information that counts.",
-    "alpha": "regmean: factor of the off-diagonal elements.",
-    "ridge": "regmean: pull towards the average.",
-}
-_PARAMETERS = (*_LISTS, *_NUMBERS)
+Takers: TypeAlias = "list[tuple[str, Parameter]]"
+"""Methods, and the parameter of one name as each has it."""
 
 
 class _MethodName(click.Choice[str]):
@@ -44,40 +29,56 @@ class _MethodName(click.Choice[str]):
         return str(super().convert(str(value).replace("_", "-"), param, ctx))
 
 
-@dataclass(frozen=True, slots=True)
-class How:
-    """A method with the parameters that were given, as the library spells them."""
-
-    method: str
-    exact: bool
-    options: dict[str, object]
-
-
 def method_options(function: F) -> F:
-    """Add `--method` and the parameters of the methods; the function gets them as `how`."""
+    """Add `--method` and the parameters of the methods; the function gets them as `how`, a `MergeMethod`.
+
+    A seed is none of them: what else a command draws at random may share it.
+    """
+    parameters = _parameters()
 
     @functools.wraps(function)
     def with_method(*args: Any, method: str, exact: bool, **given: Any) -> Any:
-        options = {name: _single(given.pop(name)) for name in _PARAMETERS}
+        options = {name: _single(given.pop(name)) for name in parameters}
         found = {name: value for name, value in options.items() if value is not None}
-        return function(*args, how=How(method.replace("-", "_"), exact, found), **given)
+        return function(*args, how=dv.MergeMethod(method.replace("-", "_"), found, exact=exact), **given)
 
     added: Any = with_method
-    for name in reversed(_NUMBERS):
-        added = click.option(f"--{name}", type=float, metavar="X", help=_NUMBERS[name])(added)
-    for name in reversed(_LISTS):
-        added = click.option(f"--{name}", type=NUMBERS, metavar=_LISTS[name][0], help=_LISTS[name][1])(added)
+    for name, takers in reversed(parameters.items()):
+        kind: Any = NUMBERS if takers[0][1].per_model else float
+        metavar = f"{name[0].upper()},…" if takers[0][1].per_model else "X"
+        added = click.option(f"--{name}", type=kind, metavar=metavar, help=_help(takers))(added)
     added = click.option("--exact", is_flag=True, help="Adapters: merge their products, not their factors.")(
         added
     )
     added = click.option(
         "--method",
-        type=_MethodName([m.replace("_", "-") for m in METHODS]),
-        default="average",
+        type=_MethodName([m.replace("_", "-") for m in dv.MERGE_METHODS]),
+        default=dv.MergeMethod().name,
         show_default=True,
         help="How to merge; 'docs/merging.md' explains them.",
     )(added)
     return cast(F, added)
+
+
+def _parameters() -> dict[str, Takers]:
+    """By name of each parameter, the methods that take it; those with a value per model first."""
+    found: dict[str, Takers] = {}
+    for method in dv.dv.MERGE_METHODS.values():
+        for parameter in method.parameters:
+            if not parameter.integer:
+                found.setdefault(parameter.name, []).append((method.name, parameter))
+    return dict(sorted(found.items(), key=lambda item: not item[1][0][1].per_model))
+
+
+def _help(takers: Takers) -> str:
+    """What a parameter means, after the methods that take it where these are few.
+
+    A method that is named after others, such as `dare_ties`, takes what they take and is not listed.
+    """
+    names = [name for name, _ in takers]
+    named = [name for name in names if not any(other in name for other in names if other != name)]
+    meaning = takers[0][1].doc
+    return f"{', '.join(named)}: {meaning}." if len(named) < 3 else f"{meaning[0].upper()}{meaning[1:]}."
 
 
 def _single(value: Any) -> Any:

@@ -1,6 +1,6 @@
-"""LoRA adapters in PEFT's layout: reading their configuration and folding them into a base.
+"""LoRA adapters in PEFT's layout: their configuration, and which factors belong to which weight.
 
-W' = W + s·B·A, s = α/r, or α/√r with rank-stabilised scaling (Hu et al., 2021; Kalajdzievski, 2023).
+ΔW = s·B·A, s = α/r, or α/√r with rank-stabilised scaling (Hu et al., 2021; Kalajdzievski, 2023).
 """
 
 from __future__ import annotations
@@ -15,17 +15,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from deltavcs.checkpoint.geometry import read_elements
+from deltavcs.advice import Advice
+from deltavcs.checkpoint.elements import read_elements
 from deltavcs.errors import ErrorKind, InvalidInputError
 from deltavcs.objects.model import Manifest, TensorEntry
 from deltavcs.objects.store import ObjectStore
-from deltavcs.tensors.cast import from_float64
-from deltavcs.tensors.dtypes import dtype_of, n_elements
+from deltavcs.tensors.dtypes import n_elements
 
 _PREFIX = "base_model.model."
-_FOLD_ELEMENTS = 1 << 18
 _WRAPPER = re.compile(r"\.(?:modules_to_save|base_layer)\.")
-_FACTOR = re.compile(r"(?P<module>.+)\.(?P<kind>lora_(?:embedding_)?[AB])(?:\.weight)?\Z")
+_FACTOR = re.compile(r"(?P<module>.+)\.lora_(?P<embedding>embedding_)?(?P<side>[AB])(?:\.weight)?\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +101,32 @@ def adapter_config_of(objects: ObjectStore, manifest: Manifest) -> AdapterConfig
         raise InvalidInputError(
             "this commit holds no adapter_config.json",
             kind=ErrorKind.BAD_CHECKPOINT,
-            hint="Is it an adapter?",
+            advice=Advice.CHECK_ADAPTER,
         )
     return parse_adapter_config(objects.blobs.read(found.blob, max_bytes=1 << 20))
+
+
+@dataclass(frozen=True, slots=True)
+class FactorName:
+    """What the key of a factor says.
+
+    Attributes:
+        module: the adapted module, as the base names it.
+        side: `A` or `B`.
+        embedding: it is of an embedding, and transposed.
+    """
+
+    module: str
+    side: str
+    embedding: bool
+
+
+def parse_factor(key: str) -> FactorName | None:
+    """Read the key of a tensor of an adapter; None if it is no factor."""
+    found = _FACTOR.match(key.removeprefix(_PREFIX))
+    if found is None:
+        return None
+    return FactorName(found["module"], found["side"], found["embedding"] is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,22 +148,19 @@ def match_adapter(adapter: Manifest, base: Manifest) -> tuple[dict[str, Factors]
         InvalidInputError: `incompatible` if a module is not in the base, or a factor lacks its twin.
     """
     weights = base.primary
-    halves: dict[str, dict[str, TensorEntry]] = {}
+    halves: dict[str, dict[FactorName, TensorEntry]] = {}
     whole: dict[str, TensorEntry] = {}
     for key, entry in adapter.primary.items():
-        name = key.removeprefix(_PREFIX)
-        found = _FACTOR.match(name)
-        if found is None:
-            if ".original_module." in name:  # PEFT's copy of a weight that the adapter replaces
-                continue
+        name, found = key.removeprefix(_PREFIX), parse_factor(key)
+        if found is not None:
+            halves.setdefault(found.module, {})[found] = entry
+        elif ".original_module." not in name:  # PEFT's copy of a weight that the adapter replaces
             whole[_base_key(_WRAPPER.sub(".", name), weights)] = entry
-        else:
-            halves.setdefault(f"{found['module']}.weight", {})[found["kind"]] = entry
     factors = {}
-    for name, pair in halves.items():
-        embedding = "lora_embedding_A" in pair
-        a = pair.get("lora_embedding_A" if embedding else "lora_A")
-        b = pair.get("lora_embedding_B" if embedding else "lora_B")
+    for module, pair in halves.items():
+        name = f"{module}.weight"
+        embedding = FactorName(module, "A", True) in pair
+        a, b = (pair.get(FactorName(module, side, embedding)) for side in "AB")
         if a is None or b is None or len(pair) != 2:
             raise InvalidInputError(f"{name}: an adapter needs both A and B", kind=ErrorKind.INCOMPATIBLE)
         factors[_base_key(name, weights)] = Factors(a, b, embedding)
@@ -153,60 +172,17 @@ def _base_key(name: str, weights: Mapping[str, TensorEntry]) -> str:
         raise InvalidInputError(
             f"the adapter changes {name}, which the base does not have",
             kind=ErrorKind.INCOMPATIBLE,
-            hint="Was it trained from another base? Name it with --base.",
+            advice=Advice.CHECK_BASE,
         )
     return name
 
 
-class FoldedWeight:
-    """W + s·B·A in float64, in fixed blocks of rows so that every read gives the same bits.
+def read_factor(objects: ObjectStore, entry: TensorEntry) -> npt.NDArray[np.float64]:
+    """One factor as a matrix of float64.
 
     Raises:
-        InvalidInputError: `incompatible` if the shapes do not fit.
+        InvalidInputError: `incompatible` if it is none.
     """
-
-    def __init__(
-        self,
-        objects: ObjectStore,
-        weight: TensorEntry,
-        factors: Factors,
-        *,
-        scale: float,
-        fan_in_fan_out: bool,
-    ) -> None:
-        a, b = _matrix(objects, factors.a), _matrix(objects, factors.b)
-        left, right = (a.T, b.T) if fan_in_fan_out or factors.embedding else (b, a)
-        if left.shape[1] != right.shape[0] or (left.shape[0], right.shape[1]) != weight.shape:
-            raise InvalidInputError(
-                f"factors {list(factors.a.shape)} and {list(factors.b.shape)} do not fit a weight"
-                f" {list(weight.shape)}",
-                kind=ErrorKind.INCOMPATIBLE,
-            )
-        self._objects, self._weight, self._scale = objects, weight, scale
-        self._left, self._right = left, right
-
-    def read_into(self, start: int, out: memoryview, dtype: str) -> None:
-        """Fill `out` with bytes of the result in `dtype`; both ends lie on whole elements."""
-        itemsize = dtype_of(dtype).itemsize
-        rows, columns = self._weight.shape
-        step = max(1, _FOLD_ELEMENTS // columns)
-        first, last = start // itemsize, (start + len(out)) // itemsize
-        for row in range(first // columns // step * step, rows, step):
-            low, high = row * columns, min(row + step, rows) * columns
-            if low >= last:
-                break
-            values = self._block(row, min(step, rows - row), columns)
-            keep_low, keep_high = max(low, first), min(high, last)
-            piece = from_float64(values[keep_low - low : keep_high - low], dtype)
-            out[(keep_low - first) * itemsize : (keep_high - first) * itemsize] = piece.data
-
-    def _block(self, row: int, count: int, columns: int) -> npt.NDArray[np.float64]:
-        old = read_elements(self._objects, self._weight, row * columns, count * columns)
-        update = self._left[row : row + count] @ self._right
-        return old + self._scale * update.reshape(-1)
-
-
-def _matrix(objects: ObjectStore, entry: TensorEntry) -> npt.NDArray[np.float64]:
     if len(entry.shape) != 2:
         raise InvalidInputError(
             f"a factor has shape {list(entry.shape)}; only matrices are supported",

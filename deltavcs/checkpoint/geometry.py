@@ -10,11 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from deltavcs.checkpoint.elements import read_raw
 from deltavcs.objects.model import TensorEntry
 from deltavcs.objects.store import ObjectStore
 from deltavcs.pool import Pool
 from deltavcs.resources import Resources
-from deltavcs.tensors.cast import to_float64
 from deltavcs.tensors.dtypes import dtype_of, n_elements
 from deltavcs.tensors.sums import triple_sums
 
@@ -90,35 +90,20 @@ def _from_sums(part: npt.NDArray[np.float64]) -> Geometry:
     return Geometry(math.sqrt(base), math.sqrt(drift), math.sqrt(delta), dot)
 
 
-_Span = tuple[str, Sequence[TensorEntry], int, int]
+_TripleSpan = tuple[str, Sequence[TensorEntry], int, int]
 
 
-def _spans(triples: Mapping[str, Sequence[TensorEntry]]) -> Iterator[_Span]:
+def _spans(triples: Mapping[str, Sequence[TensorEntry]]) -> Iterator[_TripleSpan]:
     for key, entries in triples.items():
         common = min(n_elements(t.shape) for t in entries)
         for at in range(0, common, _SPAN_ELEMENTS):
             yield key, entries, at, min(_SPAN_ELEMENTS, common - at)
 
 
-def read_elements(
-    objects: ObjectStore, entry: TensorEntry, start: int, count: int
-) -> npt.NDArray[np.float64]:
-    """Elements of a tensor as float64."""
-    dtype, raw = _read_raw(objects, entry, start, count)
-    return to_float64(raw, dtype)
-
-
 def _measure(
     objects: ObjectStore, key: str, entries: Sequence[TensorEntry], start: int, count: int
 ) -> tuple[str, int, npt.NDArray[np.float64]]:
-    target, tuned, source = (_read_raw(objects, e, start, count) for e in entries)
+    target, tuned, source = (read_raw(objects, e, start, count) for e in entries)
     sums = triple_sums(target, tuned, source)
     part = np.array([sums.base, sums.drift, sums.delta, sums.dot], np.float64)
     return key, count * dtype_of(entries[0].dtype).itemsize, part
-
-
-def _read_raw(
-    objects: ObjectStore, entry: TensorEntry, start: int, count: int
-) -> tuple[str, npt.NDArray[np.uint8]]:
-    itemsize = dtype_of(entry.dtype).itemsize
-    return entry.dtype, objects.blobs.padded(entry.blob, start * itemsize, count * itemsize)

@@ -39,6 +39,16 @@ _TOKENIZER_FILES = frozenset(
     }
 )
 
+_VOCABULARY = (
+    "embed_tokens",
+    "lm_head",
+    "wte",
+    "word_embeddings",
+    "embed_in",
+    "embed_out",
+    "tok_embeddings",
+)
+
 
 def draft_name() -> str:
     """A new name for the folder in which a checkout is written before it is moved into place."""
@@ -53,6 +63,11 @@ def is_draft(path: str) -> bool:
 def follows_finetune(path: str) -> bool:
     """True for tokenizer, chat template and generation files: a transfer takes them from the fine-tune."""
     return path in _TOKENIZER_FILES or path.startswith("additional_chat_templates/")
+
+
+def is_vocabulary(key: str) -> bool:
+    """True for tensors with one row per token: embeddings and heads."""
+    return any(part in key for part in _VOCABULARY)
 
 
 def holds_tokenizer(paths: Iterable[str]) -> bool:

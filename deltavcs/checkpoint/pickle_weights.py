@@ -7,8 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from deltavcs.checkpoint import layout as names
+from deltavcs.advice import Advice
 from deltavcs.checkpoint.device import import_torch
+from deltavcs.checkpoint.layout import ADAPTER_WEIGHTS, PICKLE_SUFFIXES, SINGLE, is_safetensors
 from deltavcs.errors import ErrorKind, InvalidInputError, reason_of
 
 _TRAINING_STATE = ("training_args.bin", "optimizer.pt", "optimizer.bin", "scheduler.pt", "scaler.pt")
@@ -17,14 +18,14 @@ _TRAINING_STATE = ("training_args.bin", "optimizer.pt", "optimizer.bin", "schedu
 def pickled_weights(path: Path) -> list[Path]:
     """Top-level weight files that are pickles; none if there are safetensors beside them."""
     if not path.is_dir():
-        return [path] if path.is_file() and path.suffix in names.PICKLE_SUFFIXES else []
+        return [path] if path.is_file() and path.suffix in PICKLE_SUFFIXES else []
     top = sorted(p for p in path.iterdir() if p.is_file())
-    if any(names.is_safetensors(p.name) for p in top):
+    if any(is_safetensors(p.name) for p in top):
         return []
     return [
         p
         for p in top
-        if p.suffix in names.PICKLE_SUFFIXES
+        if p.suffix in PICKLE_SUFFIXES
         and p.name not in _TRAINING_STATE
         and not p.name.startswith("rng_state")
     ]
@@ -48,8 +49,7 @@ def convert_pickles(
         raise InvalidInputError(
             f"{path} holds pickled weights ({pickles[0].name}), which can run code when they are read",
             kind=ErrorKind.PICKLE_REFUSED,
-            hint="Prefer a safetensors version. To convert them with torch.load(weights_only=True),"
-            " add --allow-pickle-weights.",
+            advice=Advice.ALLOW_PICKLES,
         )
     copy = scratch("converted")
     if path.is_dir():
@@ -65,13 +65,13 @@ def convert_pickles(
             weight_map[name] = target
     if len(pickles) > 1:
         index = {"metadata": {}, "weight_map": weight_map}
-        (copy / (names.SINGLE + ".index.json")).write_text(json.dumps(index, indent=2) + "\n")
+        (copy / (SINGLE + ".index.json")).write_text(json.dumps(index, indent=2) + "\n")
     return copy, tuple(p.name for p in pickles)
 
 
 def _target_name(pickle: Path, *, only: bool) -> str:
     if only:
-        return names.ADAPTER_WEIGHTS if pickle.name.startswith("adapter_model") else names.SINGLE
+        return ADAPTER_WEIGHTS if pickle.name.startswith("adapter_model") else SINGLE
     return pickle.name.replace("pytorch_model", "model").removesuffix(pickle.suffix) + ".safetensors"
 
 
@@ -92,7 +92,7 @@ def _convert(pickle: Path, target: Path) -> list[str]:
         raise InvalidInputError(
             f"cannot read {pickle}: {reason_of(exc)}",
             kind=ErrorKind.PICKLE_REFUSED,
-            hint="Only files that hold nothing but tensors can be converted.",
+            advice=Advice.ONLY_TENSORS,
         ) from exc
     tensors = _tensors(torch, loaded, pickle)
     # Tied weights share memory, which safetensors refuses; each name gets its own bytes.
@@ -111,6 +111,6 @@ def _tensors(torch: Any, loaded: object, pickle: Path) -> dict[str, Any]:
         raise InvalidInputError(
             f"{pickle}: {wrong[0]!r} is not a tensor",
             kind=ErrorKind.BAD_CHECKPOINT,
-            hint="Save the model's state_dict only.",
+            advice=Advice.SAVE_STATE,
         )
     return loaded

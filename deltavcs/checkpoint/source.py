@@ -9,7 +9,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from deltavcs.checkpoint import layout as names
+from deltavcs.advice import Advice
+from deltavcs.checkpoint.layout import (
+    ADAPTER_CONFIG,
+    ADAPTER_WEIGHTS,
+    MARKER,
+    MAX_JSON_BYTES,
+    SKIPPED_FOLDERS,
+    find_index,
+    is_draft,
+    is_safetensors,
+    missing_shards,
+    primary_files,
+    tensor_key,
+)
 from deltavcs.errors import ConflictError, ErrorKind, FormatError, InvalidInputError, NotFoundError
 from deltavcs.objects.incoming import FileRange
 from deltavcs.objects.paths import check_path, check_paths
@@ -73,7 +86,7 @@ class SourceCheckpoint:
     def is_adapter(self) -> bool:
         """True for a PEFT adapter."""
         paths = {f.path for f in self.files}
-        return names.ADAPTER_CONFIG in paths and names.ADAPTER_WEIGHTS in paths
+        return ADAPTER_CONFIG in paths and ADAPTER_WEIGHTS in paths
 
     @property
     def size(self) -> int:
@@ -89,7 +102,7 @@ class SourceCheckpoint:
         found = next((f for f in self.files if f.path == path and f.header is None), None)
         if found is None:
             return None
-        if found.size > names.MAX_JSON_BYTES:
+        if found.size > MAX_JSON_BYTES:
             raise FormatError(f"{path} has {found.size} bytes", kind=ErrorKind.LIMIT_EXCEEDED)
         with FileReader(found.location) as file:
             return bytes(file.read(0, found.size))
@@ -109,7 +122,6 @@ class SourceCheckpoint:
                 raise ConflictError(
                     f"{file.location} changed while it was read",
                     kind=ErrorKind.SOURCE_CHANGED,
-                    hint="Wait until the program that writes it is done, then run the command again.",
                 )
 
 
@@ -136,16 +148,16 @@ def open_checkpoint(source: Path) -> Iterator[SourceCheckpoint]:
                 f"{source} is neither a directory nor a regular file", kind=ErrorKind.BAD_CHECKPOINT
             )
         check_paths(listing)
-        index_path = names.find_index(listing)
+        index_path = find_index(listing)
         index = _read_index(listing[index_path]) if index_path else None
-        missing = names.missing_shards(listing, index)
+        missing = missing_shards(listing, index)
         if missing:
             raise InvalidInputError(
                 f"{source}: {index_path} names {missing[0]}, which is not there",
                 kind=ErrorKind.BAD_CHECKPOINT,
-                hint="Finish the download, or remove the index if it is left over.",
+                advice=Advice.FINISH_DOWNLOAD,
             )
-        primary = names.primary_files(listing, index)
+        primary = primary_files(listing, index)
         for path in sorted(listing):
             _add_file(checkpoint, stack, path, listing[path], primary=path in primary)
         yield checkpoint
@@ -157,12 +169,12 @@ def _walk(folder: Path, prefix: str, skipped: list[str], seen: set[str]) -> Iter
     for entry in entries:
         path = prefix + entry.name
         location = Path(entry.path)
-        if path == names.MARKER:
+        if path == MARKER:
             continue
         kind = _kind(entry)
         if kind == "directory":
             real = os.path.realpath(location)
-            if path in names.SKIPPED_FOLDERS or entry.name in names.SKIPPED_FOLDERS or names.is_draft(path):
+            if path in SKIPPED_FOLDERS or entry.name in SKIPPED_FOLDERS or is_draft(path):
                 skipped.append(path)
             elif real in seen:
                 raise InvalidInputError(
@@ -173,7 +185,9 @@ def _walk(folder: Path, prefix: str, skipped: list[str], seen: set[str]) -> Iter
         elif kind == "file":
             yield check_path(path), location
         else:
-            raise InvalidInputError(f"{location} {kind}", kind=ErrorKind.BAD_CHECKPOINT, hint="Remove it.")
+            raise InvalidInputError(
+                f"{location} {kind}", kind=ErrorKind.BAD_CHECKPOINT, advice=Advice.REMOVE_FILE
+            )
 
 
 def _kind(entry: os.DirEntry[str]) -> str:
@@ -190,7 +204,7 @@ def _kind(entry: os.DirEntry[str]) -> str:
 
 def _read_index(location: Path) -> bytes:
     with FileReader(location) as file:
-        if file.size > names.MAX_JSON_BYTES:
+        if file.size > MAX_JSON_BYTES:
             raise FormatError(f"{location} has {file.size} bytes", kind=ErrorKind.LIMIT_EXCEEDED)
         return bytes(file.read(0, file.size))
 
@@ -206,7 +220,7 @@ def _add_file(
     with translate_os_errors(f"cannot read {location}"):
         stamp = _stamp(location)
         executable = bool(location.stat().st_mode & stat.S_IXUSR)
-    if not names.is_safetensors(path):
+    if not is_safetensors(path):
         checkpoint.files.append(SourceFile(path, location, stamp[0], executable, stamp))
         return
     file = stack.enter_context(FileReader(location))
@@ -216,7 +230,7 @@ def _add_file(
         raise exc.within(str(location)) from exc.__cause__
     keys = []
     for name, dtype, shape, data in spans:
-        key = names.tensor_key(path, name, primary=primary)
+        key = tensor_key(path, name, primary=primary)
         if primary and "::" in name:
             raise InvalidInputError(
                 f"{location}: tensor name {name!r} holds '::'", kind=ErrorKind.BAD_CHECKPOINT
@@ -225,7 +239,7 @@ def _add_file(
             raise InvalidInputError(
                 f"{location}: tensor {name!r} is in another shard as well",
                 kind=ErrorKind.BAD_CHECKPOINT,
-                hint="Each tensor may be in one shard only.",
+                advice=Advice.ONE_SHARD,
             )
         checkpoint.tensors[key] = SourceTensor(dtype, shape, data)
         keys.append(key)

@@ -2,33 +2,27 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from deltavcs.checkpoint import layout as names
-from deltavcs.checkpoint.adapter import AdapterConfig, adapter_config_of
-from deltavcs.checkpoint.geometry import read_elements
-from deltavcs.checkpoint.view import Content, View, ViewFile, data_file, replace_files, view_of, with_tensors
+from deltavcs.advice import Advice
+from deltavcs.checkpoint.adapter import AdapterConfig, adapter_config_of, parse_factor, read_factor
+from deltavcs.checkpoint.patching import reranked_files
+from deltavcs.checkpoint.view import Content, replace_files, view_of, with_tensors
 from deltavcs.errors import ErrorKind, InvalidInputError
-from deltavcs.merging.formulas import MergeInput, Merging, derived_content
+from deltavcs.merging.alignment import MergeInput, Merging
+from deltavcs.merging.formulas import derived_content
 from deltavcs.merging.methods import method_named, settings_for
 from deltavcs.merging.products import LoraFactors, merge_lora_exact
 from deltavcs.merging.settings import Options
 from deltavcs.merging.spool import Spool
-from deltavcs.objects.model import TensorEntry
 from deltavcs.objects.store import ObjectStore
 from deltavcs.resources import Resources
 from deltavcs.tensors.cast import from_float64
-from deltavcs.tensors.dtypes import n_elements
 
-_FACTOR = re.compile(
-    r"(?:base_model\.model\.)?(?P<module>.+)\.lora_(?P<embedding>embedding_)?(?P<side>[AB])(?:\.weight)?\Z"
-)
 EXACT_METHODS = ("average", "weighted", "task_arithmetic")
 
 
@@ -57,7 +51,7 @@ def check_same_factors(objects: ObjectStore, models: Sequence[MergeInput]) -> No
                 f"{model.name} and {models[0].name} cannot be merged factor by factor: {model.name} has"
                 f" {'; '.join(odd)}",
                 kind=ErrorKind.INCOMPATIBLE,
-                hint="Merge them through their products with --exact, which allows other ranks.",
+                advice=Advice.MERGE_PRODUCTS,
             )
 
 
@@ -115,7 +109,7 @@ def merge_products(
     whole = _whole_tensors(objects, method, models, tables, options)
     tensors.update(whole)
     view = with_tensors(objects, lead, {k: tensors[k] for k in lead.tensors})
-    view = replace_files(view, _new_config(objects, view, target))
+    view = replace_files(view, reranked_files(objects, view, target))
     return Merging(view, tuple(k for k in lead.primary if k not in whole), (), (), (), lost)
 
 
@@ -124,7 +118,8 @@ def _weights(method: str, options: Options, n_models: int) -> list[float]:
         raise InvalidInputError(
             f"{method} works element by element; products of adapters can only be added",
             kind=ErrorKind.BAD_ARGUMENT,
-            hint="With --exact use one of: " + ", ".join(EXACT_METHODS),
+            advice=Advice.EXACT_METHODS,
+            facts={"methods": ", ".join(EXACT_METHODS)},
         )
     settings = settings_for(method_named(method), options, n_models)
     if method == "task_arithmetic":
@@ -140,9 +135,9 @@ def _pairs(model: MergeInput) -> dict[str, _Pair]:
     """The factors of an adapter by module."""
     halves: dict[str, dict[str, str]] = {}
     for key in model.manifest.primary:
-        found = _FACTOR.match(key)
-        if found:
-            halves.setdefault(found["module"], {})[found["side"]] = key
+        found = parse_factor(key)
+        if found is not None:
+            halves.setdefault(found.module, {})[found.side] = key
     single = [module for module, sides in halves.items() if len(sides) != 2]
     if single or not halves:
         raise InvalidInputError(
@@ -170,17 +165,8 @@ def _summed_rank(models: Sequence[MergeInput], tables: Sequence[Mapping[str, _Pa
 
 
 def _factors(objects: ObjectStore, model: MergeInput, pair: _Pair, scale: float) -> LoraFactors:
-    a, b = (_matrix(objects, model.manifest.primary[key]) for key in (pair.a, pair.b))
+    a, b = (read_factor(objects, model.manifest.primary[key]) for key in (pair.a, pair.b))
     return LoraFactors(a, b, scale)
-
-
-def _matrix(objects: ObjectStore, entry: TensorEntry) -> npt.NDArray[np.float64]:
-    if len(entry.shape) != 2:
-        raise InvalidInputError(
-            f"a factor has shape {list(entry.shape)}; only matrices are supported",
-            kind=ErrorKind.INCOMPATIBLE,
-        )
-    return read_elements(objects, entry, 0, n_elements(entry.shape)).reshape(entry.shape)
 
 
 def _spooled(spool: Spool, dtype: str, values: npt.NDArray[np.float64]) -> Content:
@@ -207,17 +193,7 @@ def _whole_tensors(
             raise InvalidInputError(
                 f"{key} is trained whole and cannot be merged by {method} here",
                 kind=ErrorKind.INCOMPATIBLE,
-                hint="Use average or weighted, with adapters that all train it.",
+                advice=Advice.AVERAGE_WHOLE,
             )
         out[key] = derived_content(objects, method, key, entries, lead.tensors[key], options)
     return out
-
-
-def _new_config(objects: ObjectStore, view: View, rank: int) -> dict[str, ViewFile]:
-    """adapter_config.json with the rank of the result and scale 1."""
-    file = next(f for f in view.files if f.path == names.ADAPTER_CONFIG)
-    assert file.blob is not None
-    raw = json.loads(objects.blobs.read(file.blob, max_bytes=names.MAX_JSON_BYTES))
-    raw |= {"r": rank, "lora_alpha": rank, "use_rslora": False, "rank_pattern": {}, "alpha_pattern": {}}
-    data = json.dumps(raw, indent=2, ensure_ascii=False).encode() + b"\n"
-    return {file.path: replace(data_file(file.path, data), executable=file.executable)}

@@ -1,4 +1,4 @@
-"""Sums of models: average, weighted average, task arithmetic, transfer. All are `linear` programs.
+"""Sums of models: average, weighted average, task arithmetic. All are `linear` programs.
 
 Shapes: every x_i is float64 of shape (n,); so is the result. One rounding to the stored dtype follows.
 """
@@ -11,18 +11,8 @@ from collections.abc import Sequence
 from deltavcs.errors import ErrorKind, InvalidInputError
 from deltavcs.merging.blocks import TensorSource
 from deltavcs.merging.settings import DerivedPlan, Settings
-from deltavcs.operators.parse import hex_scalar
-
-
-def plan_transfer(scale: float = 1.0) -> DerivedPlan:
-    """Plan `m_t + λ·(m'_s − m_s)`; the inputs are m_t, m'_s, m_s in this order.
-
-    Reference: Lin et al., "Efficient Model Development through Fine-tuning Transfer", 2025.
-
-    Args:
-        scale: λ, finite.
-    """
-    return DerivedPlan("linear", {"program": [0, 1, 2, "-", *_times(scale, always=True), "+"]})
+from deltavcs.operators.parse import encode_program
+from deltavcs.tensors.programs import Token
 
 
 def plan_average(source: TensorSource, settings: Settings) -> DerivedPlan:
@@ -31,7 +21,7 @@ def plan_average(source: TensorSource, settings: Settings) -> DerivedPlan:
     Reference: Wortsman et al., "Model soups: averaging weights of multiple fine-tuned models improves
     accuracy without increasing inference time", ICML 2022; the default of Mashup Learning.
     """
-    return DerivedPlan("linear", {"program": _mean_program([1.0] * source.n_inputs)})
+    return DerivedPlan("linear", encode_program(_mean_program([1.0] * source.n_inputs)))
 
 
 def plan_weighted(source: TensorSource, settings: Settings) -> DerivedPlan:
@@ -40,7 +30,7 @@ def plan_weighted(source: TensorSource, settings: Settings) -> DerivedPlan:
     Raises:
         InvalidInputError: `bad-argument` if the weights add up to zero.
     """
-    return DerivedPlan("linear", {"program": _mean_program(settings.weights)})
+    return DerivedPlan("linear", encode_program(_mean_program(settings.weights)))
 
 
 def plan_task_arithmetic(source: TensorSource, settings: Settings) -> DerivedPlan:
@@ -48,12 +38,12 @@ def plan_task_arithmetic(source: TensorSource, settings: Settings) -> DerivedPla
 
     Reference: Ilharco et al., "Editing Models with Task Arithmetic", ICLR 2023.
     """
-    program: list[object] = [0]
+    program: list[Token] = [0]
     for i, weight in enumerate(settings.weights, start=1):
         program += [i, 0, "-", *_times(weight)]
         if i > 1:
             program.append("+")
-    return DerivedPlan("linear", {"program": [*program, *_times(settings.scale), "+"]})
+    return DerivedPlan("linear", encode_program([*program, *_times(settings.scale), "+"]))
 
 
 def weights_from_scores(
@@ -84,9 +74,9 @@ def weights_from_scores(
     return tuple(math.exp(-(value - best) / temperature) for value in values)
 
 
-def _mean_program(weights: Sequence[float]) -> list[object]:
+def _mean_program(weights: Sequence[float]) -> list[Token]:
     total = 0.0
-    program: list[object] = []
+    program: list[Token] = []
     for i, weight in enumerate(weights):
         program += [i, *_times(weight)]
         if i:
@@ -94,12 +84,12 @@ def _mean_program(weights: Sequence[float]) -> list[object]:
         total += weight
     if not 0.0 < total < math.inf:
         raise _bad(f"the weights add up to {total}")
-    return program if total == 1.0 else [*program, ["/", hex_scalar(total)]]
+    return program if total == 1.0 else [*program, ("/", total)]
 
 
-def _times(scalar: float, always: bool = False) -> list[object]:
+def _times(scalar: float) -> list[Token]:
     """Return the token that scales by `scalar`; nothing for 1, which changes no bit."""
-    return [] if scalar == 1.0 and not always else [["*", hex_scalar(scalar)]]
+    return [] if scalar == 1.0 else [("*", scalar)]
 
 
 def _bad(message: str) -> InvalidInputError:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 import numpy as np
@@ -51,37 +50,6 @@ class TensorSource(Protocol):
         Every block has `block_elements` elements but the last, which has the rest. May be called again.
         """
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class ArraySource:
-    """A `TensorSource` over arrays in memory.
-
-    Attributes:
-        name: of the tensor.
-        arrays: float64, one per input, all of one size, read in row-major order.
-        dtype: of the result.
-    """
-
-    name: str
-    arrays: Sequence[Float64Array]
-    dtype: str = "F64"
-
-    @property
-    def n(self) -> int:
-        """Number of elements."""
-        return int(self.arrays[0].size)
-
-    @property
-    def n_inputs(self) -> int:
-        """Number of inputs."""
-        return len(self.arrays)
-
-    def blocks(self, block_elements: int) -> Iterator[Block]:
-        """See `TensorSource.blocks`."""
-        flat = [array.reshape(-1) for array in self.arrays]
-        for start in range(0, self.n, block_elements):
-            yield start, [array[start : start + block_elements] for array in flat]
 
 
 def checked_blocks(source: TensorSource, block_elements: int = BLOCK_ELEMENTS) -> Iterator[Block]:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from deltavcs.checkpoint.geometry import read_elements
+from deltavcs.checkpoint.elements import read_elements
 from deltavcs.checkpoint.view import Content, view_of, with_tensors
 from deltavcs.errors import ErrorKind, InvalidInputError
+from deltavcs.merging.alignment import MergeInput, Merging, align, untouched
 from deltavcs.merging.blocks import BLOCK_ELEMENTS
 from deltavcs.merging.fisher import fisher_average
-from deltavcs.merging.formulas import MergeInput, Merging, align, derived_content, untouched
-from deltavcs.merging.methods import Method, settings_for
+from deltavcs.merging.formulas import derived_content
+from deltavcs.merging.methods import MethodInfo, settings_for
 from deltavcs.merging.regmean import regmean
 from deltavcs.merging.settings import Options, Settings
 from deltavcs.merging.spool import Spool
@@ -40,7 +41,7 @@ class Statistics(Protocol):
 
 def merge_by_statistics(
     objects: ObjectStore,
-    method: Method,
+    method: MethodInfo,
     models: Sequence[MergeInput],
     options: Options,
     statistics: Statistics,
@@ -67,10 +68,7 @@ def merge_by_statistics(
     done = 0
     for key, entries in left.items():
         old = lead.tensors[key]
-        if method.statistics == "fisher":
-            content = _fisher(objects, key, entries, old, settings, statistics, spool)
-        else:
-            content = _regmean(objects, key, entries, old, settings, statistics, spool)
+        content = MERGERS[method.name](objects, key, entries, old, settings, statistics, spool)
         tensors[key] = content or derived_content(objects, "average", key, entries, old, {})
         done += old.size
         resources.progress("merging", done, total)
@@ -129,3 +127,11 @@ def _have(values: Floats | None, key: str) -> Floats:
     if values is None:
         raise InvalidInputError(f"{key} has statistics of some models only", kind=ErrorKind.INCOMPATIBLE)
     return values
+
+
+TensorMerger: TypeAlias = Callable[
+    [ObjectStore, str, Sequence[TensorEntry], Content, Settings, Statistics, Spool], Content | None
+]
+
+MERGERS: dict[str, TensorMerger] = {"fisher": _fisher, "regmean": _regmean}
+"""By the name of a method: one merged tensor, spooled; None if it has no statistics."""

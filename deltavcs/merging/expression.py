@@ -14,14 +14,13 @@ import re
 from dataclasses import dataclass
 
 from deltavcs.errors import ErrorKind, InvalidInputError
+from deltavcs.tensors.programs import Token
 
 MAX_EXPRESSION = 10_000
 MAX_OPERANDS = 64
 MAX_NESTING = 32
 _TOKEN = re.compile(r"\s*(?:(?P<bracket>[()])|(?P<word>[^\s()]+))")
 _NUMBER = re.compile(r"[0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?\Z|\.[0-9]+(?:[eE][+-]?[0-9]+)?\Z")
-
-Token = int | str | tuple[str, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,5 +166,4 @@ class _Parser:
         return InvalidInputError(
             f"{why}:\n  {self._text}\n  {' ' * column}^",
             kind=ErrorKind.BAD_EXPRESSION,
-            hint="Write it like: base + 0.8 * (tuned - base), with spaces around the operators.",
         )

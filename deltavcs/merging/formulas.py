@@ -1,72 +1,75 @@
-"""Merging checkpoints tensor by tensor: which tensors meet, and what becomes of each.
+"""Merging by a formula: tensor by tensor, stored as what is to be computed.
 
-Methods with a formula (`deltavcs.merging.methods`) become derivations; a merge of whole models then costs
-kilobytes. Planning streams blocks of every input, so memory does not grow with the models.
+A merge of whole models then costs kilobytes. Planning streams blocks of every input, so memory does not grow
+with the models.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
-from deltavcs.checkpoint.geometry import read_elements
+from deltavcs.checkpoint.elements import read_elements
 from deltavcs.checkpoint.view import Content, View, view_of, with_tensors
 from deltavcs.errors import ErrorKind, InvalidInputError
-from deltavcs.merging.blocks import Block
-from deltavcs.merging.plan import plan_tensor
-from deltavcs.merging.settings import Options
+from deltavcs.merging.alignment import MergeInput, Merging, align, untouched
+from deltavcs.merging.arithmetic import plan_average, plan_task_arithmetic, plan_weighted
+from deltavcs.merging.blocks import Block, TensorSource
+from deltavcs.merging.methods import method_named, settings_for
+from deltavcs.merging.settings import DerivedPlan, Options, Settings
+from deltavcs.merging.slerp import plan_slerp
+from deltavcs.merging.sparse import plan_dare, plan_dare_ties, plan_ties
 from deltavcs.objects.derivation import Derivation, Operand
-from deltavcs.objects.model import Manifest, TensorEntry
+from deltavcs.objects.model import TensorEntry
 from deltavcs.objects.store import ObjectStore
+from deltavcs.operators.parse import parse
 from deltavcs.pool import Pool
 from deltavcs.resources import Resources
-from deltavcs.tensors.dtypes import dtype_of, n_elements
+from deltavcs.tensors.cast import layout_of
+from deltavcs.tensors.dtypes import n_elements
 
-_SHOWN = 3
+Planner: TypeAlias = Callable[[TensorSource, Settings], DerivedPlan]
+
+PLANNERS: dict[str, Planner] = {
+    "average": plan_average,
+    "weighted": plan_weighted,
+    "task_arithmetic": plan_task_arithmetic,
+    "ties": plan_ties,
+    "dare": plan_dare,
+    "dare_ties": plan_dare_ties,
+    "slerp": plan_slerp,
+}
+"""By the name of a method: from the tensor of every input and the checked options to a formula."""
 
 
-@dataclass(frozen=True, slots=True)
-class MergeInput:
-    """A checkpoint that takes part in a merge, and what to call it in messages."""
+def plan_tensor(method: str, source: TensorSource, options: Options) -> DerivedPlan:
+    """Plan the merge of one tensor: take the statistics it needs and return its formula.
 
-    name: str
-    manifest: Manifest
+    Args:
+        method: a key of `PLANNERS`.
+        source: the tensor of every input, the base first where the method has one.
+        options: by parameter name; see `deltavcs.merging.methods.MERGE_METHODS`.
 
+    Returns:
+        The operator and its parameters; `deltavcs.operators.parse.parse` takes them.
 
-@dataclass(frozen=True, slots=True)
-class Aligned:
-    """Tensors that meet, by key of the first model.
-
-    Attributes:
-        entries: per key one tensor per operand, the base first if there is one.
-        copied: no arithmetic (integers, booleans); taken from the first model.
-        converted: of several dtypes; the result has the first model's.
+    Raises:
+        InvalidInputError: `bad-argument` for an unknown method, one without a formula, or options that do not
+            fit, `unsupported-dtype` if tensors of this dtype can only be copied, `bad-checkpoint` if the
+            method cannot handle values that are not finite and the tensor holds some.
     """
-
-    entries: Mapping[str, tuple[TensorEntry, ...]]
-    copied: tuple[str, ...]
-    converted: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Merging:
-    """A merged checkpoint, not stored yet.
-
-    Attributes:
-        view: what it is.
-        merged: tensors that were combined.
-        untouched: tensors that are the same in all operands, kept as they are.
-        copied: tensors without arithmetic, from the first model.
-        converted: tensors of several dtypes.
-        lost: per tensor the share of the update that a truncated rank cut off; empty for most methods.
-    """
-
-    view: View
-    merged: tuple[str, ...]
-    untouched: tuple[str, ...]
-    copied: tuple[str, ...]
-    converted: tuple[str, ...]
-    lost: Mapping[str, float]
+    chosen = method_named(method)
+    planner = PLANNERS.get(chosen.name)
+    if planner is None:
+        raise InvalidInputError(
+            f"{chosen.name} is computed from statistics, it has no formula", kind=ErrorKind.BAD_ARGUMENT
+        )
+    layout_of(source.dtype)
+    settings = settings_for(chosen, options, source.n_inputs - int(chosen.needs_base))
+    plan = planner(source, settings)
+    parse(plan.op, plan.params, source.n_inputs)
+    return plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,65 +98,6 @@ class StoredSource:
             yield start, [read_elements(self.objects, e, start, count) for e in self.entries]
 
 
-def align(models: Sequence[MergeInput], base: MergeInput | None) -> Aligned:
-    """Match the tensors of all operands by name.
-
-    Raises:
-        InvalidInputError: `incompatible`, naming tensors, if names or shapes differ, or a dtype without
-            arithmetic meets one with.
-    """
-    operands = [*([base] if base else []), *models]
-    lead = models[0].manifest.primary
-    tables = [(m.name, m.manifest.primary) for m in operands]
-    wrong: list[str] = []
-    entries: dict[str, tuple[TensorEntry, ...]] = {}
-    copied: list[str] = []
-    converted: list[str] = []
-    for key, first in lead.items():
-        lacking = [name for name, table in tables if key not in table]
-        if lacking:
-            wrong.append(f"{key} is not in {', '.join(lacking)}")
-            continue
-        found = tuple(table[key] for _, table in tables)
-        problem = _problem(key, found, [name for name, _ in tables])
-        if problem:
-            wrong.append(problem)
-        elif not dtype_of(first.dtype).arithmetic:
-            copied.append(key)
-        else:
-            entries[key] = found
-            converted += [key] if len({e.dtype for e in found}) > 1 else []
-    for name, table in tables:
-        wrong += [f"{key} is only in {name}" for key in sorted(table.keys() - lead.keys())]
-    if wrong or not entries:
-        raise _misfit(wrong)
-    return Aligned(entries, tuple(copied), tuple(converted))
-
-
-def _problem(key: str, found: Sequence[TensorEntry], names: Sequence[str]) -> str | None:
-    if len({e.shape for e in found}) > 1:
-        shapes = ", ".join(f"{list(e.shape)} in {n}" for e, n in zip(found, names, strict=True))
-        return f"{key} is {shapes}"
-    if len({dtype_of(e.dtype).arithmetic for e in found}) > 1:
-        return f"{key} is {', '.join(e.dtype for e in found)}"
-    return None
-
-
-def _misfit(wrong: Sequence[str]) -> InvalidInputError:
-    more = f"; and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
-    shown = "; ".join(wrong[:_SHOWN]) + more if wrong else "no tensor has the same name"
-    return InvalidInputError(
-        f"the checkpoints cannot be merged: {shown}",
-        kind=ErrorKind.INCOMPATIBLE,
-        hint="A merge needs the same tensors with the same shapes; compare with 'dvx diff A B --stat'.",
-    )
-
-
-def untouched(entries: Sequence[TensorEntry]) -> bool:
-    """True if all operands hold the same blob: every method then gives that blob."""
-    return len({e.blob for e in entries}) == 1
-
-
 def merge_derived(
     objects: ObjectStore,
     method: str,
@@ -169,7 +113,7 @@ def merge_derived(
     Args:
         models: their first gives files, names and dtypes.
         base: only for methods that need one.
-        options: as `deltavcs.merging.plan.plan_tensor`.
+        options: as `plan_tensor` takes them.
 
     Raises:
         InvalidInputError: `incompatible` naming tensors; `bad-argument` for options that do not fit;

@@ -58,8 +58,8 @@ class GatheredStatistics:
         Tensors that the model ties share their statistic, so that a merge leaves them equal.
 
         Args:
-            kind: `fisher` or `gram`; Gram matrices are means over the rows, so that every model has the same
-                say however many rows it saw.
+            kind: `fisher`, or `gram`: G = Xᵀ X / N, the mean over the model's N input rows X, so that every
+                model has the same say however many rows it saw.
             position: of the model in the merge.
             keys: tensors of the checkpoint.
         """

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from deltavcs.advice import Advice
 from deltavcs.errors import ErrorKind, InvalidInputError
 from deltavcs.tensors.cast import Float64Array
 
@@ -15,11 +16,13 @@ def regmean(
 ) -> Float64Array:
     """Merge one linear layer so that its outputs come closest to every model's on that model's inputs.
 
-    For layers y = x·W_iᵀ with inputs X_i, minimising Σ_i ‖X_i Wᵀ − X_i W_iᵀ‖² gives
+    For layers y = x·W_iᵀ with N_i input rows X_i, minimising Σ_i ‖X_i Wᵀ − X_i W_iᵀ‖² / N_i gives
 
-        W = (Σ_i W_i Ĝ_i) (Σ_i Ĝ_i)⁻¹,    G_i = X_iᵀ X_i,    Ĝ_i = α·G_i + (1−α)·diag(G_i) + ε·I
+        W = (Σ_i W_i Ĝ_i) (Σ_i Ĝ_i)⁻¹,    G_i = X_iᵀ X_i / N_i,    Ĝ_i = α·G_i + (1−α)·diag(G_i) + ε·I
 
-    which is the paper's (Σ Ĝ_i)⁻¹ Σ Ĝ_i W_i transposed, since torch keeps weights as (out, in).
+    which is the paper's (Σ Ĝ_i)⁻¹ Σ Ĝ_i W_i transposed, since torch keeps weights as (out, in). The paper's
+    G_i is the sum X_iᵀ X_i; the mean gives every model the same say however many rows it saw, and is what
+    `deltavcs.merging.gathering` gathers. With one number of rows for all models the two give the same W.
     ε = ridge · mean(diag G_i over all i) keeps the system solvable where an input feature never fires; there
     the result is the plain average. ridge = 0 is the closed form itself.
     Embeddings, norms and biases have no Gram matrix: average them.
@@ -70,7 +73,7 @@ def _solve(grams: Float64Array, products: Float64Array) -> Float64Array:
         raise InvalidInputError(
             "the Gram matrices add up to a singular one",
             kind=ErrorKind.BAD_ARGUMENT,
-            hint="more rows, a smaller alpha or a ridge above 0",
+            advice=Advice.RELAX_REGRESSION,
         ) from exc
     return np.ascontiguousarray(solved.T, dtype=np.float64)
 

@@ -7,10 +7,30 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+from deltavcs.advice import Advice
 from deltavcs.errors import ErrorKind, InvalidInputError
 
 Options: TypeAlias = Mapping[str, object]
 """Options by parameter name: a number, or for per-model parameters a number or one number per model."""
+
+
+@dataclass(frozen=True, slots=True)
+class MergeMethod:
+    """How to merge, as a caller chooses it.
+
+    Attributes:
+        name: a key of `deltavcs.merging.methods.MERGE_METHODS`.
+        options: the method's parameters by name, such as `weights`, `density`, `scale`, `seed`.
+        base: revision that diff vectors are taken from; None for the nearest that all were made from.
+        exact: merge adapters through their products instead of factor by factor.
+        rank: with `exact`, rank of the result; None for the sum of the ranks, which loses nothing.
+    """
+
+    name: str = "average"
+    options: Options = field(default_factory=dict)
+    base: str | None = None
+    exact: bool = False
+    rank: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,13 +113,13 @@ def resolve_settings(
     known = {parameter.name: parameter for parameter in parameters}
     for name in options:
         if name not in known:
-            raise _bad(f"{method} has no parameter {name!r}", ", ".join(known) or "it takes none")
+            raise _unknown(method, name, known)
     values: dict[str, Any] = {}
     for parameter in parameters:
         given = options.get(parameter.name)
         given = parameter.default if given is None else given
         if given is None:
-            raise _bad(f"{method} needs {parameter.name}", parameter.doc)
+            raise _bad(f"{method} needs {parameter.name}", parameter)
         if parameter.per_model:
             values[parameter.name] = _per_model(parameter, given, n_models)
         else:
@@ -110,24 +130,38 @@ def resolve_settings(
 def _per_model(parameter: Parameter, given: object, n_models: int) -> tuple[float, ...]:
     if isinstance(given, (list, tuple)):
         if len(given) != n_models:
-            raise _bad(f"{len(given)} values of {parameter.name} for {n_models} models", parameter.doc)
+            raise _bad(f"{len(given)} values of {parameter.name} for {n_models} models", parameter)
         return tuple(_check(parameter, item) for item in given)
     return (_check(parameter, given),) * n_models
 
 
 def _check(parameter: Parameter, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise _bad(f"{parameter.name} is a number, not {value!r:.80}", parameter.doc)
+        raise _bad(f"{parameter.name} is a number, not {value!r:.80}", parameter)
     if parameter.integer and not isinstance(value, int):
-        raise _bad(f"{parameter.name} is a whole number, not {value}", parameter.doc)
+        raise _bad(f"{parameter.name} is a whole number, not {value}", parameter)
     number = value if parameter.integer else float(value)
     inside = parameter.least <= number <= parameter.most and math.isfinite(number)
     if not inside or (parameter.above_least and number == parameter.least):
         bracket = "(" if parameter.above_least else "["
         allowed = f"{bracket}{parameter.least}, {parameter.most}]"
-        raise _bad(f"{parameter.name} = {value} is outside {allowed}", parameter.doc)
+        raise _bad(f"{parameter.name} = {value} is outside {allowed}", parameter)
     return number
 
 
-def _bad(message: str, hint: str) -> InvalidInputError:
-    return InvalidInputError(message, kind=ErrorKind.BAD_ARGUMENT, hint=hint)
+def _unknown(method: str, name: str, known: Mapping[str, Parameter]) -> InvalidInputError:
+    return InvalidInputError(
+        f"{method} has no parameter {name!r}",
+        kind=ErrorKind.BAD_ARGUMENT,
+        advice=Advice.MERGE_PARAMETERS,
+        facts={"parameters": ", ".join(known) or "none"},
+    )
+
+
+def _bad(message: str, parameter: Parameter) -> InvalidInputError:
+    return InvalidInputError(
+        message,
+        kind=ErrorKind.BAD_ARGUMENT,
+        advice=Advice.MERGE_PARAMETER,
+        facts={"parameter": parameter.name, "meaning": parameter.doc},
+    )

@@ -7,7 +7,7 @@ import math
 from deltavcs.errors import ErrorKind, InvalidInputError
 from deltavcs.merging.blocks import TensorSource, dot_products
 from deltavcs.merging.settings import DerivedPlan, Settings
-from deltavcs.operators.parse import hex_scalar
+from deltavcs.operators.parse import encode_program
 
 COLLINEAR = 0.9995
 """|cos Ω| above which the arc is taken as straight: sin Ω is too small to divide by."""
@@ -28,8 +28,7 @@ def plan_slerp(source: TensorSource, settings: Settings) -> DerivedPlan:
         InvalidInputError: `bad-checkpoint` if the tensors hold values that are not finite.
     """
     first, second = _coefficients(source, settings.t)
-    program = [0, ["*", hex_scalar(first)], 1, ["*", hex_scalar(second)], "+"]
-    return DerivedPlan("linear", {"program": program})
+    return DerivedPlan("linear", encode_program([0, ("*", first), 1, ("*", second), "+"]))
 
 
 def _coefficients(source: TensorSource, t: float) -> tuple[float, float]:

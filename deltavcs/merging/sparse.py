@@ -1,6 +1,6 @@
 """TIES, DARE and DARE-TIES: merging sparse diff vectors. Input 0 is the base θ; δ_i = x_i − θ.
 
-The equations are those of the operators in `deltavcs.operators.kernels`; here their scalars are found.
+The equations are those of the operators in `deltavcs.operators.equations`; here their scalars are found.
 Shapes: every x_i is float64 of shape (n,); so is the result. One rounding to the stored dtype follows.
 """
 

@@ -26,7 +26,7 @@ class GramMatrices:
 
     Attributes:
         grams: weight name → Σ xᵀx over all inputs x, (in_features, in_features).
-        counts: weight name → number of inputs summed; divide by it for a mean.
+        counts: weight name → number of inputs summed, N. RegMean takes the mean, grams ÷ counts.
     """
 
     grams: Mapping[str, torch.Tensor]
@@ -101,7 +101,7 @@ def gram_matrices(
 ) -> GramMatrices:
     """Input Gram matrices of the linear layers, for RegMean.
 
-        G = Σ xᵀx
+        Σ xᵀx,    and the number of rows N: RegMean's G = Σ xᵀx / N (`deltavcs.merging.regmean`)
 
     over every input row x of every `torch.nn.Linear` (Jin et al., "Dataless Knowledge Fusion by Merging
     Weights of Language Models"): prompt and answer tokens alike, never padding, as only samples of one length
@@ -155,7 +155,7 @@ def _accumulator(name: str, samples: Sequence[Sample]) -> torch.dtype:
 
     if name not in ACCUMULATORS:
         raise InvalidInputError(
-            f"cannot accumulate in {name!r}", kind=ErrorKind.BAD_ARGUMENT, hint=" or ".join(ACCUMULATORS)
+            f"sums are kept in {' or '.join(ACCUMULATORS)}, not in {name!r}", kind=ErrorKind.BAD_ARGUMENT
         )
     if not samples:
         raise bad_task("no samples to gather statistics from")

@@ -10,7 +10,7 @@ from deltavcs.canonical import decode_json, encode_json
 from deltavcs.objects import fields as f
 from deltavcs.objects.domain import parse_domain
 from deltavcs.oid import BlobId
-from deltavcs.operators.parse import validate
+from deltavcs.operators.parse import parse
 from deltavcs.tensors.dtypes import dtype_of
 
 MAX_INPUTS = 256
@@ -60,5 +60,5 @@ def decode_derivation(side: bytes, domain: str) -> Derivation:
         inputs.append(Operand(BlobId(f.oid(one["blob"])), f.integer(one["elements"], "elements")))
     op = f.text(raw["op"], "op", max_bytes=64)
     params = f.mapping(raw["params"], "params", limit=64)
-    validate(op, params, len(inputs))
+    parse(op, params, len(inputs))
     return Derivation(op, params, tuple(inputs))

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from deltavcs.operators.kernels import Linear
-from deltavcs.operators.parse import Operation, evaluate_parsed
+from deltavcs.operators.equations import Linear
+from deltavcs.operators.parse import Operation
 from deltavcs.tensors.cast import Buffer, Float64Array, from_float64, to_float64
 from deltavcs.tensors.dtypes import dtype_of
 from deltavcs.tensors.programs import run_native
 
 _SLICE_ELEMENTS = 1 << 15
-"""Elements that numpy works on at a time: they stay in the cache."""
+"""Elements that numpy works on at a time: all temporaries of an operator stay in the cache."""
 
 
 def evaluate_stored(
@@ -43,7 +43,8 @@ def evaluate_stored(
     for at in range(0, n, _SLICE_ELEMENTS):
         count = min(_SLICE_ELEMENTS, n - at)
         blocks = [_elements(name, data, at, count) for name, data in raw]
-        values = evaluate_parsed(operation, blocks, start + at)
+        with np.errstate(all="ignore"):
+            values = operation.run(blocks, start + at)
         out[at * itemsize : (at + count) * itemsize] = from_float64(values, dtype).data
 
 

@@ -1,8 +1,7 @@
-"""Derived tensors: operators whose results the store keeps as a formula (spec v1-derived).
+"""Parameters of the derived operators, from what is stored (spec v1-derived §3).
 
-An operator and its parameters come from stored objects, so they are validated as hostile input before
-anything is computed. Scalars are hexadecimal floating-point strings as `float.hex` writes them, which makes
-them exact and gives every value one spelling.
+They come from stored objects, so they are checked as hostile input before anything is computed. Scalars are
+hexadecimal floating-point strings as `float.hex` writes them: exact, and one spelling for every value.
 
     linear      {"program": [...]}
     ties        {"lambda": h, "thresholds": [h…], "weights": [h…]}
@@ -18,34 +17,18 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
-import numpy as np
-
 from deltavcs.errors import ErrorKind, FormatError
-from deltavcs.operators.kernels import (
-    Array,
-    Backend,
-    Dare,
-    DareTies,
-    Linear,
-    Masks,
-    NumpyBackend,
-    Ties,
-    Token,
+from deltavcs.operators.equations import Dare, DareTies, Linear, Masks, Ties
+from deltavcs.operators.limits import (
+    MAX_INPUTS,
+    MAX_NAME_BYTES,
+    MAX_PROGRAM_TOKENS,
+    MAX_SCALAR_CHARS,
+    MAX_SEED,
+    MAX_STACK,
 )
 from deltavcs.operators.mask import KEEP_ALL, mask_key
-from deltavcs.tensors.cast import Float64Array, require_subnormals
-
-MAX_INPUTS = 256
-MAX_PROGRAM_TOKENS = 2048
-MAX_STACK = 16
-MAX_NAME_BYTES = 4096
-MAX_SCALAR_CHARS = 32
-MAX_SEED = (1 << 53) - 1
-"""Largest seed: every JSON reader keeps integers up to here exact."""
-MAX_ELEMENTS = 1 << 48
-
-_SLICE_ELEMENTS = 1 << 15
-"""Elements evaluated at a time: all temporaries of an operator stay in the cache."""
+from deltavcs.tensors.programs import Token
 
 Params: TypeAlias = Mapping[str, object]
 Operation: TypeAlias = Linear | Ties | Dare | DareTies
@@ -63,6 +46,15 @@ def hex_scalar(value: float) -> str:
     return number.hex()
 
 
+def encode_program(program: Sequence[Token]) -> dict[str, object]:
+    """Return the parameters of `linear` for a postfix program; see `deltavcs.operators.equations.Linear`.
+
+    Raises:
+        FormatError: `bad-object` for scalars that are not finite.
+    """
+    return {"program": [[t[0], hex_scalar(t[1])] if isinstance(t, tuple) else t for t in program]}
+
+
 def parse(op: str, params: Params, n_inputs: int) -> Operation:
     """Check an operator and its parameters and return them ready to run.
 
@@ -76,86 +68,13 @@ def parse(op: str, params: Params, n_inputs: int) -> Operation:
     """
     if not isinstance(op, str):
         raise _bad("the name of a derived operator is not text")
-    parser = _PARSERS.get(op)
+    parser = OPERATORS.get(op)
     if parser is None:
-        raise FormatError(
-            f"unknown derived operator {op[:80]!r}",
-            kind=ErrorKind.UNSUPPORTED_FEATURE,
-            hint="known: " + ", ".join(OPERATORS),
-        )
+        raise FormatError(f"unknown derived operator {op[:80]!r}", kind=ErrorKind.UNSUPPORTED_FEATURE)
     if not isinstance(params, Mapping):
         raise _bad(f"the parameters of {op} are not an object")
     _check_count("inputs", n_inputs, 1, MAX_INPUTS)
     return parser(params, n_inputs)
-
-
-def validate(op: str, params: Params, n_inputs: int) -> None:
-    """Raise what `parse` raises; return nothing."""
-    parse(op, params, n_inputs)
-
-
-def evaluate(op: str, params: Params, inputs: Sequence[Float64Array], start: int) -> Float64Array:
-    """Evaluate an operator on one block of consecutive elements.
-
-    Args:
-        op: name of the operator.
-        params: its parameters.
-        inputs: the same block of every input, float64, shape (n,), all of one n.
-        start: flat row-major index of the block's first element in the tensor.
-
-    Returns:
-        float64, shape (n,), fresh.
-
-    Raises:
-        FormatError: `unsupported-feature` or `bad-object` for anything malformed.
-        InvalidInputError: `bad-argument` if the thread flushes subnormals.
-    """
-    operation = parse(op, params, len(inputs))
-    check_block([block.shape for block in inputs], start)
-    return evaluate_parsed(operation, inputs, start)
-
-
-def evaluate_parsed(operation: Operation, inputs: Sequence[Float64Array], start: int) -> Float64Array:
-    """Evaluate a parsed operation on one block, a cache-sized slice at a time.
-
-    Temporary memory does not grow with the block.
-
-    Args:
-        operation: from `parse`, for as many inputs.
-        inputs: float64, shape (n,), all of one n.
-        start: flat index of the block's first element.
-
-    Returns:
-        float64, shape (n,), fresh.
-
-    Raises:
-        InvalidInputError: `bad-argument` if the thread flushes subnormals.
-    """
-    require_subnormals()
-    backend = NumpyBackend()
-    out = np.empty(inputs[0].size, dtype=np.float64)
-    with np.errstate(all="ignore"):
-        for at in range(0, out.size, _SLICE_ELEMENTS):
-            end = at + _SLICE_ELEMENTS
-            out[at:end] = run(operation, [block[at:end] for block in inputs], start + at, backend)
-    return out
-
-
-def run(operation: Operation, inputs: Sequence[Array], start: int, backend: Backend) -> Array:
-    """Run a parsed operation on one block of arrays of `backend`, without checks."""
-    return operation.run(inputs, start, backend)
-
-
-def check_block(shapes: Sequence[Sequence[int]], start: int) -> None:
-    """Check that the inputs of a block are one-dimensional and of one length.
-
-    Raises:
-        FormatError: `bad-object`.
-    """
-    first = tuple(shapes[0])
-    if len(first) != 1 or any(tuple(shape) != first for shape in shapes):
-        raise _bad("the inputs of a derived block differ in length")
-    _check_count("start", start, 0, MAX_ELEMENTS)
 
 
 def _parse_linear(params: Params, n_inputs: int) -> Linear:
@@ -278,12 +197,10 @@ def _bad(message: str) -> FormatError:
     return FormatError(message, kind=ErrorKind.BAD_OBJECT)
 
 
-_PARSERS: dict[str, Callable[[Params, int], Operation]] = {
+OPERATORS: dict[str, Callable[[Params, int], Operation]] = {
     "linear": _parse_linear,
     "ties": _parse_ties,
     "dare": _parse_dare,
     "dare_ties": _parse_dare_ties,
 }
-
-OPERATORS: tuple[str, ...] = tuple(_PARSERS)
-"""Names of the operators, as stored. Append only: repositories hold them."""
+"""By the name of each operator, as stored, what reads its parameters. Append only: repositories hold them."""

@@ -12,13 +12,13 @@ from deltavcs.evaluation.barrier import DEFAULT_POINTS, Connectivity, measure_co
 from deltavcs.evaluation.curve import plot_svg, plot_text
 from deltavcs.evaluation.prompts import Prompts
 from deltavcs.evaluation.subject import subject_of
-from deltavcs.merging.combine import combine
-from deltavcs.merging.expression import Token
+from deltavcs.merging.combination import combine
 from deltavcs.objects.model import Kind, Manifest
 from deltavcs.oid import CommitId
 from deltavcs.repo import Repository
 from deltavcs.resources import Resources
 from deltavcs.steps.running import Running, open_bench, open_probe
+from deltavcs.tensors.programs import Token
 
 
 @dataclass(frozen=True, slots=True)

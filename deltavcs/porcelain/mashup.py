@@ -10,12 +10,12 @@ from dataclasses import dataclass, replace
 from deltavcs.advice import Advice
 from deltavcs.errors import ErrorKind, InvalidInputError
 from deltavcs.merging.arithmetic import weights_from_scores
+from deltavcs.merging.settings import MergeMethod
 from deltavcs.ranking.result import Ranked, Ranking
 from deltavcs.refs import check_name
 from deltavcs.repo import Repository
 from deltavcs.steps.merges import (
     Merged,
-    MergeMethod,
     describe_merge,
     merge_facts,
     merging,

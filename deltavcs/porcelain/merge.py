@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from deltavcs.merging.settings import MergeMethod
 from deltavcs.refs import check_name
 from deltavcs.repo import Repository
 from deltavcs.steps.merges import (
     Merged,
-    MergeMethod,
     describe_merge,
     merge_facts,
     merging,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from deltavcs.checkpoint.geometry import Geometry, geometry
 from deltavcs.errors import ErrorKind, InvalidInputError
 from deltavcs.history.walk import walk
-from deltavcs.merging.combine import combine
+from deltavcs.merging.combination import combine
 from deltavcs.merging.expression import transfer_program
 from deltavcs.objects.model import Kind, Role
 from deltavcs.oid import CommitId

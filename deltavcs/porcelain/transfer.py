@@ -14,7 +14,7 @@ from deltavcs.advice import Advice
 from deltavcs.checkpoint.geometry import Geometry, geometry
 from deltavcs.errors import ErrorKind, InvalidInputError, NotFoundError
 from deltavcs.index.queries import children_of
-from deltavcs.merging.combine import Compatibility
+from deltavcs.merging.combination import Compatibility
 from deltavcs.objects.model import Kind, Role
 from deltavcs.oid import CommitId
 from deltavcs.refs import check_name

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from deltavcs.advice import Advice
 from deltavcs.checkpoint.adapter import match_adapter, parse_adapter_config
-from deltavcs.checkpoint.infer import Candidate, rank_candidates
-from deltavcs.checkpoint.ingest import mismatch
+from deltavcs.checkpoint.base_search import PossibleBase, judge_bases
 from deltavcs.checkpoint.layout import ADAPTER_CONFIG
 from deltavcs.checkpoint.marker import read_marker
+from deltavcs.checkpoint.mismatch import mismatch
 from deltavcs.checkpoint.source import SourceCheckpoint
 from deltavcs.errors import ErrorKind, InvalidInputError
 from deltavcs.history.walk import walk
@@ -62,7 +62,7 @@ def find_base(repo: Repository, checkpoint: SourceCheckpoint, source: Path, tip:
             return Base(of_tip, name_of(repo, of_tip), "previous")
     if checkpoint.is_adapter:
         return _base_of_adapter(repo, checkpoint)
-    candidates = rank_candidates(repo.objects, checkpoint, _checkpoints(repo))
+    candidates = judge_bases(repo.objects, checkpoint, _checkpoints(repo))
     if not candidates or candidates[0].why:
         raise _unknown_base(repo, checkpoint, candidates)
     best = candidates[0]
@@ -132,7 +132,7 @@ def _as_manifest(checkpoint: SourceCheckpoint) -> Manifest:
 
 
 def _unknown_base(
-    repo: Repository, checkpoint: SourceCheckpoint, candidates: Sequence[Candidate]
+    repo: Repository, checkpoint: SourceCheckpoint, candidates: Sequence[PossibleBase]
 ) -> InvalidInputError:
     shown = "; ".join(f"{name_of(repo, c.commit)}: {c.why}" for c in candidates[:_SHOWN])
     if not candidates:

@@ -8,7 +8,8 @@ from pathlib import Path
 from deltavcs.advice import Advice
 from deltavcs.checkpoint.layout import MARKER
 from deltavcs.checkpoint.marker import Marker, encode_marker
-from deltavcs.checkpoint.write import check_output, write_view
+from deltavcs.checkpoint.output_folder import check_output
+from deltavcs.checkpoint.writer import write_view
 from deltavcs.errors import DeltaVCSError, ErrorKind, InvalidInputError
 from deltavcs.oid import CommitId
 from deltavcs.repo import Repository

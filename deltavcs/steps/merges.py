@@ -16,11 +16,12 @@ from deltavcs.evaluation.prompts import Prompts
 from deltavcs.evaluation.subject import subject_of
 from deltavcs.history.ancestors import common_base
 from deltavcs.merging.adapters import check_same_factors, merge_products
+from deltavcs.merging.alignment import MergeInput, Merging
 from deltavcs.merging.by_statistics import merge_by_statistics
-from deltavcs.merging.formulas import MergeInput, Merging, merge_derived
+from deltavcs.merging.formulas import merge_derived
 from deltavcs.merging.gathering import GatheredStatistics
-from deltavcs.merging.methods import Method, method_named, settings_for
-from deltavcs.merging.settings import Options
+from deltavcs.merging.methods import MethodInfo, method_named, settings_for
+from deltavcs.merging.settings import MergeMethod
 from deltavcs.merging.spool import Spool
 from deltavcs.objects.model import Kind, Parent, Role
 from deltavcs.oid import CommitId, is_oid
@@ -32,25 +33,6 @@ from deltavcs.storage import Workspace
 
 
 @dataclass(frozen=True, slots=True)
-class MergeMethod:
-    """How checkpoints are merged.
-
-    Attributes:
-        name: a key of `deltavcs.merging.methods.METHODS`.
-        options: the method's parameters by name, such as `weights`, `density`, `scale`, `seed`.
-        base: revision that diff vectors are taken from; None for the nearest that all were made from.
-        exact: merge adapters through their products instead of factor by factor.
-        rank: with `exact`, rank of the result; None for the sum of the ranks, which loses nothing.
-    """
-
-    name: str = "average"
-    options: Options = field(default_factory=dict)
-    base: str | None = None
-    exact: bool = False
-    rank: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Merged:
     """A merge.
 
@@ -59,7 +41,7 @@ class Merged:
         base: the checkpoint that diff vectors were taken from, or that all inputs were made from.
         parameters: the method's parameters as they were used.
         recorded: None after a dry run.
-        merged, untouched, copied, converted, lost: see `deltavcs.merging.formulas.Merging`.
+        merged, untouched, copied, converted, lost: see `deltavcs.merging.alignment.Merging`.
     """
 
     method: str
@@ -88,7 +70,7 @@ class MergePlan:
         parameters: as they will be used.
     """
 
-    method: Method
+    method: MethodInfo
     asked: MergeMethod
     parameters: Mapping[str, object]
     inputs: tuple[CommitId, ...]
@@ -230,7 +212,7 @@ def _common_base(repo: Repository, inputs: Sequence[CommitId], *, is_adapter: bo
 
 
 def _check_base(
-    repo: Repository, method: Method, base: CommitId | None, *, is_adapter: bool, exact: bool
+    repo: Repository, method: MethodInfo, base: CommitId | None, *, is_adapter: bool, exact: bool
 ) -> None:
     if base is not None and repo.commit(base).kind is Kind.ADAPTER:
         raise InvalidInputError("the base is an adapter", kind=ErrorKind.INCOMPATIBLE)
@@ -338,7 +320,7 @@ def _tasks(repo: Repository, plan: MergePlan, tasks: Sequence[str]) -> list[str]
 
 
 def _recipe(
-    method: Method, inputs: Sequence[CommitId], base: CommitId | None, parameters: Mapping[str, object]
+    method: MethodInfo, inputs: Sequence[CommitId], base: CommitId | None, parameters: Mapping[str, object]
 ) -> str:
     """What was merged how, as text with full commit ids; sums are written as expressions."""
     weights = parameters.get("weights")

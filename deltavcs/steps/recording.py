@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import Any
 
 from deltavcs.advice import Advice
-from deltavcs.checkpoint.ingest import Ingested
+from deltavcs.checkpoint.ingested import Ingested
 from deltavcs.errors import ConflictError, DeltaVCSError, ErrorKind
 from deltavcs.objects.model import Commit, Kind, Manifest, Parent, Role, Stats
 from deltavcs.objects.transaction import Transaction

@@ -10,7 +10,6 @@ from deltavcs.checkpoint.view import View, cast, replace_files, view_of
 from deltavcs.errors import DeltaVCSError, ErrorKind, InvalidInputError
 from deltavcs.merging.expression import (
     Expression,
-    Token,
     is_expression,
     parse_expression,
 )
@@ -18,6 +17,7 @@ from deltavcs.objects.model import Kind, Role
 from deltavcs.oid import CommitId
 from deltavcs.repo import Repository
 from deltavcs.resources import SPAN_BYTES
+from deltavcs.tensors.programs import Token
 
 DTYPES = {
     "float64": "F64", "f64": "F64", "float32": "F32", "fp32": "F32", "f32": "F32",
@@ -58,7 +58,7 @@ def find_target(repo: Repository, text: str) -> Target:
     if not is_expression(text):
         commit = repo.resolve(text.strip())
         return Target(text, view_of(repo.manifest(commit)), commit, (commit,), commit)
-    from deltavcs.merging.combine import combine
+    from deltavcs.merging.combination import combine
 
     expression = parse_expression(text)
     commits = tuple(repo.resolve(operand) for operand in expression.operands)
@@ -98,7 +98,7 @@ def prepare_target(repo: Repository, text: str, *, dtype: str | None, merge_adap
         target = replace(target, view=_folded(repo, target), commit=None)
     if dtype is not None:
         from deltavcs.checkpoint.materialize import torch_name
-        from deltavcs.merging.combine import retyped_files
+        from deltavcs.checkpoint.patching import retyped_files
 
         view = cast(repo.objects, target.view, parse_dtype(dtype))
         files = retyped_files(repo.objects, view, torch_name(parse_dtype(dtype)))
@@ -165,26 +165,9 @@ def _folded(repo: Repository, target: Target) -> View:
             kind=ErrorKind.BAD_ARGUMENT,
             advice=Advice.LEAVE_OUT_FOLDING,
         )
-    from deltavcs.checkpoint.adapter import FoldedWeight, adapter_config_of, match_adapter
-    from deltavcs.checkpoint.view import Content, with_tensors
-    from deltavcs.merging.combine import is_vocabulary, resized_files
+    from deltavcs.checkpoint.folding import fold_adapter
 
-    adapter, base_manifest = repo.objects.get_manifest(value.manifest), repo.manifest(base)
-    config = adapter_config_of(repo.objects, adapter)
-    factors, whole = match_adapter(adapter, base_manifest)
-    view, weights = view_of(base_manifest), base_manifest.primary
-    tensors: dict[str, Content] = dict(view.tensors)
-    for key, entry in whole.items():
-        tensors[key] = Content(entry.dtype, entry.shape, blob=entry.blob)
-    for key, pair in factors.items():
-        weight = whole.get(key) or weights[key]
-        scale = config.scale(key.removesuffix(".weight"))
-        folded = FoldedWeight(repo.objects, weight, pair, scale=scale, fan_in_fan_out=config.fan_in_fan_out)
-        tensors[key] = Content(weight.dtype, weight.shape, computed=folded)
-    merged = with_tensors(repo.objects, view, tensors)
-    if any(is_vocabulary(k) and t.shape != weights[k].shape for k, t in merged.primary.items()):
-        merged = replace_files(merged, resized_files(repo.objects, merged, base_manifest))
-    return merged
+    return fold_adapter(repo.objects, repo.objects.get_manifest(value.manifest), repo.manifest(base))
 
 
 def _order(expression: Expression) -> list[int]:

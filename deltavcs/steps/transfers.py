@@ -9,7 +9,7 @@ from deltavcs.advice import Advice
 from deltavcs.checkpoint.geometry import Geometry
 from deltavcs.checkpoint.storing import store_view
 from deltavcs.errors import ErrorKind, InvalidInputError
-from deltavcs.merging.combine import Combination, combine
+from deltavcs.merging.combination import Combination, combine
 from deltavcs.merging.expression import transfer_program
 from deltavcs.objects.model import Kind, Parent, Role
 from deltavcs.oid import CommitId

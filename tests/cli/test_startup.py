@@ -38,7 +38,9 @@ def test_the_index_does_without_torch(repo, args):
     assert not imported(*args) & set(HEAVY)
 
 
-@pytest.mark.parametrize("args", [("--help",), ("--version",), ("log", "--help")], ids=" ".join)
+@pytest.mark.parametrize(
+    "args", [("--help",), ("--version",), ("log", "--help"), ("merge", "--help")], ids=" ".join
+)
 def test_help_imports_no_library(folder, args):
     found = imported(*args)
     assert not found & {*HEAVY, "duckdb", "numpy", "blake3", "deltavcs.repo"}

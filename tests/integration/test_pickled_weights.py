@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from deltavcs.advice import Advice
 from deltavcs.errors import ErrorKind, InvalidInputError
 from deltavcs.porcelain.checkout import checkout_files
 from deltavcs.porcelain.commit import commit
@@ -57,7 +58,7 @@ def test_refused_without_the_flag(repo: Repository, tmp_path: Path, sign: Sign) 
     with pytest.raises(InvalidInputError) as caught:
         import_base(repo, str(source), draft=Draft(signature=sign()))
     assert caught.value.kind is ErrorKind.PICKLE_REFUSED
-    assert "--allow-pickle-weights" in (caught.value.hint or "")
+    assert caught.value.advice is Advice.ALLOW_PICKLES
     assert not repo.refs.all()
 
 

@@ -21,6 +21,7 @@ from deltavcs.errors import DeltaVCSError, ErrorKind, InvalidInputError, NotFoun
 from deltavcs.evaluation.encode import encode_examples
 from deltavcs.index.queries import tensors_of
 from deltavcs.index.statement import query
+from deltavcs.merging.settings import MergeMethod
 from deltavcs.objects.model import Kind, Role
 from deltavcs.porcelain.checkout import checkout_files
 from deltavcs.porcelain.commit import commit
@@ -37,7 +38,6 @@ from deltavcs.porcelain.task import task as show_task
 from deltavcs.porcelain.transfer import transfer
 from deltavcs.repo import Repository, init_repository, open_repository
 from deltavcs.signature import Signature
-from deltavcs.steps.merges import MergeMethod
 from deltavcs.steps.recording import Draft
 from deltavcs.steps.running import Running
 from deltavcs.steps.scorebook import all_scores

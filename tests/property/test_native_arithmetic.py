@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deltavcs.operators import parse as derived
 from deltavcs.operators.evaluate import evaluate_stored
+from deltavcs.operators.limits import MAX_STACK
+from deltavcs.operators.parse import parse
 from deltavcs.tensors import native
 from deltavcs.tensors.cast import from_float64, to_float64
 from deltavcs.tensors.sums import difference, pair_sums, triple_sums
@@ -37,7 +38,7 @@ def programs(draw: st.DrawFn, n_inputs: int) -> list[object]:
     program: list[object] = []
     depth = 0
     for _ in range(draw(st.integers(1, 20))):
-        moves = (["push"] if depth < derived.MAX_STACK else []) + (["scale"] if depth else [])
+        moves = (["push"] if depth < MAX_STACK else []) + (["scale"] if depth else [])
         move = draw(st.sampled_from(moves + (["+", "-"] if depth > 1 else [])))
         if move == "push":
             program.append(draw(st.integers(0, n_inputs - 1)))
@@ -61,7 +62,7 @@ def test_programs(data: st.DataObject) -> None:
         for kind in kinds
     ]
     dtype = data.draw(dtypes)
-    operation = derived.parse("linear", {"program": data.draw(programs(len(kinds)))}, len(kinds))
+    operation = parse("linear", {"program": data.draw(programs(len(kinds)))}, len(kinds))
     results = []
     for level in native.levels():
         native.set_level(level)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
@@ -48,7 +49,7 @@ def mashup(
     session: Session,
     task: str,
     k: int,
-    how: merging.How,
+    how: dv.MergeMethod,
     mask_seed: int | None,
     metric: str,
     bases: bool,
@@ -71,7 +72,7 @@ def mashup(
     Ranks as 'dvx rank' does, merges the best K, and commits the result with what it was made from: 'dvx
     lineage' shows it. Train from a checkout of it instead of from the base.
     """
-    options = how.options if mask_seed is None else {**how.options, "seed": mask_seed}
+    method = how if mask_seed is None else replace(how, options={**how.options, "seed": mask_seed})
     chosen = evaluating.make_selection(
         metric, base, where, exclude_tasks, adapters, bases=bases, last_only=not every
     )
@@ -81,7 +82,7 @@ def mashup(
             task,
             k,
             draft=dv.Draft(name, message),
-            method=dv.MergeMethod(how.method, options, exact=how.exact),
+            method=method,
             selection=chosen,
             running=evaluating.make_running(samples, seed, devices, dtype, batch_size),
             dry_run=dry_run,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import click
 
 import deltavcs as dv
@@ -47,7 +49,7 @@ from dvx.session import Session
 def merge(
     session: Session,
     revisions: tuple[str, ...],
-    how: merging.How,
+    how: dv.MergeMethod,
     base: str | None,
     rank: int | None,
     tasks: tuple[str, ...],
@@ -64,14 +66,14 @@ def merge(
     Configuration and tokenizer come from the first. All but fisher and regmean are stored as a formula: the
     commit takes kilobytes, and reading it computes the same bytes on every machine.
     """
-    sampled = how.method in merging.SAMPLED
+    info = dv.MERGE_METHODS[how.name]
+    sampled = info.statistics is not None
     if not sampled and (tasks or samples is not None or device is not None):
         raise Usage("--task, --samples and --device are for fisher and regmean: the others run no model")
-    if seed is not None and not sampled and how.method not in merging.MASKED:
-        raise Usage(f"{how.method.replace('_', '-')} draws nothing at random: it has no --seed")
-    masked = {"seed": seed} if seed is not None and how.method in merging.MASKED else {}
-    options = {**how.options, **masked}
-    method = dv.MergeMethod(how.method, options, base=base, exact=how.exact, rank=rank)
+    if seed is not None and not sampled and not info.masked:
+        raise Usage(f"{how.name.replace('_', '-')} draws nothing at random: it has no --seed")
+    masked = {"seed": seed} if seed is not None and info.masked else {}
+    method = replace(how, options={**how.options, **masked}, base=base, rank=rank)
     running = dv.Running(
         samples=samples or evaluating.SAMPLES,
         seed=seed or 0,

@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from deltavcs.advice import Advice
 from deltavcs.checkpoint.source import open_checkpoint
 from deltavcs.errors import (
     ConflictError,
@@ -43,7 +44,7 @@ def test_what_is_no_regular_file(repo, tmp_path, sign, path):
     directory = write_checkpoint(tmp_path / "m", W, files={"sub/x": b""})
     os.mkfifo(directory / f"{path}pipe")
     exc = refused(repo, directory, sign, InvalidInputError)
-    assert "pipe" in exc.message and exc.hint
+    assert "pipe" in exc.message and exc.advice is Advice.REMOVE_FILE
 
 
 @pytest.mark.parametrize("name", ["pipe", "pipe.safetensors"])

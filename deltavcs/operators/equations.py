@@ -1,66 +1,24 @@
-"""The derived operators as equations, written once for numpy and torch arrays (spec v1-derived §4).
+"""The derived operators as equations (spec v1-derived §4).
 
 Every `+`, `−`, `×`, `÷` below is one IEEE 754 binary64 operation rounded to nearest even, done in the order
-written; none may be fused with its neighbour. Comparisons with NaN are false. Both array libraries run each
-Python operator as a separate pass over memory, so no compiler sees two of them together.
+written; none may be fused with its neighbour. Comparisons with NaN are false. numpy runs each Python operator
+as a separate pass over memory, so no compiler sees two of them together.
 
-Symbols: x_0 = θ is the base, x_1 … x_k the fine-tunes, δ_i = x_i − θ, λ the scale, w_i the weights.
+Symbols: x_0 = θ is the base, x_1 … x_k the fine-tunes, δ_i = x_i − θ, λ the scale, w_i the weights. Every x_i
+is float64 of shape (n,); so is each result. What overflows or is no number warns as numpy is told to.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from deltavcs.operators.mask import keep_mask
-
-Array: TypeAlias = Any
-"""A one-dimensional float64 array of numpy or torch; the kernels use only what both spell alike."""
-
-Token: TypeAlias = int | str | tuple[str, float]
-
-
-class Backend(Protocol):
-    """What numpy and torch spell differently."""
-
-    def where(self, condition: Array, chosen: Array) -> Array:
-        """Return `chosen` where `condition` holds, +0.0 elsewhere."""
-        ...
-
-    def as_float(self, condition: Array) -> Array:
-        """Return 1.0 where `condition` holds, +0.0 elsewhere, float64."""
-        ...
-
-    def divide(self, values: Array, divisor: float) -> Array:
-        """Return `values ÷ divisor`, truly divided: never a product with the reciprocal."""
-        ...
-
-    def keep_mask(self, key: int, keep: int, start: int, like: Array) -> Array:
-        """Return the mask of `deltavcs.operators.mask` for the elements from `start` on, shaped as `like`."""
-        ...
-
-
-class NumpyBackend:
-    """The reference."""
-
-    def where(self, condition: Array, chosen: Array) -> Array:
-        """See `Backend.where`."""
-        return np.where(condition, chosen, 0.0)
-
-    def as_float(self, condition: Array) -> Array:
-        """See `Backend.as_float`."""
-        return condition.astype(np.float64)
-
-    def divide(self, values: Array, divisor: float) -> Array:
-        """See `Backend.divide`."""
-        return values / divisor
-
-    def keep_mask(self, key: int, keep: int, start: int, like: Array) -> Array:
-        """See `Backend.keep_mask`."""
-        return keep_mask(key, keep, start, like.size)
+from deltavcs.tensors.cast import Float64Array
+from deltavcs.tensors.programs import Token
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,15 +32,15 @@ class Linear:
 
     program: tuple[Token, ...]
 
-    def run(self, inputs: Sequence[Array], start: int, backend: Backend) -> Array:
+    def run(self, inputs: Sequence[Float64Array], start: int) -> Float64Array:
         """Evaluate the program on one block; the result may be one of the inputs itself."""
-        stack: list[Array] = []
+        stack: list[Float64Array] = []
         for token in self.program:
             if isinstance(token, int):
                 stack.append(inputs[token])
             elif isinstance(token, tuple):
                 a = stack.pop()
-                stack.append(a * token[1] if token[0] == "*" else backend.divide(a, token[1]))
+                stack.append(a * token[1] if token[0] == "*" else a / token[1])
             else:
                 b = stack.pop()
                 a = stack.pop()
@@ -109,14 +67,14 @@ class Ties:
     weights: tuple[float, ...]
     scale: float
 
-    def run(self, inputs: Sequence[Array], start: int, backend: Backend) -> Array:
+    def run(self, inputs: Sequence[Float64Array], start: int) -> Float64Array:
         """Evaluate on one block."""
         base = inputs[0]
         terms = []
         for tuned, threshold, weight in zip(inputs[1:], self.thresholds, self.weights, strict=True):
             delta = tuned - base
-            terms.append(backend.where(abs(delta) >= threshold, delta) * weight)
-        return base + disjoint_mean(terms, self.weights, backend) * self.scale
+            terms.append(_where(abs(delta) >= threshold, delta) * weight)
+        return base + disjoint_mean(terms, self.weights) * self.scale
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,10 +91,10 @@ class Masks:
     keep: tuple[int, ...]
     scales: tuple[float, ...]
 
-    def apply(self, i: int, delta: Array, start: int, backend: Backend) -> Array:
+    def apply(self, i: int, delta: Float64Array, start: int) -> Float64Array:
         """Return mask_i ⊙ δ_i · s_i, with +0.0 · s_i where dropped."""
-        kept = backend.keep_mask(self.keys[i], self.keep[i], start, delta)
-        return backend.where(kept, delta) * self.scales[i]
+        kept = keep_mask(self.keys[i], self.keep[i], start, delta.size)
+        return _where(kept, delta) * self.scales[i]
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,12 +114,12 @@ class Dare:
     masks: Masks
     scale: float
 
-    def run(self, inputs: Sequence[Array], start: int, backend: Backend) -> Array:
+    def run(self, inputs: Sequence[Float64Array], start: int) -> Float64Array:
         """Evaluate on one block whose first element has the flat index `start`."""
         base = inputs[0]
-        total = self.masks.apply(0, inputs[1] - base, start, backend)
+        total = self.masks.apply(0, inputs[1] - base, start)
         for i, tuned in enumerate(inputs[2:], start=1):
-            total = total + self.masks.apply(i, tuned - base, start, backend)
+            total = total + self.masks.apply(i, tuned - base, start)
         return base + total * self.scale
 
 
@@ -183,17 +141,17 @@ class DareTies:
     weights: tuple[float, ...]
     scale: float
 
-    def run(self, inputs: Sequence[Array], start: int, backend: Backend) -> Array:
+    def run(self, inputs: Sequence[Float64Array], start: int) -> Float64Array:
         """Evaluate on one block whose first element has the flat index `start`."""
         base = inputs[0]
         terms = [
-            self.masks.apply(i, tuned - base, start, backend) * weight
+            self.masks.apply(i, tuned - base, start) * weight
             for i, (tuned, weight) in enumerate(zip(inputs[1:], self.weights, strict=True))
         ]
-        return base + disjoint_mean(terms, self.weights, backend) * self.scale
+        return base + disjoint_mean(terms, self.weights) * self.scale
 
 
-def disjoint_mean(terms: Sequence[Array], weights: Sequence[float], backend: Backend) -> Array:
+def disjoint_mean(terms: Sequence[Float64Array], weights: Sequence[float]) -> Float64Array:
     """Weighted mean of the terms whose sign is the elected one.
 
         γ = sgn(Σ_i t_i);  A = {i : t_i ≠ 0, sgn(t_i) = γ}
@@ -205,17 +163,20 @@ def disjoint_mean(terms: Sequence[Array], weights: Sequence[float], backend: Bac
     Args:
         terms: t_i = w_i·δ̂_i, float64, all of one shape.
         weights: w_i >= 0.
-        backend: of the arrays.
     """
     total = terms[0]
     for term in terms[1:]:
         total = total + term
     positive, negative = total > 0.0, total < 0.0
-    numerator: Array = None
-    denominator: Array = None
+    numerator = denominator = np.empty(0)
     for i, (term, weight) in enumerate(zip(terms, weights, strict=True)):
         agrees = (positive & (term > 0.0)) | (negative & (term < 0.0))
-        part, mass = backend.where(agrees, term), backend.as_float(agrees) * weight
+        part, mass = _where(agrees, term), agrees.astype(np.float64) * weight
         numerator = numerator + part if i else part
         denominator = denominator + mass if i else mass
-    return backend.where(denominator > 0.0, numerator / denominator)
+    return _where(denominator > 0.0, numerator / denominator)
+
+
+def _where(condition: npt.NDArray[np.bool_], chosen: Float64Array) -> Float64Array:
+    """`chosen` where `condition` holds, +0.0 elsewhere."""
+    return np.where(condition, chosen, 0.0)

@@ -5,16 +5,15 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-import time
 from pathlib import Path
 
 import pytest
 
-from deltavcs.errors import AlreadyExistsError, InvalidInputError, StorageError
-from deltavcs.pool import Pool
+from deltavcs.advice import Advice
+from deltavcs.errors import AlreadyExistsError, DeltaVCSError, InvalidInputError, StorageError
 from deltavcs.porcelain.checkout import checkout_files
 from deltavcs.porcelain.import_ import import_base
-from deltavcs.repo import Repository, init_repository
+from deltavcs.repo import Repository, init_repository, open_repository
 from deltavcs.resources import Resources
 from deltavcs.steps.recording import Draft
 from deltavcs.testing.checkpoints import raw_tensor, write_checkpoint
@@ -92,7 +91,7 @@ def test_a_rename_that_fails_says_how_far_it_came(repo, tmp_path, monkeypatch) -
     assert f"cannot write {out / 'sub' / 'notes.txt'}: No space left on device; {in_place} of " in str(
         caught.value
     )
-    assert "--force" in (caught.value.hint or "")
+    assert caught.value.advice is Advice.MEND_AND_FORCE
 
 
 @pytest.mark.parametrize("what", ["fifo", "file", "link", "dangling"])
@@ -151,25 +150,35 @@ def test_what_a_killed_checkout_left_is_no_part_of_a_checkpoint(repo, source, si
     assert repo.commit(repo.resolve("after")).manifest == before
 
 
-def test_a_pool_is_left_when_its_workers_are_done(monkeypatch) -> None:
-    """A worker that goes on would write to files that are closed, or to those that got their numbers."""
-    done: list[int] = []
+def test_checkout_fills_a_directory_that_is_there_instead_of_replacing_it(
+    repo, source, tmp_path, monkeypatch
+):
+    # The shell that stood in it was left in a deleted one; a mount point could not be replaced at all.
+    out = tmp_path / "out"
+    out.mkdir()
+    inode = out.stat().st_ino
+    monkeypatch.chdir(out)
+    checkout_files(repo, "m", Path())
+    assert out.stat().st_ino == inode
+    assert is_whole(out, source)
+    assert {p.name for p in out.iterdir()} == {"model.safetensors", "sub", ".dvx-checkout.json"}
 
-    def work(i: int) -> None:
-        time.sleep(0.2)
-        done.append(i)
 
-    pool = Pool(Resources(threads=2))
-    real, calls = pool._executor.shutdown, []
+def test_checkout_into_a_link_to_an_empty_directory(repo, source, tmp_path):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "out").symlink_to(tmp_path / "disk")
+    checkout_files(repo, "m", tmp_path / "out")
+    assert (tmp_path / "out").is_symlink()
+    assert is_whole(tmp_path / "disk", source)
 
-    def shutdown(**options: bool) -> None:
-        calls.append(options)
-        if len(calls) == 1:  # Ctrl-C while it waits
-            raise KeyboardInterrupt
-        real(**options)
 
-    monkeypatch.setattr(pool._executor, "shutdown", shutdown)
-    with pytest.raises(KeyboardInterrupt), pool:
-        next(pool.map(work, range(8)))
-    assert done
-    assert not any(t.is_alive() for t in pool._executor._threads)
+def test_a_failed_checkout_leaves_an_empty_directory_empty(repo, source, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    for pack in (repo.path / "packs").glob("*.pack"):
+        data = bytearray(pack.read_bytes())
+        data[-60] ^= 1
+        pack.write_bytes(data)
+    with pytest.raises(DeltaVCSError):
+        checkout_files(open_repository(repo.path.parent), "m", out)
+    assert list(out.iterdir()) == []

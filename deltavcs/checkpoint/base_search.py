@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from deltavcs.checkpoint.ingest import mismatch
+from deltavcs.checkpoint.mismatch import mismatch
 from deltavcs.checkpoint.source import SourceCheckpoint, SourceTensor
 from deltavcs.objects.model import Manifest, TensorEntry
 from deltavcs.objects.store import ObjectStore
@@ -27,7 +27,7 @@ _SAMPLE_BYTES = 32 << 10
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class PossibleBase:
     """A possible base.
 
     Attributes:
@@ -40,25 +40,25 @@ class Candidate:
     why: str
 
 
-def rank_candidates(
+def judge_bases(
     objects: ObjectStore, source: SourceCheckpoint, candidates: Iterable[tuple[CommitId, Manifest]]
-) -> list[Candidate]:
+) -> list[PossibleBase]:
     """Judge every candidate, the nearest first; those that fit come before those that do not."""
     judged = []
     for commit, manifest in candidates:
         problem = mismatch(source, manifest)
         if problem:
             n = len(problem.missing) + len(problem.extra) + len(problem.shapes)
-            judged.append((2, float(n), Candidate(commit, None, problem.describe())))
+            judged.append((2, float(n), PossibleBase(commit, None, problem.describe())))
             continue
         distance = _distance(objects, source, manifest)
         if distance is None:
-            judged.append((2, 0.0, Candidate(commit, None, "no floating-point weights to compare")))
+            judged.append((2, 0.0, PossibleBase(commit, None, "no floating-point weights to compare")))
         elif distance > NEAR:
             why = f"its weights are unrelated (relative distance {distance:.2f})"
-            judged.append((1, distance, Candidate(commit, distance, why)))
+            judged.append((1, distance, PossibleBase(commit, distance, why)))
         else:
-            judged.append((0, distance, Candidate(commit, distance, "")))
+            judged.append((0, distance, PossibleBase(commit, distance, "")))
     return [c for _, _, c in sorted(judged, key=lambda x: (x[0], x[1]))]
 
 

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from deltavcs.checkpoint.layout import draft_name
+from deltavcs.checkpoint.output_folder import check_output, make_draft, move_into_place, not_empty
 from deltavcs.checkpoint.view import Content, View, ViewFile, check_blob
 from deltavcs.codec import reserve
-from deltavcs.errors import AlreadyExistsError, ErrorKind, IntegrityError, StorageError
+from deltavcs.errors import ErrorKind, IntegrityError
 from deltavcs.interrupts import to_the_end
 from deltavcs.objects.domain import FILE_DOMAIN
 from deltavcs.objects.paths import check_path, check_paths
@@ -29,36 +29,6 @@ from deltavcs.storage.files import os_error, translate_os_errors, write_all
 _PIECE_BYTES = 1 << 20
 # Below that, finding room takes as long as it saves.
 _RESERVED_BYTES = 1 << 20
-
-
-def check_output(out: Path, *, force: bool) -> None:
-    """Refuse to write into a directory that holds something.
-
-    Raises:
-        AlreadyExistsError: `output-not-empty`.
-    """
-    if not os.path.lexists(out) or (force and out.is_dir()):
-        return
-    if not out.exists():
-        raise AlreadyExistsError(
-            f"{out} is a link to what is not there",
-            kind=ErrorKind.OUTPUT_NOT_EMPTY,
-            hint="Name a directory, or remove the link.",
-        )
-    if not out.is_dir():
-        raise AlreadyExistsError(
-            f"{out} is a file", kind=ErrorKind.OUTPUT_NOT_EMPTY, hint="Name a directory."
-        )
-    if any(out.iterdir()):
-        raise _not_empty(out)
-
-
-def _not_empty(out: Path) -> AlreadyExistsError:
-    return AlreadyExistsError(
-        f"{out} is not empty",
-        kind=ErrorKind.OUTPUT_NOT_EMPTY,
-        hint="Choose another directory, or replace files in it with --force.",
-    )
 
 
 def write_view(
@@ -82,74 +52,21 @@ def write_view(
     check_paths([check_path(f.path) for f in view.files])
     with translate_os_errors(f"cannot create {out}"):
         named, out = out, out.absolute()
-        draft = _draft_folder(out)
+        draft = make_draft(out)
     try:
         _write_files(objects, view, draft, named, resources)
         with translate_os_errors(f"cannot write {named}"):
             for name, data in extra.items():
                 (draft / name).write_bytes(data)
         if not force and draft.parent == out and any(x != draft for x in out.iterdir()):
-            raise _not_empty(named)
-        to_the_end(lambda: _move_into_place(draft, out, named))
+            raise not_empty(named)
+        to_the_end(lambda: move_into_place(draft, out, named))
     finally:
         to_the_end(lambda: shutil.rmtree(draft, ignore_errors=True))
     return view.size
 
 
-def _draft_folder(out: Path) -> Path:
-    """A new folder on the file system of `out`.
-
-    Beside a directory that is yet to be made; within one that is there, which may be a mount point, a link,
-    or the shell's own, and so must not be replaced.
-    """
-    folder = out if out.is_dir() else out.parent
-    folder.mkdir(parents=True, exist_ok=True)
-    draft = folder / draft_name()
-    draft.mkdir()
-    return draft
-
-
-def _move_into_place(draft: Path, out: Path, named: Path) -> None:
-    """Rename what is in `draft`; begun again, it goes on with what is still there.
-
-    Args:
-        named: `out` as the user wrote it.
-    """
-    if not draft.exists():
-        return
-    if draft.parent != out:
-        try:
-            draft.replace(out)
-        except OSError as exc:
-            # Somebody else made it meanwhile, and put something there.
-            raise _not_empty(named) if out.exists() else os_error(f"cannot write {named}", exc) from exc
-        return
-    found = sorted(draft.rglob("*"))
-    # Folders first: making one may fail, for want of room or of permission, when nothing is in place yet.
-    for path in (x for x in found if x.is_dir()):
-        target = out / path.relative_to(draft)
-        with translate_os_errors(f"cannot create {named / path.relative_to(draft)}"):
-            # A link is replaced, not followed: it may lead out of the directory.
-            if target.is_symlink() or (os.path.lexists(target) and not target.is_dir()):
-                target.unlink()
-            target.mkdir(exist_ok=True)
-    files = [x for x in found if not x.is_dir()]
-    for done, path in enumerate(files):
-        target = out / path.relative_to(draft)
-        try:
-            if target.is_dir() and not target.is_symlink():
-                shutil.rmtree(target)
-            path.replace(target)
-        except OSError as exc:
-            raise StorageError(
-                f"cannot write {named / path.relative_to(draft)}: {exc.strerror or exc}; "
-                f"{done} of {len(files)} files are in place",
-                kind=ErrorKind.IO,
-                hint="Mend that and run the command again with --force.",
-            ) from exc
-
-
-class _Target:
+class OutputFile:
     """An output file, open from its first byte to its last: a checkpoint may have thousands. Thread-safe."""
 
     def __init__(self, path: Path, name: Path, mode: int, n_bytes: int) -> None:
@@ -202,10 +119,10 @@ class _Target:
 
 
 @dataclass(frozen=True, slots=True)
-class _Span:
+class _FileSpan:
     """A range of one blob and its place in a file."""
 
-    target: _Target
+    target: OutputFile
     content: Content | None
     blob: BlobId | None
     start: int
@@ -216,8 +133,8 @@ class _Span:
 def _write_files(objects: ObjectStore, view: View, draft: Path, out: Path, resources: Resources) -> None:
     objects.blobs.prepare(resources)
     done = 0
-    proof = _Proof()
-    targets: list[_Target] = []
+    proof = _DerivedProof()
+    targets: list[OutputFile] = []
     try:
         with Pool(resources) as pool:
             writer = _SpanWriter(objects, resources.profile)
@@ -232,7 +149,7 @@ def _write_files(objects: ObjectStore, view: View, draft: Path, out: Path, resou
             target.close()
 
 
-class _Proof:
+class _DerivedProof:
     """Hashes computed tensors as their spans arrive in order: a derived blob must come out as its id."""
 
     def __init__(self) -> None:
@@ -251,13 +168,12 @@ def _wrong(content: Content) -> IntegrityError:
     return IntegrityError(
         f"derived blob {(content.blob or '')[:12]} does not compute to its id",
         kind=ErrorKind.HASH_MISMATCH,
-        hint="Run 'dvx fsck --full'.",
     )
 
 
 def _spans(
-    objects: ObjectStore, view: View, draft: Path, out: Path, targets: list[_Target]
-) -> Iterator[_Span]:
+    objects: ObjectStore, view: View, draft: Path, out: Path, targets: list[OutputFile]
+) -> Iterator[_FileSpan]:
     for file in view.files:
         if file.blob is not None:
             n_tensor_bytes = sum(view.tensors[k].size for k in file.keys or ())
@@ -265,23 +181,23 @@ def _spans(
         path, name = draft / file.path, out / file.path
         with translate_os_errors(f"cannot create {name}"):
             path.parent.mkdir(parents=True, exist_ok=True)
-            target = _Target(path, name, 0o777 if file.executable else 0o666, file.size)
+            target = OutputFile(path, name, 0o777 if file.executable else 0o666, file.size)
         targets.append(target)
         if file.data:
             with translate_os_errors(f"cannot write {name}"):
                 target.write(file.data, 0)
         for content, blob, start, size, at in _pieces(view, file):
-            yield _Span(target, content, blob, start, size, at)
+            yield _FileSpan(target, content, blob, start, size, at)
 
 
-def _size(span: _Span) -> int:
+def _size(span: _FileSpan) -> int:
     return span.n_bytes
 
 
-_Piece = tuple[Content | None, BlobId | None, int, int, int]
+_PlacedSpan = tuple[Content | None, BlobId | None, int, int, int]
 
 
-def _pieces(view: View, file: ViewFile) -> Iterator[_Piece]:
+def _pieces(view: View, file: ViewFile) -> Iterator[_PlacedSpan]:
     """Content, blob, start in the blob, bytes, and place in the file of every span."""
     contents = [view.tensors[k] for k in file.keys or ()]
     head = file.size - sum(c.size for c in contents)
@@ -303,7 +219,7 @@ class _SpanWriter:
         self._profile = profile
         self._scratch = Scratch()
 
-    def write(self, span: _Span) -> tuple[_Span, npt.NDArray[np.uint8] | None]:
+    def write(self, span: _FileSpan) -> tuple[_FileSpan, npt.NDArray[np.uint8] | None]:
         """Write a span. Gives back bytes that need proof."""
         if span.content is not None and self._is_computed(span.content):
             data = np.empty(span.n_bytes, np.uint8)
@@ -317,7 +233,7 @@ class _SpanWriter:
     def _is_computed(self, content: Content) -> bool:
         return content.blob is not None and self._blobs.stored(content.blob).derivation is not None
 
-    def _copy(self, span: _Span, at: int) -> int:
+    def _copy(self, span: _FileSpan, at: int) -> int:
         """Write what can go straight from the pack to the file; bytes done, 0 if that is nothing."""
         if span.blob is None:
             return 0
@@ -331,12 +247,12 @@ class _SpanWriter:
             span.target.wrote(done)
         return done
 
-    def _write_piece(self, span: _Span, at: int) -> int:
+    def _write_piece(self, span: _FileSpan, at: int) -> int:
         size = min(_PIECE_BYTES, span.n_bytes - at)
         self._write(span, at, self._scratch.take(size))
         return size
 
-    def _write(self, span: _Span, at: int, data: memoryview) -> None:
+    def _write(self, span: _FileSpan, at: int, data: memoryview) -> None:
         with self._profile.stage("decode", len(data)):
             if span.content is not None:
                 span.content.read_into(self._blobs, span.start + at, data)

@@ -93,7 +93,7 @@ def test_meaning(text, expected):
 def test_the_pointer_stands_where_it_is_wrong(text, column):
     with pytest.raises(InvalidInputError) as caught:
         parse_expression(text)
-    assert caught.value.kind is ErrorKind.BAD_EXPRESSION and caught.value.hint
+    assert caught.value.kind is ErrorKind.BAD_EXPRESSION and caught.value.advice is None
     _, shown, pointer = caught.value.message.split("\n")
     assert shown == f"  {text}"
     assert pointer.index("^") - 2 == column
@@ -151,3 +151,10 @@ def test_signs_are_those_of_the_whole_coefficient():
 def test_a_transfer_is_recognised_as_its_program():
     assert parse_expression("t + 0.8 * (x - s)").program == transfer_program(0.8)
     assert not is_expression("v1+chat") and not is_expression(" run~2 ") and is_expression("a + b")
+
+
+@pytest.mark.parametrize("text", ["a / 1e-310", "a + b / 5e-324"])
+def test_a_divisor_whose_inverse_overflows_is_an_error_of_the_expression(text):
+    with pytest.raises(InvalidInputError, match="too small") as found:
+        parse_expression(text)
+    assert found.value.kind is ErrorKind.BAD_EXPRESSION

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from array_merges import ArraySource, merge_bytes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deltavcs.merging.blocks import ArraySource
-from deltavcs.merging.methods import METHODS
-from deltavcs.merging.plan import plan_tensor, run_plan
+from deltavcs.merging.formulas import PLANNERS
+from deltavcs.merging.methods import MERGE_METHODS
 from deltavcs.tensors.cast import from_float64, to_float64
 
-DERIVED = [name for name, method in METHODS.items() if method.derived]
+DERIVED = list(PLANNERS)
 DTYPES = ["F32", "F16", "BF16"]
 
 seeds = st.integers(0, 2**32 - 1)
@@ -29,9 +29,7 @@ def stored_models(seed: int, count: int, n: int, dtype: str) -> list[np.ndarray]
 def merge(
     method: str, arrays: list[np.ndarray], dtype: str, block: int = 1 << 18, **options: object
 ) -> bytes:
-    source = ArraySource("w", arrays, dtype)
-    plan = plan_tensor(method, source, options)
-    return b"".join(part.tobytes() for _, part in run_plan(plan, source, block))
+    return merge_bytes(method, ArraySource("w", arrays, dtype), options, block)
 
 
 def options_for(method: str) -> dict[str, object]:
@@ -82,7 +80,7 @@ def test_without_fine_tuning_the_base_remains(seed: int, method: str, dtype: str
 def test_the_order_of_models_matters_only_to_rounding(seed: int, method: str, order: list[int]) -> None:
     arrays = stored_models(seed, 4, 80, "F32")
     weights = [0.5, 1.0, 2.0]
-    head, tail = ([arrays[0]], arrays[1:]) if METHODS[method].needs_base else ([], arrays[1:])
+    head, tail = ([arrays[0]], arrays[1:]) if MERGE_METHODS[method].needs_base else ([], arrays[1:])
     options = [{} if method == "average" else {"weights": w} for w in (weights, [weights[i] for i in order])]
     one = np.frombuffer(merge(method, [*head, *tail], "F64", **options[0]), "<f8")
     other = np.frombuffer(merge(method, [*head, *(tail[i] for i in order)], "F64", **options[1]), "<f8")
@@ -140,6 +138,4 @@ def test_seed_and_name_change_the_mask_and_nothing_else_does(method: str) -> Non
     again = merge(method, arrays, "F32", seed=3)
     assert merge(method, arrays, "F32", seed=3) == again
     assert merge(method, arrays, "F32", seed=4) != again
-    source = ArraySource("v", arrays, "F32")
-    other = b"".join(p.tobytes() for _, p in run_plan(plan_tensor(method, source, {"seed": 3}), source))
-    assert other != again
+    assert merge_bytes(method, ArraySource("v", arrays, "F32"), {"seed": 3}) != again

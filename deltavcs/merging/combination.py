@@ -6,30 +6,22 @@ transfer (Lin et al.). Rows that a base's embedding or head lacks count as zeros
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
-from deltavcs.checkpoint import layout as names
-from deltavcs.checkpoint.view import Content, View, ViewFile, data_file, replace_files, view_of, with_tensors
+from deltavcs.advice import Advice
+from deltavcs.checkpoint.layout import follows_finetune, is_vocabulary
+from deltavcs.checkpoint.patching import resized_files
+from deltavcs.checkpoint.view import Content, View, ViewFile, replace_files, view_of, with_tensors
 from deltavcs.errors import ErrorKind, InvalidInputError
-from deltavcs.merging.expression import Token
 from deltavcs.objects.derivation import Derivation, Operand
 from deltavcs.objects.model import Manifest, TensorEntry
 from deltavcs.objects.store import ObjectStore
-from deltavcs.oid import BlobId
+from deltavcs.operators.parse import encode_program
 from deltavcs.tensors.dtypes import dtype_of, n_elements
+from deltavcs.tensors.programs import Token
 
-_VOCAB_NAMES = (
-    "embed_tokens",
-    "lm_head",
-    "wte",
-    "word_embeddings",
-    "embed_in",
-    "embed_out",
-    "tok_embeddings",
-)
 _MAX_PREFIXES = 64
 
 
@@ -181,16 +173,6 @@ def _combine_one(
     )
 
 
-def encode_program(program: Sequence[Token]) -> dict[str, object]:
-    """Parameters of the derived operator `linear`: scalars as hexadecimal floats."""
-    return {"program": [[t[0], t[1].hex()] if isinstance(t, tuple) else t for t in program]}
-
-
-def is_vocabulary(key: str) -> bool:
-    """True for tensors with one row per token: embeddings and heads."""
-    return any(part in key for part in _VOCAB_NAMES)
-
-
 def _names_in(lead: Mapping[str, TensorEntry], other: Mapping[str, TensorEntry]) -> dict[str, str]:
     """For each key of the leading checkpoint, the key of the same tensor in another one.
 
@@ -235,13 +217,11 @@ def _check(draft: _Draft, extra: Sequence[str], *, is_transfer: bool) -> None:
         wrong += [f"{k} is not in all of them" for k in (*draft.missing, *extra)]
     if wrong or not draft.matched:
         shown = "; ".join(wrong[:3]) + (f"; and {len(wrong) - 3} more" if len(wrong) > 3 else "")
+        shown = shown or "no tensor has the same name, their architectures differ"
         raise InvalidInputError(
-            f"the checkpoints do not fit together: {shown or 'no tensor has the same name'}",
+            f"the checkpoints do not fit together: {shown}",
             kind=ErrorKind.INCOMPATIBLE,
-            hint="Use 'dvx diff A B --stat' to compare their tensors. Rows are padded (--vocab pad) only"
-            " for embeddings and heads of a transfer."
-            if wrong
-            else "They are of different architectures.",
+            advice=Advice.COMPARE_ROWS if wrong else None,
         )
 
 
@@ -250,7 +230,7 @@ def _finetune_files(finetune: Manifest) -> dict[str, ViewFile]:
     return {
         f.path: ViewFile(f.path, f.size, f.blob, None, None, f.executable)
         for f in finetune.files
-        if f.tensors is None and names.follows_finetune(f.path)
+        if f.tensors is None and follows_finetune(f.path)
     }
 
 
@@ -259,88 +239,4 @@ def _dropped(lead: Manifest, finetune: Manifest) -> list[str]:
     ours = _finetune_files(finetune)
     if not any("token" in p or p.startswith("vocab") for p in ours):
         return []
-    return [f.path for f in lead.files if names.follows_finetune(f.path) and f.path not in ours]
-
-
-def resized_files(objects: ObjectStore, view: View, lead: Manifest) -> dict[str, ViewFile]:
-    """config.json with the new vocabulary size and the index with the new total, where there are such."""
-    out: dict[str, ViewFile] = {}
-    old_rows = {t.shape[0] for k, t in lead.primary.items() if is_vocabulary(k) and t.shape}
-    new_rows = max(c.shape[0] for k, c in view.primary.items() if is_vocabulary(k) and c.shape)
-    for file in view.files:
-        if file.keys is not None or file.blob is None or file.size > names.MAX_JSON_BYTES:
-            continue
-        if file.path == names.CONFIG:
-            changed = _patch_vocab(objects.blobs.read(file.blob, max_bytes=file.size), old_rows, new_rows)
-        elif file.path.endswith(names.INDEX_SUFFIX) and "/" not in file.path:
-            changed = _patch_total(objects.blobs.read(file.blob, max_bytes=file.size), view)
-        else:
-            continue
-        if changed is not None:
-            out[file.path] = replace(data_file(file.path, changed), executable=file.executable)
-    return out
-
-
-def _patch_vocab(config: bytes, old_rows: set[int], new_rows: int) -> bytes | None:
-    try:
-        value = json.loads(config)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(value, dict):
-        return None
-    changed = False
-    for section in (value, *(v for v in value.values() if isinstance(v, dict))):
-        size = section.get("vocab_size")
-        if isinstance(size, int) and size in old_rows and size != new_rows:
-            section["vocab_size"] = new_rows
-            changed = True
-    return json.dumps(value, indent=2, ensure_ascii=False).encode() + b"\n" if changed else None
-
-
-def retyped_files(objects: ObjectStore, view: View, dtype: str) -> dict[str, ViewFile]:
-    """config.json with another dtype and the index with the new total, for a view that was converted.
-
-    Args:
-        dtype: as torch spells it, such as `bfloat16`: what `from_pretrained` loads the weights as.
-    """
-    out: dict[str, ViewFile] = {}
-    for file in view.files:
-        if file.keys is not None or file.size > names.MAX_JSON_BYTES or "/" in file.path:
-            continue
-        data = file.data if file.blob is None else None
-        if file.path == names.CONFIG:
-            data = data or objects.blobs.read(file.blob or BlobId(""), max_bytes=file.size)
-            changed = _patch_dtype(data, dtype)
-        elif file.path.endswith(names.INDEX_SUFFIX):
-            data = data or objects.blobs.read(file.blob or BlobId(""), max_bytes=file.size)
-            changed = _patch_total(data, view)
-        else:
-            continue
-        if changed is not None:
-            out[file.path] = replace(data_file(file.path, changed), executable=file.executable)
-    return out
-
-
-def _patch_dtype(config: bytes, dtype: str) -> bytes | None:
-    try:
-        value = json.loads(config)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(value, dict):
-        return None
-    changed = False
-    for section in (value, *(v for v in value.values() if isinstance(v, dict))):
-        for key in ("dtype", "torch_dtype"):
-            if isinstance(section.get(key), str) and section[key] != dtype:
-                section[key] = dtype
-                changed = True
-    return json.dumps(value, indent=2, ensure_ascii=False).encode() + b"\n" if changed else None
-
-
-def _patch_total(index: bytes, view: View) -> bytes | None:
-    try:
-        value = json.loads(index)
-        value["metadata"]["total_size"] = sum(c.size for c in view.primary.values())
-    except (ValueError, RecursionError, KeyError, TypeError):
-        return None
-    return json.dumps(value, indent=2, ensure_ascii=False).encode() + b"\n"
+    return [f.path for f in lead.files if follows_finetune(f.path) and f.path not in ours]

@@ -1,0 +1,113 @@
+"""Changes to the JSON files of a checkpoint whose tensors are no longer those the files speak of."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, TypeAlias
+
+from deltavcs.checkpoint.layout import ADAPTER_CONFIG, CONFIG, INDEX_SUFFIX, MAX_JSON_BYTES, is_vocabulary
+from deltavcs.checkpoint.view import View, ViewFile, data_file
+from deltavcs.objects.model import Manifest
+from deltavcs.objects.store import ObjectStore
+
+JsonPatch: TypeAlias = Callable[[dict[str, Any]], bool]
+"""Changes an object in place; False if it left it as it was."""
+
+
+def resized_files(objects: ObjectStore, view: View, lead: Manifest) -> dict[str, ViewFile]:
+    """config.json with the new vocabulary size and the index with the new total, where there are such.
+
+    Args:
+        view: with its new tensors.
+        lead: what the files were written for.
+    """
+    old_rows = {t.shape[0] for k, t in lead.primary.items() if is_vocabulary(k) and t.shape}
+    new_rows = max(c.shape[0] for k, c in view.primary.items() if is_vocabulary(k) and c.shape)
+
+    def resize(section: dict[str, Any]) -> bool:
+        size = section.get("vocab_size")
+        if not isinstance(size, int) or size not in old_rows or size == new_rows:
+            return False
+        section["vocab_size"] = new_rows
+        return True
+
+    return _patched(objects, view, _sized_patches(view, resize))
+
+
+def retyped_files(objects: ObjectStore, view: View, dtype: str) -> dict[str, ViewFile]:
+    """config.json with another dtype and the index with the new total, for a view that was converted.
+
+    Args:
+        dtype: as torch spells it, such as `bfloat16`: what `from_pretrained` loads the weights as.
+    """
+
+    def retype(section: dict[str, Any]) -> bool:
+        found = [k for k in ("dtype", "torch_dtype") if isinstance(section.get(k), str)]
+        changed = [k for k in found if section[k] != dtype]
+        section.update(dict.fromkeys(changed, dtype))
+        return bool(changed)
+
+    return _patched(objects, view, _sized_patches(view, retype))
+
+
+def reranked_files(objects: ObjectStore, view: View, rank: int) -> dict[str, ViewFile]:
+    """adapter_config.json with one rank for all modules, and scale 1."""
+
+    def rerank(config: dict[str, Any]) -> bool:
+        config |= {"r": rank, "lora_alpha": rank, "use_rslora": False}
+        config |= {"rank_pattern": {}, "alpha_pattern": {}}
+        return True
+
+    return _patched(objects, view, {ADAPTER_CONFIG: rerank})
+
+
+def _sized_patches(view: View, patch: JsonPatch) -> dict[str, JsonPatch]:
+    """A patch of the configuration and of those nested in it, and the new total for every index of shards."""
+
+    def patch_config(config: dict[str, Any]) -> bool:
+        sections = [config, *(v for v in config.values() if isinstance(v, dict))]
+        return sum(patch(section) for section in sections) > 0
+
+    def patch_index(index: dict[str, Any]) -> bool:
+        if not isinstance(index.get("metadata"), dict):
+            return False
+        index["metadata"]["total_size"] = sum(c.size for c in view.primary.values())
+        return True
+
+    paths = [f.path for f in view.files if f.path.endswith(INDEX_SUFFIX) and "/" not in f.path]
+    return {CONFIG: patch_config, **dict.fromkeys(paths, patch_index)}
+
+
+def _patched(objects: ObjectStore, view: View, patches: Mapping[str, JsonPatch]) -> dict[str, ViewFile]:
+    """The plain files that have a patch and are changed by it."""
+    out: dict[str, ViewFile] = {}
+    for file in view.files:
+        patch = patches.get(file.path)
+        if patch is None or file.keys is not None or file.size > MAX_JSON_BYTES:
+            continue
+        changed = _patch(_content(objects, file), patch)
+        if changed is not None:
+            out[file.path] = replace(data_file(file.path, changed), executable=file.executable)
+    return out
+
+
+def _content(objects: ObjectStore, file: ViewFile) -> bytes:
+    if file.blob is None:
+        return file.data or b""
+    return objects.blobs.read(file.blob, max_bytes=file.size)
+
+
+def _patch(data: bytes, patch: JsonPatch) -> bytes | None:
+    """The changed file; None if it is no JSON object or has nothing to change."""
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(value, dict) or not patch(value):
+        return None
+    try:
+        return json.dumps(value, indent=2, ensure_ascii=False).encode() + b"\n"
+    except UnicodeEncodeError:  # half of a surrogate pair, which only an escape can spell
+        return json.dumps(value, indent=2).encode() + b"\n"
