@@ -17,9 +17,9 @@ from deltavcs.codec.api import (
     Encoder,
     needs_base,
 )
-from deltavcs.codec.choose import make_encoder, open_decoder, plan
+from deltavcs.codec.choice import make_encoder, open_decoder, plan
+from deltavcs.codec.codec_kernels import NativeInfo, native_info
 from deltavcs.codec.entries import STAGES, NativeEntry, Run, open_entry, reserve
-from deltavcs.codec.native import NativeInfo, native_info
 
 __all__ = [
     "CHUNK_BYTES",

@@ -22,10 +22,10 @@ from deltavcs.codec.api import (
     check_target,
     needs_base,
 )
-from deltavcs.codec.native import kernels
+from deltavcs.codec.codec_kernels import kernels
+from deltavcs.codec.frequency_tables import Tables, read_side
 from deltavcs.codec.numbers import LAYOUTS, Array, Layout
 from deltavcs.codec.payload import MODE_CODED, MODE_PLANES, MODE_RAW, n_sections_for
-from deltavcs.codec.tables import Tables, read_side
 from deltavcs.codec.zstd import PlanesCodec, RawCodec
 
 

@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from deltavcs.codec.api import Decoder
+from deltavcs.codec.codec_kernels import kernels
 from deltavcs.codec.coded import CodedCodec
-from deltavcs.codec.native import kernels
 from deltavcs.codec.zstd import RawCodec
 
 STAGES = ("read", "decode", "checksum", "wait", "write")

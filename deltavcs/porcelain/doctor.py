@@ -11,7 +11,7 @@ from deltavcs.codec import native_info as codec_info
 from deltavcs.config import FORMAT_VERSION
 from deltavcs.repo import Repository
 from deltavcs.resources import available_cores
-from deltavcs.tensors.native import native_info as arithmetic_info
+from deltavcs.tensors.tensor_kernels import native_info as arithmetic_info
 
 _REQUIRED = ("numpy", "blake3", "xxhash", "zstandard", "duckdb", "click", "rich", "safetensors")
 _OPTIONAL = ("torch", "transformers", "huggingface_hub", "peft")

@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from deltavcs.codec import native as codec
-from deltavcs.tensors import native as tensors
+from deltavcs.codec import codec_kernels as codec
+from deltavcs.tensors import tensor_kernels as tensors
 
 ROUNDS = 500
 REFUSALS = (ValueError, TypeError, OverflowError, BufferError, MemoryError)

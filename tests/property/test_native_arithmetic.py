@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from deltavcs.operators import parse as derived
 from deltavcs.operators.evaluate import evaluate_stored
-from deltavcs.tensors import native
+from deltavcs.tensors import tensor_kernels as native
 from deltavcs.tensors.cast import from_float64, to_float64
 from deltavcs.tensors.sums import difference, pair_sums, triple_sums
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from deltavcs.codec import CodecId, api, make_encoder, open_decoder
-from deltavcs.codec import native as kernels
+from deltavcs.codec import codec_kernels as kernels
 from deltavcs.errors import InvalidInputError
 from deltavcs.objects.reader import BlobReader
 from deltavcs.porcelain.checkout import checkout_files

@@ -5,8 +5,8 @@ import pytest
 
 from deltavcs.codec import CodecId, make_encoder, open_decoder, plan
 from deltavcs.codec.api import MAX_SIDE_BYTES
+from deltavcs.codec.frequency_tables import Tables, normalise, read_side, write_side
 from deltavcs.codec.numbers import LAYOUTS, apply_differences, differences, order_map
-from deltavcs.codec.tables import Tables, normalise, read_side, write_side
 from deltavcs.errors import FormatError, InvalidInputError
 
 FLOATS = ["BF16", "F16", "F32"]

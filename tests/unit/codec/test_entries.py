@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from deltavcs import codec
 from deltavcs.codec import CodecId, NativeEntry, make_encoder, open_decoder, open_entry
-from deltavcs.codec import native as kernels
+from deltavcs.codec import codec_kernels as kernels
 from deltavcs.objects.pack import CHUNK
 
 pytestmark = pytest.mark.skipif(kernels.kernels() is None, reason="the extension was not built")

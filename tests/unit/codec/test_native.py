@@ -12,7 +12,7 @@ from deltavcs.codec import (
     open_decoder,
     plan,
 )
-from deltavcs.codec import native as kernels
+from deltavcs.codec import codec_kernels as kernels
 from deltavcs.errors import FormatError, InvalidInputError
 
 
