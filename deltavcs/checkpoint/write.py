@@ -15,7 +15,6 @@ from blake3 import blake3
 
 from deltavcs.checkpoint.layout import draft_name
 from deltavcs.checkpoint.view import Content, View, ViewFile, check_blob
-from deltavcs.codec import reserve
 from deltavcs.errors import AlreadyExistsError, ErrorKind, IntegrityError, StorageError
 from deltavcs.interrupts import to_the_end
 from deltavcs.objects.domain import FILE_DOMAIN
@@ -24,7 +23,7 @@ from deltavcs.objects.store import ObjectStore
 from deltavcs.oid import BlobId
 from deltavcs.pool import Pool
 from deltavcs.resources import SPAN_BYTES, Profile, Resources, Scratch
-from deltavcs.storage.files import os_error, translate_os_errors, write_all
+from deltavcs.storage.files import os_error, reserve, translate_os_errors, write_all
 
 # Decoded and written while it is in the processor's cache. Tensors begin at a chunk, so pieces are chunks.
 _PIECE_BYTES = 1 << 20

@@ -19,26 +19,20 @@ from deltavcs.codec.api import (
 )
 from deltavcs.codec.choice import make_encoder, open_decoder, plan
 from deltavcs.codec.codec_kernels import NativeInfo, native_info
-from deltavcs.codec.entries import STAGES, NativeEntry, Run, open_entry, reserve
 
 __all__ = [
     "CHUNK_BYTES",
     "DEFAULT_LEVEL",
     "MAX_CHUNK_BYTES",
     "MAX_SIDE_BYTES",
-    "STAGES",
     "Buffer",
     "CodecId",
     "Decoder",
     "Encoder",
-    "NativeEntry",
     "NativeInfo",
-    "Run",
     "make_encoder",
     "native_info",
     "needs_base",
     "open_decoder",
-    "open_entry",
     "plan",
-    "reserve",
 ]

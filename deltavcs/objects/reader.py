@@ -21,6 +21,7 @@ from deltavcs.errors import ErrorKind, FormatError, IntegrityError
 from deltavcs.objects import pack as p
 from deltavcs.objects.derivation import Derivation, Operand, decode_derivation
 from deltavcs.objects.domain import codec_dtype, parse_domain
+from deltavcs.objects.nativeentry import STAGES, NativeEntry, open_entry
 from deltavcs.objects.packindex import Location, read_prefix
 from deltavcs.oid import BlobId
 from deltavcs.resources import Profile, Resources, Scratch
@@ -58,7 +59,7 @@ class Stored:
     derivation: Derivation | None
     depth: int
     cost: int
-    native: codec.NativeEntry | None
+    native: NativeEntry | None
     links: tuple[Location, ...]
 
 
@@ -148,7 +149,7 @@ class BlobReader:
         scratch = self._natives.take(stored.native.scratch_bytes)
         run = stored.native.copy(tuple(f.fileno() for f in files), first, count, to, at, scratch)
         done = min(run.chunks << head.chunk_log2, n_bytes)
-        for stage, seconds in zip(codec.STAGES, run.seconds, strict=True):
+        for stage, seconds in zip(STAGES, run.seconds, strict=True):
             profile.add(stage, seconds, done)
         return done
 
@@ -348,10 +349,10 @@ class BlobReader:
 
 def _open_native(
     where: Location, prefix: p.Prefix, decoder: codec.Decoder, base: Stored | None
-) -> codec.NativeEntry | None:
+) -> NativeEntry | None:
     if base is not None and base.native is None:
         return None
-    return codec.open_entry(
+    return open_entry(
         decoder,
         None if base is None else base.native,
         chunk_log2=prefix.head.chunk_log2,
