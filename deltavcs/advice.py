@@ -15,3 +15,9 @@ class Advice(StrEnum):
     NAME_BASE = "name-base"
     RESTORE_PACK = "restore-pack"
     RUN_AGAIN = "run-again"
+    ARITHMETIC_DTYPES = "arithmetic-dtypes"  # dtypes
+    FIND_AND_RESTORE = "find-and-restore"
+    FREE_QUOTA = "free-quota"
+    KEEP_SUBNORMALS = "keep-subnormals"
+    KNOWN_DTYPES = "known-dtypes"  # dtypes
+    RAISE_FILE_LIMIT = "raise-file-limit"

@@ -13,6 +13,14 @@ BY_ADVICE: dict[Advice, str] = {
     Advice.NAME_BASE: "Name it with --base REV.",
     Advice.RESTORE_PACK: "Restore the pack from a copy of the repository.",
     Advice.RUN_AGAIN: "Run the command again.",
+    Advice.ARITHMETIC_DTYPES: "These dtypes can be added and scaled: {dtypes}.",
+    Advice.FIND_AND_RESTORE: "Run 'dvx fsck --full' to see all damage, and restore the pack from a copy.",
+    Advice.FREE_QUOTA: "Free some space of your quota and run the command again; nothing was changed.",
+    Advice.KEEP_SUBNORMALS: "Call torch.set_flush_denormal(False).",
+    Advice.KNOWN_DTYPES: "The known dtypes are {dtypes}.",
+    Advice.RAISE_FILE_LIMIT: (
+        "The file system or a limit of the shell ('ulimit -f') allows no file of that size."
+    ),
 }
 
 BY_KIND: dict[ErrorKind, str | None] = {
