@@ -126,9 +126,7 @@ def open_decoder(codec: int, dtype: str, side: bytes) -> Decoder:
     if codec == CodecId.EXP:
         return ExpCodec.open(dtype, side)
     if codec not in CodecId.__members__.values():
-        raise FormatError(
-            f"unknown codec {codec}", kind=ErrorKind.UNSUPPORTED_FEATURE, hint="update deltavcs"
-        )
+        raise FormatError(f"unknown codec {codec}", kind=ErrorKind.UNSUPPORTED_FEATURE)
     known = CodecId(codec)
     if side:
         raise bad_side(f"{known.name} has none, {len(side)} bytes were stored")

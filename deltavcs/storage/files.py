@@ -12,14 +12,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from deltavcs.advice import Advice
 from deltavcs.errors import DeltaVCSError, ErrorKind, IntegrityError, NotFoundError, StorageError
 from deltavcs.resources import Scratch
 
-_FULL = {
-    errno.ENOSPC: "Free some space and run the command again; nothing was changed.",
-    errno.EDQUOT: "Free some space of your quota and run the command again; nothing was changed.",
-    errno.EFBIG: "The file system or a limit of the shell ('ulimit -f') allows no file of that size.",
-}
+_FULL = {errno.ENOSPC: None, errno.EDQUOT: Advice.FREE_QUOTA, errno.EFBIG: Advice.RAISE_FILE_LIMIT}
 # A file system with large folios asks for as much contiguous memory as one write has bytes: above this, only
 # memory that nobody used for long is contiguous, and a hypervisor may have taken that away meanwhile.
 _WRITE_BYTES = 1 << 18
@@ -51,13 +48,11 @@ def os_error(what: str, exc: OSError) -> DeltaVCSError:
         return StorageError(
             message,
             kind=ErrorKind.DISK_FULL,
-            hint=_FULL[exc.errno],
+            advice=_FULL[exc.errno],
             retryable=True,
         )
     if exc.errno in _DENIED:
-        return StorageError(
-            message, kind=ErrorKind.PERMISSION_DENIED, hint="Check the permissions of that path."
-        )
+        return StorageError(message, kind=ErrorKind.PERMISSION_DENIED)
     return StorageError(message, kind=ErrorKind.IO, retryable=True)
 
 

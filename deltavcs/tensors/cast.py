@@ -26,6 +26,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from deltavcs.advice import Advice
 from deltavcs.errors import ErrorKind, FormatError, InvalidInputError
 from deltavcs.tensors import tensor_kernels
 from deltavcs.tensors.dtypes import dtype_of
@@ -91,7 +92,8 @@ def layout_of(dtype: str) -> FloatLayout:
         raise InvalidInputError(
             f"no arithmetic on {dtype} tensors",
             kind=ErrorKind.UNSUPPORTED_DTYPE,
-            hint="these dtypes can be added and scaled: " + ", ".join(LAYOUTS),
+            advice=Advice.ARITHMETIC_DTYPES,
+            facts={"dtypes": ", ".join(LAYOUTS)},
         )
     return found
 
@@ -108,7 +110,7 @@ def require_subnormals() -> None:
         raise InvalidInputError(
             "this thread flushes subnormal numbers to zero",
             kind=ErrorKind.BAD_ARGUMENT,
-            hint="call torch.set_flush_denormal(False)",
+            advice=Advice.KEEP_SUBNORMALS,
         )
 
 

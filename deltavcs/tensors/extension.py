@@ -59,7 +59,7 @@ class Extension:
         if name not in self.levels():
             known = ", ".join(self.levels())
             raise InvalidInputError(
-                f"no kernels of level {name!r} here", kind=ErrorKind.BAD_ARGUMENT, hint=f"one of {known}"
+                f"no kernels of level {name!r} here; there are {known}", kind=ErrorKind.BAD_ARGUMENT
             )
         self._level = name
 

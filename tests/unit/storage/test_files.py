@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
 import pytest
 
-from deltavcs.errors import ErrorKind, IntegrityError
+from deltavcs.advice import Advice
+from deltavcs.errors import ErrorKind, IntegrityError, NotFoundError
 from deltavcs.storage import FileReader
-from deltavcs.storage.files import reserve
+from deltavcs.storage.files import os_error, reserve
 
 
 def test_reading_past_the_end_is_truncation_not_a_crash(tmp_path):
@@ -52,3 +54,24 @@ def test_room_that_cannot_be_reserved_is_not_missed(tmp_path):
 def test_room_that_no_disk_has_is_told_at_once(tmp_path):
     with (tmp_path / "file").open("wb") as file, pytest.raises(OSError, match=r"large|space"):
         reserve(file.fileno(), 1 << 62)
+
+
+@pytest.mark.parametrize(
+    ("number", "kind", "advice"),
+    [
+        (errno.ENOSPC, ErrorKind.DISK_FULL, None),
+        (errno.EDQUOT, ErrorKind.DISK_FULL, Advice.FREE_QUOTA),
+        (errno.EFBIG, ErrorKind.DISK_FULL, Advice.RAISE_FILE_LIMIT),
+        (errno.EACCES, ErrorKind.PERMISSION_DENIED, None),
+        (errno.EROFS, ErrorKind.PERMISSION_DENIED, None),
+        (errno.EIO, ErrorKind.IO, None),
+    ],
+)
+def test_what_the_system_says_becomes_an_error_of_its_kind(number, kind, advice):
+    error = os_error("cannot write x", OSError(number, os.strerror(number)))
+    assert (error.kind, error.advice) == (kind, advice)
+    assert error.message == f"cannot write x: {os.strerror(number)}"
+
+
+def test_a_file_that_is_not_there_is_not_found():
+    assert isinstance(os_error("cannot read x", FileNotFoundError(2, "none")), NotFoundError)
