@@ -9,12 +9,14 @@ from __future__ import annotations
 from deltavcs.codec.api import (
     CHUNK_BYTES,
     DEFAULT_LEVEL,
+    DERIVED,
     MAX_CHUNK_BYTES,
     MAX_SIDE_BYTES,
     Buffer,
     CodecId,
     Decoder,
     Encoder,
+    codec_word,
     needs_base,
 )
 from deltavcs.codec.choice import make_encoder, open_decoder, plan
@@ -23,6 +25,7 @@ from deltavcs.codec.codec_kernels import NativeInfo, native_info
 __all__ = [
     "CHUNK_BYTES",
     "DEFAULT_LEVEL",
+    "DERIVED",
     "MAX_CHUNK_BYTES",
     "MAX_SIDE_BYTES",
     "Buffer",
@@ -30,6 +33,7 @@ __all__ = [
     "Decoder",
     "Encoder",
     "NativeInfo",
+    "codec_word",
     "make_encoder",
     "native_info",
     "needs_base",

@@ -103,7 +103,7 @@ def make_encoder(codec: CodecId, dtype: str, samples: Samples, *, level: int = D
     if codec in (CodecId.PLAIN, CodecId.XOR):
         return PlanesCodec(codec, itemsize, level)
     if dtype not in LAYOUTS:
-        raise bad_call(f"{codec.name} cannot code {dtype}")
+        raise bad_call(f"{codec.word} cannot code {dtype}")
     pairs = _views(samples, itemsize)
     build = _exp if codec is CodecId.EXP else _delta
     return build(dtype, pairs, level).encoder
@@ -129,7 +129,7 @@ def open_decoder(codec: int, dtype: str, side: bytes) -> Decoder:
         raise FormatError(f"unknown codec {codec}", kind=ErrorKind.UNSUPPORTED_FEATURE)
     known = CodecId(codec)
     if side:
-        raise bad_side(f"{known.name} has none, {len(side)} bytes were stored")
+        raise bad_side(f"{known.word} has none, {len(side)} bytes were stored")
     return RawCodec(itemsize) if known is CodecId.RAW else PlanesCodec(known, itemsize)
 
 
@@ -147,7 +147,7 @@ def _delta(dtype: str, pairs: list[Pair], level: int) -> _Estimate:
     n_counted = 0
     for _, target, base in _pieces(pairs, LAYOUTS[dtype].width // 8, _COUNTED_BYTES):
         if base is None:
-            raise bad_call("DELTA needs a base in every sample")
+            raise bad_call("delta needs a base in every sample")
         counted.append((_patterns(target, dtype, narrow), _patterns(base, dtype, narrow)))
         n_counted += target.size
     encoder, bits = tune(dtype, counted, narrow=narrow, level=level)

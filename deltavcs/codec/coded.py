@@ -211,5 +211,5 @@ def open_tables(dtype: str, side: bytes, *, delta: bool) -> Tables:
     layout, _ = _open_layout(dtype, side)
     tables = read_side(side, layout.n_tokens if delta else 64, layout.exponents)
     if not delta and len(tables.freqs) != 1:
-        raise bad_payload("EXP has one table")
+        raise bad_payload("exp has one table")
     return tables
