@@ -12,8 +12,8 @@ ROOT = Path(__file__).parents[2]
 # Every kernel at every level, forged chunks and files, every refusal.
 TESTS = (
     "tests/unit/objects/test_nativeentry.py",
-    "tests/unit/codec/test_native.py",
-    "tests/unit/tensors/test_native_arithmetic.py",
+    "tests/unit/codec/test_codec_kernels.py",
+    "tests/unit/tensors/test_tensor_kernels.py",
     "tests/property/test_native_arithmetic.py",
     "tests/fuzz/native_calls.py",
 )
