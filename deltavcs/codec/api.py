@@ -46,7 +46,7 @@ class CodecId(IntEnum):
 
 
 def codec_word(number: int) -> str:
-    """The word for what a pack entry has as its codec: that of the codec, `derived`, or the number as text."""
+    """The word for the codec of a pack entry: its own, `derived`, or the number as text."""
     if number == DERIVED:
         return "derived"
     return CodecId(number).word if number in CodecId.__members__.values() else str(number)

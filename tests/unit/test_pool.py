@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from deltavcs.pool import Pool
-from deltavcs.resources import SPAN_BYTES, Resources, Scratch
+from deltavcs.resources import SPAN_BYTES, Resources
 
 MIB = 1 << 20
 
@@ -63,16 +63,3 @@ def test_one_pool_serves_a_pipeline():
         first = pool.map(lambda i: i + 1, range(500), size=lambda _: MIB)
         second = pool.map(lambda i: i * 2, (j for i in first for j in (i, i)), size=lambda _: 1000)
         assert sum(second) == 4 * sum(range(1, 501))
-
-
-def test_scratch_is_one_buffer_per_thread():
-    scratch = Scratch()
-    first = scratch.take(100)
-    first[:] = bytes(100)
-    assert scratch.take(50).obj is first.obj
-    assert len(scratch.take(200)) == 200
-    other = []
-    thread = threading.Thread(target=lambda: other.append(scratch.take(10).obj))
-    thread.start()
-    thread.join()
-    assert other[0] is not scratch.take(10).obj
