@@ -17,8 +17,8 @@ class NativeInfo:
 
     Attributes:
         available: True if the C extension was built and loads.
-        level: `avx512`, `avx512-loads` (reads tables without gathers), `avx2`, `scalar`, or `numpy`
-            without the extension.
+        level: `avx512`, `avx512-loads` (reads tables of 16-bit weights without gathers), `avx2`, `scalar`,
+            or `numpy` without the extension.
         why: the reason, for people.
     """
 
