@@ -5,13 +5,20 @@ from pathlib import Path
 
 from setuptools import Extension, setup
 
+CODEC = Path("deltavcs/codec/csrc")
 
-def kernels(name: str, csrc: Path, *flags: str) -> Extension:
-    """An extension of every C file in `csrc`; without a compiler, numpy does the work."""
+
+def native(name: str, csrc: Path, *flags: str, headers: tuple[Path, ...] = ()) -> Extension:
+    """An extension of every C file in `csrc`; without a compiler, Python and numpy do the work.
+
+    `headers` are folders of other extensions' headers.
+    """
+    included = [path for f in (csrc, *headers) for p in ("*.h", "*.inc") for path in f.glob(p)]
     return Extension(
         name,
         sources=sorted(str(path) for path in csrc.glob("*.c")),
-        depends=sorted(str(path) for pattern in ("*.h", "*.inc") for path in csrc.glob(pattern)),
+        depends=sorted(map(str, included)),
+        include_dirs=[str(path) for path in headers],
         libraries=["m"] if os.name == "posix" else [],
         extra_compile_args=["-O3", "-std=c11", "-fno-strict-aliasing", *flags],
         optional=True,
@@ -20,9 +27,11 @@ def kernels(name: str, csrc: Path, *flags: str) -> Extension:
 
 setup(
     ext_modules=[
-        kernels("deltavcs.codec._native", Path("deltavcs/codec/csrc")),
+        native("deltavcs.codec._native", CODEC),
+        # Reads packs; what it decodes with is in the codec's extension, found when it is imported.
+        native("deltavcs.objects._native", Path("deltavcs/objects/csrc"), headers=(CODEC,)),
         # Results are specified to the bit: no operation may be fused or reordered.
-        kernels(
+        native(
             "deltavcs.tensors._native",
             Path("deltavcs/tensors/csrc"),
             "-ffp-contract=off",

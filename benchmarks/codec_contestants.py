@@ -16,7 +16,7 @@ import numpy as np
 import zstandard
 
 from deltavcs.codec import CHUNK_BYTES, CodecId, make_encoder, open_decoder, plan
-from deltavcs.codec.native import levels, set_level
+from deltavcs.codec.codec_kernels import levels, set_level
 from deltavcs.codec.numbers import LAYOUTS, apply_differences, differences
 
 Bytes = np.ndarray

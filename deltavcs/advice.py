@@ -106,3 +106,9 @@ class Advice(StrEnum):
     NAME_DIRECTORY = "name-directory"
     REMOVE_LINK = "remove-link"
     MEND_AND_FORCE = "mend-and-force"
+    ARITHMETIC_DTYPES = "arithmetic-dtypes"  # dtypes
+    FIND_AND_RESTORE = "find-and-restore"
+    FREE_QUOTA = "free-quota"
+    KEEP_SUBNORMALS = "keep-subnormals"
+    KNOWN_DTYPES = "known-dtypes"  # dtypes
+    RAISE_FILE_LIMIT = "raise-file-limit"

@@ -62,14 +62,14 @@ class Profile:
             sums[0] += seconds
             sums[1] += n_bytes
 
-    def rows(self) -> list[Stage]:
+    def rows(self) -> list[StageTime]:
         """The stages, in the order in which each was first finished."""
         with self._lock:
-            return [Stage(name, seconds, int(n)) for name, (seconds, n) in self._stages.items()]
+            return [StageTime(name, seconds, int(n)) for name, (seconds, n) in self._stages.items()]
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
+class StageTime:
     """Seconds of all threads together, and bytes worked on."""
 
     stage: str

@@ -120,6 +120,14 @@ BY_ADVICE: dict[Advice, str] = {
     Advice.NAME_DIRECTORY: "Name a directory.",
     Advice.REMOVE_LINK: "Name a directory, or remove the link.",
     Advice.MEND_AND_FORCE: "Mend that and run the command again with --force.",
+    Advice.ARITHMETIC_DTYPES: "These dtypes can be added and scaled: {dtypes}.",
+    Advice.FIND_AND_RESTORE: "Run 'dvx fsck --full' to see all damage, and restore the pack from a copy.",
+    Advice.FREE_QUOTA: "Free some space of your quota and run the command again; nothing was changed.",
+    Advice.KEEP_SUBNORMALS: "Call torch.set_flush_denormal(False).",
+    Advice.KNOWN_DTYPES: "The known dtypes are {dtypes}.",
+    Advice.RAISE_FILE_LIMIT: (
+        "The file system or a limit of the shell ('ulimit -f') allows no file of that size."
+    ),
 }
 
 BY_KIND: dict[ErrorKind, str | None] = {

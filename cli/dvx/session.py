@@ -21,7 +21,7 @@ from dvx import output, terminal
 
 if TYPE_CHECKING:
     from deltavcs.repo import Repository
-    from deltavcs.resources import Resources, Stage
+    from deltavcs.resources import Resources, StageTime
 
 
 @dataclass(slots=True)
@@ -43,7 +43,7 @@ class Session:
     memory: int | None = None
     threads: int | None = None
     profile: bool = False
-    stages: list[Stage] = field(default_factory=list)
+    stages: list[StageTime] = field(default_factory=list)
 
     def repository(self) -> Repository:
         """Open the repository that the user means.
@@ -104,7 +104,7 @@ class Session:
             click.echo(f"{label} {text}", err=True, color=terminal.colour(sys.stderr))
 
 
-def profile_lines(stages: list[Stage]) -> Iterator[str]:
+def profile_lines(stages: list[StageTime]) -> Iterator[str]:
     """Where the time went: seconds of all threads together, and speed per thread."""
     if not stages:
         return

@@ -14,7 +14,6 @@ import numpy.typing as npt
 
 from deltavcs.checkpoint.output_folder import check_output, make_draft, move_into_place, not_empty
 from deltavcs.checkpoint.view import Content, View, ViewFile, check_blob
-from deltavcs.codec import reserve
 from deltavcs.errors import ErrorKind, IntegrityError
 from deltavcs.interrupts import to_the_end
 from deltavcs.objects.domain import FILE_DOMAIN
@@ -23,7 +22,7 @@ from deltavcs.objects.store import ObjectStore
 from deltavcs.oid import BlobId, start_hash
 from deltavcs.pool import Pool
 from deltavcs.resources import SPAN_BYTES, Profile, Resources, Scratch
-from deltavcs.storage.files import os_error, translate_os_errors, write_all
+from deltavcs.storage.files import os_error, reserve, translate_os_errors, write_all
 
 # Decoded and written while it is in the processor's cache. Tensors begin at a chunk, so pieces are chunks.
 _PIECE_BYTES = 1 << 20

@@ -9,36 +9,34 @@ from __future__ import annotations
 from deltavcs.codec.api import (
     CHUNK_BYTES,
     DEFAULT_LEVEL,
+    DERIVED,
     MAX_CHUNK_BYTES,
     MAX_SIDE_BYTES,
     Buffer,
     CodecId,
     Decoder,
     Encoder,
+    codec_word,
     needs_base,
 )
-from deltavcs.codec.choose import make_encoder, open_decoder, plan
-from deltavcs.codec.entries import STAGES, NativeEntry, Run, open_entry, reserve
-from deltavcs.codec.native import NativeInfo, native_info
+from deltavcs.codec.choice import make_encoder, open_decoder, plan
+from deltavcs.codec.codec_kernels import NativeInfo, native_info
 
 __all__ = [
     "CHUNK_BYTES",
     "DEFAULT_LEVEL",
+    "DERIVED",
     "MAX_CHUNK_BYTES",
     "MAX_SIDE_BYTES",
-    "STAGES",
     "Buffer",
     "CodecId",
     "Decoder",
     "Encoder",
-    "NativeEntry",
     "NativeInfo",
-    "Run",
+    "codec_word",
     "make_encoder",
     "native_info",
     "needs_base",
     "open_decoder",
-    "open_entry",
     "plan",
-    "reserve",
 ]

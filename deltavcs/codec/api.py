@@ -26,14 +26,30 @@ DEFAULT_LEVEL = 3
 """zstd level of the byte-plane codecs."""
 
 
+DERIVED = 255
+"""Stands in a pack entry where a codec would: the blob is computed, and has no payloads."""
+
+
 class CodecId(IntEnum):
-    """Number of a codec in a pack entry. Append only; 255 is reserved for derived tensors."""
+    """Number of a codec in a pack entry. Append only; 255 is `DERIVED`."""
 
     RAW = 0
     PLAIN = 1
     XOR = 2
     EXP = 3
     DELTA = 4
+
+    @property
+    def word(self) -> str:
+        """The codec's word everywhere: its name in the spec, in lower case."""
+        return self.name.lower()
+
+
+def codec_word(number: int) -> str:
+    """The word for the codec of a pack entry: its own, `derived`, or the number as text."""
+    if number == DERIVED:
+        return "derived"
+    return CodecId(number).word if number in CodecId.__members__.values() else str(number)
 
 
 class Encoder(Protocol):
@@ -70,17 +86,6 @@ class Decoder(Protocol):
             InvalidInputError: `bad-argument` if the base is missing or has another length than `out`.
         """
         ...
-
-
-DERIVED_WORD = "derived"
-"""What stands in a codec's place where a blob is stored as an operator and its inputs (number 255)."""
-
-
-def codec_word(number: int) -> str:
-    """The word for a stored codec number: the spec's name in lower case; an unknown number as text."""
-    if number == 255:
-        return DERIVED_WORD
-    return CodecId(number).name.lower() if number in set(CodecId) else str(number)
 
 
 def needs_base(codec: CodecId) -> bool:

@@ -22,10 +22,10 @@ from deltavcs.codec.api import (
     check_target,
     needs_base,
 )
-from deltavcs.codec.native import kernels
+from deltavcs.codec.codec_kernels import kernels
+from deltavcs.codec.frequency_tables import Tables, read_side
 from deltavcs.codec.numbers import LAYOUTS, Array, Layout
 from deltavcs.codec.payload import MODE_CODED, MODE_PLANES, MODE_RAW, n_sections_for
-from deltavcs.codec.tables import Tables, read_side
 from deltavcs.codec.zstd import PlanesCodec, RawCodec
 
 
@@ -211,5 +211,5 @@ def open_tables(dtype: str, side: bytes, *, delta: bool) -> Tables:
     layout, _ = _open_layout(dtype, side)
     tables = read_side(side, layout.n_tokens if delta else 64, layout.exponents)
     if not delta and len(tables.freqs) != 1:
-        raise bad_payload("EXP has one table")
+        raise bad_payload("exp has one table")
     return tables

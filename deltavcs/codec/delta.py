@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from deltavcs.codec.api import Bytes, CodecId
+from deltavcs.codec.codec_kernels import kernels
 from deltavcs.codec.coded import CodedCodec, coded_layout
-from deltavcs.codec.native import kernels
+from deltavcs.codec.frequency_tables import Tables, coded_bits, normalise, share_tables, write_side
 from deltavcs.codec.numbers import (
     N_CONTEXTS,
     Array,
@@ -21,7 +22,6 @@ from deltavcs.codec.numbers import (
     with_escapes,
 )
 from deltavcs.codec.payload import decode_tokens, read_coded, write_coded
-from deltavcs.codec.tables import Tables, coded_bits, normalise, share_tables, write_side
 
 _EMPTY = np.empty(0, np.uint8)
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from deltavcs.codec.api import Bytes, CodecId
+from deltavcs.codec.codec_kernels import kernels
 from deltavcs.codec.coded import CodedCodec
 from deltavcs.codec.delta import top_exponent
-from deltavcs.codec.native import kernels
+from deltavcs.codec.frequency_tables import Tables, coded_bits, normalise
 from deltavcs.codec.numbers import (
     EXP_TOKENS,
     N_CONTEXTS,
@@ -21,7 +22,6 @@ from deltavcs.codec.numbers import (
     with_escapes,
 )
 from deltavcs.codec.payload import decode_tokens, read_coded, write_coded
-from deltavcs.codec.tables import Tables, coded_bits, normalise
 
 
 class ExpCodec(CodedCodec):

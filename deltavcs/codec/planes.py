@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from deltavcs.codec.api import Bytes
-from deltavcs.codec.native import kernels
+from deltavcs.codec.codec_kernels import kernels
 
 
 def split_planes(data: Bytes, itemsize: int, base: Bytes | None = None) -> Bytes:

@@ -21,7 +21,7 @@ from deltavcs.codec.api import (
     check_target,
     needs_base,
 )
-from deltavcs.codec.native import kernels
+from deltavcs.codec.codec_kernels import kernels
 from deltavcs.codec.planes import join_planes, split_planes
 
 # zstandard's contexts may not be used by two threads at once, and cost too much to make per chunk.

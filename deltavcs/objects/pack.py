@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import xxhash
 
+from deltavcs.codec import DERIVED as DERIVED
 from deltavcs.errors import ErrorKind, FormatError, IntegrityError
 from deltavcs.objects.domain import MAX_DOMAIN_BYTES, domain_bytes
 from deltavcs.oid import BlobId
@@ -16,7 +17,6 @@ from deltavcs.oid import BlobId
 PACK_HEADER = b"\x89DVXPACK" + struct.pack("<H6x", 1)
 ENTRY_MAGIC = b"DVXE"
 ENTRY_VERSION = 1
-DERIVED = 255
 MAX_CODEC = 4
 MAX_SIDE_BYTES = 16 << 20
 MAX_RAW_BYTES = 1 << 48

@@ -7,59 +7,27 @@ bases and the number of threads, never on the size of a tensor.
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import xxhash
 
-from deltavcs import codec
+from deltavcs.advice import Advice
 from deltavcs.errors import ErrorKind, FormatError, IntegrityError
-from deltavcs.objects import pack as p
-from deltavcs.objects.derivation import Derivation, Operand, decode_derivation
-from deltavcs.objects.domain import codec_dtype, parse_domain
-from deltavcs.objects.packindex import Location, read_prefix
+from deltavcs.objects.chunkcache import Bytes, ChunkCache
+from deltavcs.objects.derivation import Derivation, Operand
+from deltavcs.objects.domain import parse_domain
+from deltavcs.objects.nativeentry import STAGES
+from deltavcs.objects.packindex import Location
+from deltavcs.objects.storedblob import MAX_BASE_DEPTH, BlobFinder, StoredBlob
 from deltavcs.oid import BlobId
 from deltavcs.resources import Profile, Resources, Scratch
 from deltavcs.storage import FileReader
 from deltavcs.tensors.dtypes import dtype_of
 
-MAX_BASE_DEPTH = 64
-# Operators of operators multiply: without a bound, 64 levels of two inputs never end.
-MAX_READ_COST = 10_000
-# A derived chunk and those of its inputs, which are read in smaller blocks.
-_CACHE_PER_THREAD = 8 << 20
-# With the default budget, what all blobs that are planned ahead were compared with is still there.
-_CACHE_SHARE = 16
-# Each holds the side of its tensor and its chunk table.
-_CACHED_ENTRIES = 2_000
+# Derived at a time, with as many of each input.
 _BLOCK_ELEMENTS = 1 << 18
-
-Bytes = npt.NDArray[np.uint8]
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """One blob as stored: its verified prefix, and what decodes its chunks.
-
-    Attributes:
-        depth: of the longest chain of bases and inputs below it.
-        cost: entries read for one element, those below it counted each time they are needed.
-        native: what reads many chunks at once; None if only the decoder can.
-        links: where it and the bases below it are, for `native`.
-    """
-
-    where: Location
-    prefix: p.Prefix
-    decoder: codec.Decoder | None
-    derivation: Derivation | None
-    depth: int
-    cost: int
-    native: codec.NativeEntry | None
-    links: tuple[Location, ...]
 
 
 class _Nesting(threading.local):
@@ -74,14 +42,9 @@ class BlobReader:
     def __init__(
         self, locate: Callable[[BlobId], Location | None], open_pack: Callable[[Location], FileReader]
     ) -> None:
-        self._locate = locate
         self._open_pack = open_pack
-        self._stored: OrderedDict[BlobId, Stored] = OrderedDict()
-        self._lock = threading.Lock()
-        # Bases are read again and again: to choose how to store a blob, to encode it, to compare it.
-        self._cache_bytes = _CACHE_PER_THREAD
-        self._chunks: OrderedDict[tuple[str, int], Bytes] = OrderedDict()
-        self._chunk_bytes = 0
+        self._finder = BlobFinder(locate, open_pack)
+        self._chunks = ChunkCache()
         self._payloads = Scratch()
         self._bases = [Scratch() for _ in range(MAX_BASE_DEPTH + 1)]
         self._nesting = _Nesting()
@@ -89,16 +52,11 @@ class BlobReader:
 
     def prepare(self, resources: Resources) -> None:
         """Keep as many decoded chunks as work with these resources needs."""
-        least = _CACHE_PER_THREAD * resources.threads
-        self._cache_bytes = max(least, resources.memory_bytes // _CACHE_SHARE)
+        self._chunks.prepare(resources)
 
-    def stored(self, blob: BlobId) -> Stored:
-        """The prefix of a blob's entry, verified, with its bases checked to exist and to end.
-
-        Raises:
-            IntegrityError: the blob or one of its bases is missing, damaged, or part of a cycle.
-        """
-        return self._resolve(blob, ())
+    def stored(self, blob: BlobId) -> StoredBlob:
+        """How a blob is stored. Raises as `BlobFinder.find` does."""
+        return self._finder.find(blob)
 
     def read_into(self, blob: BlobId, start: int, out: Any) -> None:
         """Fill `out` with the bytes of `blob` from `start` on.
@@ -148,11 +106,11 @@ class BlobReader:
         scratch = self._natives.take(stored.native.scratch_bytes)
         run = stored.native.copy(tuple(f.fileno() for f in files), first, count, to, at, scratch)
         done = min(run.chunks << head.chunk_log2, n_bytes)
-        for stage, seconds in zip(codec.STAGES, run.seconds, strict=True):
+        for stage, seconds in zip(STAGES, run.seconds, strict=True):
             profile.add(stage, seconds, done)
         return done
 
-    def _read_native(self, stored: Stored, first: int, out: memoryview) -> int:
+    def _read_native(self, stored: StoredBlob, first: int, out: memoryview) -> int:
         """Fill the front of `out` with chunks from `first` on; returns the bytes done, perhaps none."""
         if stored.native is None:
             return 0
@@ -182,78 +140,23 @@ class BlobReader:
         self.read_into(blob, 0, out)
         return bytes(out)
 
-    def _resolve(self, blob: BlobId, above: tuple[BlobId, ...]) -> Stored:
-        with self._lock:
-            found = self._stored.get(blob)
-        if found is not None:
-            return found
-        if blob in above or len(above) > MAX_BASE_DEPTH:
-            raise _too_deep(above[0])
-        stored = self._load(blob, above)
-        if stored.depth > MAX_BASE_DEPTH or stored.cost > MAX_READ_COST:
-            raise _too_deep(blob)
-        with self._lock:
-            self._stored[blob] = stored
-            if len(self._stored) > _CACHED_ENTRIES:
-                self._stored.popitem(last=False)
-        return stored
-
-    def _load(self, blob: BlobId, above: tuple[BlobId, ...]) -> Stored:
-        where = self._locate(blob)
-        if where is None:
-            raise _missing(blob, above)
-        file = self._open_pack(where)
-        prefix = read_prefix(file, where.offset)
-        head = prefix.head
-        if head.blob != blob:
-            raise _corrupt(where, f"holds {head.blob[:12]} where {blob[:12]} should be")
-        derivation = decode_derivation(prefix.side, prefix.domain) if head.codec == p.DERIVED else None
-        decoder = (
-            None if derivation else codec.open_decoder(head.codec, codec_dtype(prefix.domain), prefix.side)
-        )
-        below = [head.base] if head.base else []
-        if derivation:
-            below += [x.blob for x in derivation.inputs]
-        if derivation and (head.base or head.payload_bytes):
-            raise _corrupt(where, f"stores {blob[:12]} as a derivation with bytes of its own")
-        if not derivation and codec.needs_base(codec.CodecId(head.codec)) != bool(head.base):
-            raise _corrupt(where, f"stores {blob[:12]} with a base that does not fit its codec")
-        found = [self._resolve(b, (*above, blob)) for b in below]
-        if head.base and codec_dtype(found[0].prefix.domain) != codec_dtype(prefix.domain):
-            raise _corrupt(where, f"stores {blob[:12]} against a base of another dtype")
-        depth = max((x.depth + 1 for x in found), default=0)
-        cost = 1 + sum(x.cost for x in found)
-        base = found[0] if head.base else None
-        native = _open_native(where, prefix, decoder, base) if decoder is not None else None
-        links = (where, *(base.links if base is not None else ()))
-        return Stored(where, prefix, decoder, derivation, depth, cost, native, links)
-
-    def _chunk(self, stored: Stored, i: int) -> Bytes:
+    def _chunk(self, stored: StoredBlob, i: int) -> Bytes:
         """Chunk `i`, decoded, from the cache of all threads; not to be written to."""
         key = (stored.prefix.head.blob, i)
-        with self._lock:
-            found = self._chunks.get(key)
-            if found is not None:
-                self._chunks.move_to_end(key)
-                return found
-        low = i << stored.prefix.head.chunk_log2
-        size = min(1 << stored.prefix.head.chunk_log2, stored.prefix.head.raw_bytes - low)
-        found = np.empty(size, np.uint8)
-        self._decode(stored, i, found.data)
-        with self._lock:
-            if key not in self._chunks:
-                self._chunks[key] = found
-                self._chunk_bytes += size
-            while self._chunk_bytes > self._cache_bytes and len(self._chunks) > 1:
-                self._chunk_bytes -= len(self._chunks.popitem(last=False)[1])
+        found = self._chunks.get(key)
+        if found is None:
+            begin, end = stored.chunk_range(i)
+            found = np.empty(end - begin, np.uint8)
+            self._decode(stored, i, found.data)
+            self._chunks.put(key, found)
         return found
 
-    def _decode(self, stored: Stored, i: int, out: memoryview) -> None:
+    def _decode(self, stored: StoredBlob, i: int, out: memoryview) -> None:
         """Decode chunk `i` into `out` and verify it."""
         if not self._read_native(stored, i, out):
             self._decode_slowly(stored, i, out)
 
-    def _decode_slowly(self, stored: Stored, i: int, out: memoryview) -> None:
+    def _decode_slowly(self, stored: StoredBlob, i: int, out: memoryview) -> None:
         if stored.derivation is not None:
             low = i << stored.prefix.head.chunk_log2
             self.derive(stored.derivation, stored.prefix.domain, low, out)
@@ -264,10 +167,9 @@ class BlobReader:
                 f"chunk {i} of blob {stored.prefix.head.blob[:12]} in pack {stored.where.pack[:12]}"
                 " does not have the bytes that were stored",
                 kind=ErrorKind.HASH_MISMATCH,
-                hint="Run 'dvx fsck --full' to see all damage, and restore the pack from a copy.",
             )
 
-    def _decode_payload(self, stored: Stored, i: int, out: memoryview) -> None:
+    def _decode_payload(self, stored: StoredBlob, i: int, out: memoryview) -> None:
         prefix = stored.prefix
         length = int(prefix.chunks["length"][i])
         file = self._open_pack(stored.where)
@@ -285,7 +187,7 @@ class BlobReader:
                 f"chunk {i} of blob {prefix.head.blob[:12]} in pack {stored.where.pack[:12]}"
                 f" is damaged: {exc}",
                 kind=ErrorKind.CORRUPT,
-                hint="Run 'dvx fsck --full' to see all damage, and restore the pack from a copy.",
+                advice=Advice.FIND_AND_RESTORE,
             ) from exc
 
     def _base_of(self, blob: BlobId, start: int, n_bytes: int) -> Bytes:
@@ -344,45 +246,3 @@ class BlobReader:
         itemsize = dtype_of(tensor[0]).itemsize
         have = max(0, min(operand.elements - first, count))
         return tensor[0], self.padded(operand.blob, first * itemsize, have * itemsize)
-
-
-def _open_native(
-    where: Location, prefix: p.Prefix, decoder: codec.Decoder, base: Stored | None
-) -> codec.NativeEntry | None:
-    if base is not None and base.native is None:
-        return None
-    return codec.open_entry(
-        decoder,
-        None if base is None else base.native,
-        chunk_log2=prefix.head.chunk_log2,
-        raw_bytes=prefix.head.raw_bytes,
-        starts=prefix.starts + where.offset,
-        chunks=prefix.chunks,
-    )
-
-
-def _missing(blob: BlobId, above: tuple[BlobId, ...]) -> IntegrityError:
-    # Never NotFound: a handler of absent things must not swallow a broken repository.
-    if above:
-        return IntegrityError(
-            f"blob {above[-1][:12]} needs blob {blob[:12]}, which is not in the repository",
-            kind=ErrorKind.MISSING_BASE,
-            hint="Restore the missing pack from a copy of the repository.",
-        )
-    return IntegrityError(
-        f"blob {blob[:12]} is not in the repository",
-        kind=ErrorKind.MISSING_OBJECT,
-        hint="Restore the missing pack from a copy of the repository.",
-    )
-
-
-def _too_deep(blob: BlobId) -> IntegrityError:
-    return IntegrityError(
-        f"the bases and inputs of blob {blob[:12]} form a cycle, a chain over {MAX_BASE_DEPTH} deep"
-        f" or a tree of over {MAX_READ_COST}",
-        kind=ErrorKind.DELTA_CYCLE,
-    )
-
-
-def _corrupt(where: Location, what: str) -> IntegrityError:
-    return IntegrityError(f"pack {where.pack[:12]} {what}", kind=ErrorKind.CORRUPT)

@@ -13,7 +13,7 @@ from deltavcs.codec import native_info as codec_info
 from deltavcs.config import FORMAT_VERSION
 from deltavcs.repo import Repository
 from deltavcs.resources import available_cores
-from deltavcs.tensors.native import native_info as arithmetic_info
+from deltavcs.tensors.tensor_kernels import native_info as arithmetic_info
 
 _OPTIONAL = ("peft",)
 _REQUIREMENT = re.compile(r"[A-Za-z0-9_.-]+")

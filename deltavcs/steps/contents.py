@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from deltavcs.codec.api import codec_word
+from deltavcs.codec import codec_word
 from deltavcs.objects.model import Commit, Manifest
 from deltavcs.repo import Repository
 

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from deltavcs.advice import Advice
 from deltavcs.errors import DeltaVCSError, ErrorKind, IntegrityError, NotFoundError, StorageError
 from deltavcs.resources import Scratch
 
-_FULL = {
-    errno.ENOSPC: "Free some space and run the command again; nothing was changed.",
-    errno.EDQUOT: "Free some space of your quota and run the command again; nothing was changed.",
-    errno.EFBIG: "The file system or a limit of the shell ('ulimit -f') allows no file of that size.",
-}
+_FULL = {errno.ENOSPC: None, errno.EDQUOT: Advice.FREE_QUOTA, errno.EFBIG: Advice.RAISE_FILE_LIMIT}
 # A file system with large folios asks for as much contiguous memory as one write has bytes: above this, only
 # memory that nobody used for long is contiguous, and a hypervisor may have taken that away meanwhile.
 _WRITE_BYTES = 1 << 18
@@ -49,13 +48,11 @@ def os_error(what: str, exc: OSError) -> DeltaVCSError:
         return StorageError(
             message,
             kind=ErrorKind.DISK_FULL,
-            hint=_FULL[exc.errno],
+            advice=_FULL[exc.errno],
             retryable=True,
         )
     if exc.errno in _DENIED:
-        return StorageError(
-            message, kind=ErrorKind.PERMISSION_DENIED, hint="Check the permissions of that path."
-        )
+        return StorageError(message, kind=ErrorKind.PERMISSION_DENIED)
     return StorageError(message, kind=ErrorKind.IO, retryable=True)
 
 
@@ -146,6 +143,41 @@ def write_all(fd: int, data: bytes | bytearray | memoryview, start: int) -> None
     done = 0
     while done < len(view):
         done += os.pwrite(fd, view[done : done + _WRITE_BYTES], start + done)
+
+
+def _find_fallocate() -> Callable[[int, int, int, int], int] | None:
+    """The C library's call with 64-bit offsets, on Linux."""
+    if sys.platform != "linux":
+        return None
+    library = ctypes.CDLL(None, use_errno=True)
+    # musl has 64-bit offsets in every call, and in newer versions no second name for them.
+    found = getattr(library, "fallocate64", None) or getattr(library, "fallocate", None)
+    if found is not None:
+        found.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
+    return found
+
+
+_fallocate = _find_fallocate()
+_FALLOC_FL_KEEP_SIZE = 1
+
+
+def reserve(fd: int, n_bytes: int) -> None:
+    """Find room on the disk for a new file of `n_bytes` at once, where the system can do that.
+
+    The file's length grows with what is written: a file that is whole by its length but was not written to
+    the end is what a power failure must not leave. It only saves time: what fails for another reason than
+    room, or is interrupted, is left to the writes.
+
+    Raises:
+        ValueError: no descriptor, or no bytes.
+        OSError: the disk, a quota or a limit on file sizes is too small for it.
+    """
+    if fd < 0 or n_bytes <= 0:
+        raise ValueError(f"{n_bytes} bytes of file {fd} do not fit")
+    if _fallocate is not None and _fallocate(fd, _FALLOC_FL_KEEP_SIZE, 0, n_bytes):
+        number = ctypes.get_errno()
+        if number in _FULL:
+            raise OSError(number, os.strerror(number))
 
 
 def sync_directory(path: Path) -> None:

@@ -182,7 +182,6 @@ def _open_locked(path: Path, mode: int) -> int:
             raise ConflictError(
                 f"{path} is locked by another process",
                 kind=ErrorKind.LOCKED,
-                hint="Wait for the other command to finish.",
             ) from exc
         except BaseException:
             os.close(fd)

@@ -13,8 +13,8 @@ an integer,
 whenever the result is a normal number: a carry out of the fraction moves into the exponent by itself.
 Zeros, subnormal results, overflow and NaN take a second path, on just those elements.
 
-The native kernels (`deltavcs.tensors.native`) give the same bits; what is here is the reference, and what
-works without them.
+The native kernels (`deltavcs.tensors.tensor_kernels`) give the same bits; what is here is the reference, and
+what works without them.
 """
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from deltavcs.advice import Advice
 from deltavcs.errors import ErrorKind, FormatError, InvalidInputError
-from deltavcs.tensors import native
+from deltavcs.tensors import tensor_kernels
 from deltavcs.tensors.dtypes import dtype_of
 
 Float64Array: TypeAlias = NDArray[np.float64]
@@ -91,7 +92,8 @@ def layout_of(dtype: str) -> FloatLayout:
         raise InvalidInputError(
             f"no arithmetic on {dtype} tensors",
             kind=ErrorKind.UNSUPPORTED_DTYPE,
-            hint="these dtypes can be added and scaled: " + ", ".join(LAYOUTS),
+            advice=Advice.ARITHMETIC_DTYPES,
+            facts={"dtypes": ", ".join(LAYOUTS)},
         )
     return found
 
@@ -108,7 +110,7 @@ def require_subnormals() -> None:
         raise InvalidInputError(
             "this thread flushes subnormal numbers to zero",
             kind=ErrorKind.BAD_ARGUMENT,
-            hint="call torch.set_flush_denormal(False)",
+            advice=Advice.KEEP_SUBNORMALS,
         )
 
 
@@ -132,12 +134,12 @@ def to_float64(raw: Buffer, dtype: str) -> Float64Array:
     data = np.frombuffer(raw, dtype=np.uint8)
     if data.size % (layout.bits // 8):
         raise FormatError(f"{data.size} bytes are not whole {dtype} elements", kind=ErrorKind.BAD_PAYLOAD)
-    found = native.kernels()
+    found = tensor_kernels.kernels()
     if found is None:
         return _widen(data, dtype)
     module, level = found
     out = np.empty(data.size // (layout.bits // 8), np.float64)
-    module.widen(level, native.CODES[dtype], data, out)
+    module.widen(level, tensor_kernels.CODES[dtype], data, out)
     return out
 
 
@@ -198,12 +200,12 @@ def from_float64(values: Float64Array, dtype: str) -> ByteArray:
     """
     layout = layout_of(dtype)
     flat = np.ascontiguousarray(values, dtype=np.float64).reshape(-1)
-    found = native.kernels()
+    found = tensor_kernels.kernels()
     if found is None:
         return _round(flat.view(np.uint64), layout)
     module, level = found
     rounded = np.empty(flat.size * (layout.bits // 8), np.uint8)
-    module.round(level, native.CODES[dtype], flat, rounded)
+    module.round(level, tensor_kernels.CODES[dtype], flat, rounded)
     return rounded
 
 

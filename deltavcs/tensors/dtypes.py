@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from deltavcs.advice import Advice
 from deltavcs.errors import ErrorKind, FormatError
 
 
@@ -68,7 +69,10 @@ def dtype_of(name: str) -> Dtype:
     found = DTYPES.get(name)
     if found is None:
         raise FormatError(
-            f"unknown dtype {name!r}", kind=ErrorKind.UNSUPPORTED_DTYPE, hint="known: " + ", ".join(DTYPES)
+            f"unknown dtype {name!r}",
+            kind=ErrorKind.UNSUPPORTED_DTYPE,
+            advice=Advice.KNOWN_DTYPES,
+            facts={"dtypes": ", ".join(DTYPES)},
         )
     return found
 

@@ -17,8 +17,8 @@ class NativeInfo:
 
     Attributes:
         available: True if the C extension was built and loads.
-        level: `avx512`, `avx512-loads` (reads tables without gathers), `avx2`, `scalar`, or `numpy`
-            without the extension.
+        level: `avx512`, `avx512-loads` (reads tables of 16-bit weights without gathers), `avx2`, `scalar`,
+            or `numpy` without the extension.
         why: the reason, for people.
     """
 
@@ -59,7 +59,7 @@ class Extension:
         if name not in self.levels():
             known = ", ".join(self.levels())
             raise InvalidInputError(
-                f"no kernels of level {name!r} here", kind=ErrorKind.BAD_ARGUMENT, hint=f"one of {known}"
+                f"no kernels of level {name!r} here; there are {known}", kind=ErrorKind.BAD_ARGUMENT
             )
         self._level = name
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TypeAlias
 
 from deltavcs.errors import ErrorKind, FormatError
-from deltavcs.tensors import native
+from deltavcs.tensors import tensor_kernels
 from deltavcs.tensors.cast import Buffer, layout_of
 
 Token: TypeAlias = int | str | tuple[str, float]
@@ -39,7 +39,7 @@ def run_native(
             elements; `unsupported-dtype`.
         InvalidInputError: `unsupported-dtype` for a dtype without arithmetic.
     """
-    found = native.kernels()
+    found = tensor_kernels.kernels()
     if found is None:
         return False
     module, level = found
@@ -54,7 +54,7 @@ def run_native(
 
 def _code(dtype: str) -> int:
     layout_of(dtype)
-    return native.CODES[dtype]
+    return tensor_kernels.CODES[dtype]
 
 
 def _encode(token: Token) -> bytes:

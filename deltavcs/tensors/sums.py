@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deltavcs.errors import ErrorKind, FormatError
-from deltavcs.tensors import native
+from deltavcs.tensors import tensor_kernels
 from deltavcs.tensors.cast import Buffer, Float64Array, to_float64
 from deltavcs.tensors.dtypes import dtype_of
 
@@ -73,14 +73,14 @@ def difference(dtype: str, a: Buffer, b: Buffer) -> tuple[int, float]:
     """
     kind = dtype_of(dtype)
     x, y = _same_length(kind.itemsize, a, b)
-    found = native.kernels()
+    found = tensor_kernels.kernels()
     if found is None:
         changed = int(np.count_nonzero(_unequal(kind.itemsize, x, y)))
         return changed, _squares(dtype, x, y) if changed and kind.arithmetic else 0.0
     module, level = found
     if not kind.arithmetic:
         return int(module.count(level, kind.itemsize, x, y)), 0.0
-    changed, squares = module.difference(level, native.CODES[dtype], x, y)
+    changed, squares = module.difference(level, tensor_kernels.CODES[dtype], x, y)
     return int(changed), float(squares)
 
 
@@ -92,10 +92,10 @@ def pair_sums(dtype: str, a: Buffer, b: Buffer) -> PairSums:
     """
     itemsize = dtype_of(dtype).itemsize
     x, y = _same_length(itemsize, a, b)
-    found = native.kernels()
-    if found is not None and dtype in native.CODES:
+    found = tensor_kernels.kernels()
+    if found is not None and dtype in tensor_kernels.CODES:
         module, level = found
-        return PairSums(*module.pair(level, native.CODES[dtype], x, y))
+        return PairSums(*module.pair(level, tensor_kernels.CODES[dtype], x, y))
     changed, move = difference(dtype, x, y)
     aa = bb = ab = 0.0
     with np.errstate(invalid="ignore", over="ignore"):
@@ -118,10 +118,10 @@ def triple_sums(
     counts = {divmod(raw.size, dtype_of(dtype).itemsize) for dtype, raw in inputs}
     if len(counts) != 1 or any(rest for _, rest in counts):
         raise FormatError("the tensors to be compared differ in length", kind=ErrorKind.BAD_PAYLOAD)
-    found = native.kernels()
-    if found is not None and all(dtype in native.CODES for dtype, _ in inputs):
+    found = tensor_kernels.kernels()
+    if found is not None and all(dtype in tensor_kernels.CODES for dtype, _ in inputs):
         module, level = found
-        args = [x for dtype, raw in inputs for x in (native.CODES[dtype], raw)]
+        args = [x for dtype, raw in inputs for x in (tensor_kernels.CODES[dtype], raw)]
         return TripleSums(*module.geometry(level, *args))
     ((n, _),) = counts
     base = drift = delta = dot = 0.0

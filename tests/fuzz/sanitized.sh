@@ -1,5 +1,5 @@
 #!/bin/sh
-# Run the tests of both extension modules with the extensions built under ASan and UBSan; further arguments go to
+# Run the tests of the extension modules with the extensions built under ASan and UBSan; further arguments go to
 # pytest. Needs gcc and PYTHON, the interpreter that has the test requirements.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
@@ -14,7 +14,7 @@ cd "$root"
 sanitizers="-fsanitize=address,undefined -fno-sanitize-recover=all"
 CC=gcc CFLAGS="-g $sanitizers" LDFLAGS="$sanitizers" \
     "$python" setup.py -q build_ext --build-lib "$work/lib" --build-temp "$work/build"
-for module in codec tensors; do
+for module in codec objects tensors; do
     ls "$work/lib/deltavcs/$module"/_native*.so >/dev/null
 done
 # Python's own allocator would hide from ASan where a buffer ends. The interpreter never frees everything.

@@ -1,4 +1,4 @@
-"""Both extension modules under ASan and UBSan: their own tests, and hostile calls at random."""
+"""The extension modules under ASan and UBSan: their own tests, and hostile calls at random."""
 
 import os
 import shutil
@@ -11,9 +11,9 @@ import pytest
 ROOT = Path(__file__).parents[2]
 # Every kernel at every level, forged chunks and files, every refusal.
 TESTS = (
-    "tests/unit/codec/test_entries.py",
-    "tests/unit/codec/test_native.py",
-    "tests/unit/tensors/test_native_arithmetic.py",
+    "tests/unit/objects/test_nativeentry.py",
+    "tests/unit/codec/test_codec_kernels.py",
+    "tests/unit/tensors/test_tensor_kernels.py",
     "tests/property/test_native_arithmetic.py",
     "tests/fuzz/native_calls.py",
 )

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from deltavcs.codec import CHUNK_BYTES, CodecId, make_encoder, needs_base, open_decoder, plan
+from deltavcs.codec import CHUNK_BYTES, CodecId, make_encoder, open_decoder, plan
+from deltavcs.codec.codec_kernels import levels, native_info, set_level
 from deltavcs.codec.delta import count_tokens
-from deltavcs.codec.native import levels, native_info, set_level
+from deltavcs.codec.frequency_tables import read_side, write_side
 from deltavcs.codec.numbers import LAYOUTS
-from deltavcs.codec.tables import read_side, write_side
 from deltavcs.errors import FormatError
 
 _spec = importlib.util.spec_from_file_location("codec_reader", Path(__file__).with_name("codec_reader.py"))
@@ -248,7 +248,3 @@ def test_levels_agree_on_damaged_payloads(level: str) -> None:
             except FormatError:
                 results.append(None)
         assert results[0] == results[1]
-
-
-def test_needs_base_names_the_codecs_that_do() -> None:
-    assert [codec for codec in CodecId if needs_base(codec)] == [CodecId.XOR, CodecId.DELTA]

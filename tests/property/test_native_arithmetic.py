@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from deltavcs.operators.evaluate import evaluate_stored
 from deltavcs.operators.limits import MAX_STACK
 from deltavcs.operators.parse import parse
-from deltavcs.tensors import native
+from deltavcs.tensors import tensor_kernels as native
 from deltavcs.tensors.cast import from_float64, to_float64
 from deltavcs.tensors.sums import difference, pair_sums, triple_sums
 

@@ -176,8 +176,9 @@ INLINE512 void decode16(const dv_model *m, const uint32_t *table, dv_section *s,
     }
 }
 
-INLINE512 void decode32(const dv_model *m, const uint32_t *table, dv_section *s, const int n, const int loads,
-                        const uint8_t *base, uint8_t *out) {
+/* 32-bit weights: gathers at either level. Single loads do not fit beside what else this loop keeps in registers. */
+INLINE512 void decode32(const dv_model *m, const uint32_t *table, dv_section *s, const int n, const uint8_t *base,
+                        uint8_t *out) {
     const consts512 c = load_consts(m, DV_PROB_SCALE);
     const __m512i slot_mask = _mm512_set1_epi32(DV_PROB_SCALE - 1), freq_mask = _mm512_set1_epi32(0xFFF);
     const __m512i sixteen = _mm512_set1_epi32(16), two = _mm512_set1_epi32(2), one = _mm512_set1_epi32(1);
@@ -195,7 +196,7 @@ INLINE512 void decode32(const dv_model *m, const uint32_t *table, dv_section *s,
         for (int i = 0; i < 2 * n; i++) {
             from[i] = _mm512_loadu_si512(base + 4 * (at[i / 2] + 16 * (size_t)(i & 1)));
             __m512i slot = _mm512_or_si512(context32(m, &c, from[i]), _mm512_and_si512(x[i], slot_mask));
-            __m512i entry = look_up(table, slot, loads);
+            __m512i entry = look_up(table, slot, 0);
             __m512i rest = _mm512_and_si512(_mm512_srli_epi32(entry, 12), slot_mask);
             z[i] = _mm512_srli_epi32(entry, 23);
             x[i] = _mm512_mullo_epi32(_mm512_and_si512(entry, freq_mask), _mm512_srli_epi32(x[i], DV_PROB_BITS));
@@ -251,7 +252,7 @@ INLINE512 void decode(const dv_model *m, const uint32_t *table, dv_section *s, c
     else if (m->width == 16)
         decode16(m, table, s, n, 0, loads, base, out);
     else
-        decode32(m, table, s, n, loads, base, out);
+        decode32(m, table, s, n, base, out);
 }
 T512 void dv_decode_avx512(int level, const dv_model *m, const uint32_t *table, dv_section *s, int n,
                            const uint8_t *base, uint8_t *out) {

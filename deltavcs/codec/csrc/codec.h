@@ -26,7 +26,8 @@
 #define DV_BAD (-1)
 #define DV_TOO_LONG (-2)
 
-/* DV_AVX512_LOADS is DV_AVX512 with tables read by single loads: AMD's gathers take longer than those. */
+/* DV_AVX512_LOADS is DV_AVX512 with tables read by single loads: AMD's gathers take longer than those, except where
+ * 32-bit weights are decoded, which both levels do with gathers. */
 enum { DV_SCALAR, DV_AVX2, DV_AVX512, DV_AVX512_LOADS, DV_N_LEVELS };
 
 /* One tensor's number format and context map. */

@@ -116,7 +116,6 @@ static PyMethodDef methods[] = {
     {"open_coder", dv_open_coder, METH_VARARGS, "(side, width, mantissa, is_exp) -> Coder"},
     {"tune", dv_tune, METH_VARARGS, "(level, width, mantissa, narrow, pairs) -> (Coder, side, bits)"},
     {"planes", py_planes, METH_VARARGS, "(level, itemsize, join, source, base|None, out)"},
-    {"reserve", dv_reserve, METH_VARARGS, "(fd, bytes): room on the disk for a new file"},
     {NULL, NULL, 0, NULL},
 };
 
@@ -128,8 +127,10 @@ PyMODINIT_FUNC PyInit__native(void) {
 #ifdef DV_X86
     dv_avx2_init();
 #endif
-    PyObject *module = PyModule_Create(&definition);
-    if (module && (dv_entry_init() || PyModule_AddType(module, &dv_coder_type) || PyModule_AddType(module, &dv_entry_type)))
+    PyObject *module = PyModule_Create(&definition), *exports = module ? dv_make_exports() : NULL;
+    if (module && (!exports || PyModule_AddObjectRef(module, "exports", exports) ||
+                   PyModule_AddType(module, &dv_coder_type)))
         Py_CLEAR(module);
+    Py_XDECREF(exports);
     return module;
 }

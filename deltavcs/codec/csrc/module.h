@@ -2,9 +2,7 @@
 #ifndef DELTAVCS_MODULE_H
 #define DELTAVCS_MODULE_H
 
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
-
+#include "arguments.h"
 #include "codec.h"
 
 /* One tensor's model and frequencies, proven, with the tables made of them when they are first needed. Immutable
@@ -17,7 +15,7 @@ typedef struct {
     uint64_t number; /* no other coder of this process has it */
 } dv_coder;
 
-extern PyTypeObject dv_coder_type, dv_entry_type;
+extern PyTypeObject dv_coder_type;
 
 /* The tables for decoding, in memory of this thread: valid until it asks for those of another coder in the same slot,
  * 0 or 1. Needs no GIL. */
@@ -33,21 +31,11 @@ static inline void dv_enter_python(PyThreadState *state) {
         PyEval_RestoreThread(state);
 }
 
-static inline PyObject *dv_raise(const char *why) {
-    PyErr_SetString(PyExc_ValueError, why);
-    return NULL;
-}
-static inline void dv_release(Py_buffer *buffers[], int n) {
-    for (int i = 0; i < n; i++)
-        if (buffers[i]->obj)
-            PyBuffer_Release(buffers[i]);
-}
 static inline int dv_known_format(int width, int mantissa) {
     return (width == 16 && (mantissa == 7 || mantissa == 10)) || (width == 32 && mantissa == 23);
 }
-/* entry.c */
-int dv_entry_init(void);
-PyObject *dv_reserve(PyObject *self, PyObject *args);
+/* exports.c: the capsule for other extensions. */
+PyObject *dv_make_exports(void);
 /* coder.c: open_coder(side, width, mantissa, is_exp) and tune(level, width, mantissa, narrow, pairs) */
 PyObject *dv_open_coder(PyObject *self, PyObject *args);
 PyObject *dv_tune(PyObject *self, PyObject *args);

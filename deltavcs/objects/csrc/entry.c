@@ -3,10 +3,9 @@
  * One call reads, decodes, proves and writes many chunks without the GIL. It does what can go on at full speed
  * and stops at whatever else it meets: a damaged chunk, a mode it does not know, a full disk. The caller does
  * that chunk with the code that can tell what is wrong. */
-#include "module.h"
+#include "entry.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -30,7 +29,7 @@ static PyThread_type_lock turns[N_TURNS];
 
 typedef struct entry {
     PyObject_HEAD
-    dv_coder *coder; /* NULL for RAW */
+    PyObject *coder; /* NULL for RAW */
     struct entry *base; /* NULL if chunks are coded alone */
     Py_buffer starts, chunks;
     uint64_t raw_bytes;
@@ -63,6 +62,11 @@ static size_t chunk_bytes(const dv_entry *e, size_t i) {
     return (size_t)(left < whole ? left : whole);
 }
 static const uint8_t *record(const dv_entry *e, size_t i) { return (const uint8_t *)e->chunks.buf + CHUNK_RECORD * i; }
+static size_t payload_bytes(const dv_entry *e, size_t i) {
+    uint32_t length;
+    memcpy(&length, record(e, i), 4);
+    return length;
+}
 static int64_t start_of(const dv_entry *e, size_t i) {
     int64_t start;
     memcpy(&start, (const uint8_t *)e->starts.buf + 8 * i, 8);
@@ -122,21 +126,20 @@ static size_t scratch_bytes(const dv_entry *e) { return base_bytes(e) + e->room;
 static int decode_link(dv_call *call, const dv_entry *e, int link, size_t i, const uint8_t *base, uint8_t *out,
                        uint8_t *room) {
     const int fd = call->fds[link];
-    const size_t n_bytes = chunk_bytes(e, i), n_payload = dv_load32(record(e, i));
+    const size_t n_bytes = chunk_bytes(e, i), n_payload = payload_bytes(e, i);
     int status;
     if (!e->coder) {
         status = n_payload == n_bytes ? read_all(fd, out, n_bytes, start_of(e, i)) : DV_BAD;
         lap(call, READ_TIME);
     } else {
-        const dv_model *m = &e->coder->model;
         if (n_payload > e->longest || read_all(fd, room, n_payload, start_of(e, i)))
             return DV_BAD;
         lap(call, READ_TIME);
-        status = dv_decode_chunk(call->level, m, dv_coder_tables(e->coder, link > 0), room, n_payload, base, out,
-                                 n_bytes / (size_t)(m->width / 8), room + e->longest);
+        status = dv_codec->decode(call->level, e->coder, link > 0, room, n_payload, base, out, n_bytes,
+                                  room + e->longest);
         lap(call, DECODE_TIME);
     }
-    if (status || dv_xxh3(call->level, out, n_bytes) != checksum_of(e, i))
+    if (status || dv_codec->xxh3(call->level, out, n_bytes) != checksum_of(e, i))
         return DV_BAD;
     lap(call, CHECK_TIME);
     return DV_OK;
@@ -156,7 +159,7 @@ static int all_coded(const dv_call *call, const dv_entry *e, size_t i) {
 static int decode(dv_call *call, const dv_entry *e, size_t i, uint8_t *out, uint8_t *scratch) {
     const dv_entry *links[MAX_LINKS];
     uint8_t *room = scratch + base_bytes(e), *base = NULL;
-    if (chunk_bytes(e, i) < DV_XXH3_LEAST || !all_coded(call, e, i))
+    if (chunk_bytes(e, i) < dv_codec->xxh3_least || !all_coded(call, e, i))
         return DV_BAD;
     for (int link = 0; link < e->links; link++)
         links[link] = link ? links[link - 1]->base : e;
@@ -171,9 +174,9 @@ static int decode(dv_call *call, const dv_entry *e, size_t i, uint8_t *out, uint
 
 static int fill_entry(dv_entry *e, PyObject *coder, PyObject *base) {
     if (coder != Py_None) {
-        if (!PyObject_TypeCheck(coder, &dv_coder_type))
+        if (!dv_codec->is_coder(coder))
             return DV_BAD;
-        e->coder = (dv_coder *)Py_NewRef(coder);
+        e->coder = Py_NewRef(coder);
     }
     if (base != Py_None) {
         if (!PyObject_TypeCheck(base, &dv_entry_type))
@@ -181,26 +184,26 @@ static int fill_entry(dv_entry *e, PyObject *coder, PyObject *base) {
         e->base = (dv_entry *)Py_NewRef(base);
     }
     const uint64_t whole = (uint64_t)1 << e->chunk_log2;
-    const dv_model *m = e->coder ? &e->coder->model : NULL;
     e->n_chunks = (size_t)(e->chunks.len / CHUNK_RECORD);
     e->links = 1 + (e->base ? e->base->links : 0);
     if (e->links > MAX_LINKS || e->n_chunks != (e->raw_bytes + whole - 1) >> e->chunk_log2 ||
         e->chunks.len != (Py_ssize_t)(CHUNK_RECORD * e->n_chunks) || e->starts.len != (Py_ssize_t)(8 * e->n_chunks) ||
-        (m && e->raw_bytes % (uint64_t)(m->width / 8)) || (m && !m->is_exp) != (e->base != NULL))
+        (e->coder && e->raw_bytes % (uint64_t)dv_codec->itemsize(e->coder)) ||
+        (e->coder && dv_codec->needs_base(e->coder)) != (e->base != NULL))
         return DV_BAD;
     if (e->base && (e->base->raw_bytes != e->raw_bytes || e->base->chunk_log2 != e->chunk_log2))
         return DV_BAD;
     for (size_t i = 0; i < e->n_chunks; i++) {
         if (start_of(e, i) < 0)
             return DV_BAD;
-        if (m && dv_load32(record(e, i)) > e->longest)
-            e->longest = dv_load32(record(e, i));
+        if (e->coder && payload_bytes(e, i) > e->longest)
+            e->longest = payload_bytes(e, i);
     }
     e->most = (size_t)(e->raw_bytes < whole ? e->raw_bytes : whole);
-    /* No encoder stores more than the chunk and the heads of its sections. What is longer is left to the caller. */
-    size_t limit = 2 * e->most + 4 + DV_MAX_SECTIONS * (4 + 4 * DV_LANES);
+    /* What is longer than any encoder stores is left to the caller. */
+    size_t limit = dv_codec->longest_payload(e->most);
     e->longest = e->longest < limit ? e->longest : limit;
-    e->room = e->longest + (m ? dv_decode_room(m, e->most / (size_t)(m->width / 8)) : 0);
+    e->room = e->longest + (e->coder ? dv_codec->decode_room(e->coder, e->most) : 0);
     if (e->base && e->base->room > e->room)
         e->room = e->base->room;
     return DV_OK;
@@ -299,28 +302,6 @@ static PyObject *entry_read(PyObject *self, PyObject *args) {
     return result(&call, done);
 }
 
-/* reserve(fd, bytes): room on the disk for a new file of so many bytes, if the system can do that. The blocks are then
- * found at once instead of write by write. Raises OSError if they are not there. The file's length grows with what is
- * written: a file that is whole by its length but was not written to the end is what a power failure must not leave. */
-PyObject *dv_reserve(PyObject *self, PyObject *args) {
-    int fd, failed = 0;
-    long long n;
-    if (!PyArg_ParseTuple(args, "iL", &fd, &n))
-        return NULL;
-    if (fd < 0 || n <= 0)
-        return unfit();
-#ifdef __linux__
-    Py_BEGIN_ALLOW_THREADS
-    failed = fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, (off_t)n) ? errno : 0;
-    Py_END_ALLOW_THREADS
-#endif
-    if (failed == ENOSPC || failed == EDQUOT || failed == EFBIG) {
-        errno = failed;
-        return PyErr_SetFromErrno(PyExc_OSError);
-    }
-    Py_RETURN_NONE;
-}
-
 /* copy(level, fds, first, n, to_fd, to_at, scratch) -> as read(). Chunk `first` goes to `to_at` of the file. */
 static PyObject *entry_copy(PyObject *self, PyObject *args) {
     dv_entry *e = (dv_entry *)self;
@@ -378,7 +359,7 @@ int dv_entry_init(void) {
 }
 
 PyTypeObject dv_entry_type = {
-    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "deltavcs.codec._native.Entry",
+    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "deltavcs.objects._native.Entry",
     .tp_basicsize = sizeof(dv_entry),
     .tp_flags = Py_TPFLAGS_DEFAULT,
     .tp_doc = "(coder|None, base|None, chunk_log2, raw_bytes, starts, chunk table): reads stored chunks",

@@ -14,12 +14,15 @@ import xxhash
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deltavcs import codec
-from deltavcs.codec import CodecId, NativeEntry, make_encoder, open_decoder, open_entry
-from deltavcs.codec import native as kernels
+from deltavcs.codec import CodecId, make_encoder, native_info, open_decoder
+from deltavcs.codec import codec_kernels as kernels
+from deltavcs.objects import nativeentry
+from deltavcs.objects.nativeentry import NativeEntry, open_entry
 from deltavcs.objects.pack import CHUNK
 
-pytestmark = pytest.mark.skipif(kernels.kernels() is None, reason="the extension was not built")
+pytestmark = pytest.mark.skipif(
+    kernels.kernels() is None or nativeentry._extension is None, reason="the extensions were not built"
+)
 
 LOG2 = 16
 WHOLE = 1 << LOG2
@@ -28,7 +31,7 @@ NATIVE_LEVELS = kernels.levels()[1:]
 
 @pytest.fixture(autouse=True)
 def best_level() -> Iterator[None]:
-    best = codec.native_info().level
+    best = native_info().level
     yield
     kernels.set_level(best)
 
@@ -241,40 +244,26 @@ def test_threads_write_to_one_file_and_to_files_that_share_a_turn(files: Files, 
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes() == top.data
 
 
-def test_room_is_found_before_the_first_write(tmp_path: Path) -> None:
-    with (tmp_path / "file").open("wb") as file:
-        codec.reserve(file.fileno(), 3_000_000)
-        found = os.fstat(file.fileno())
-        # After a power failure, a file of full length would look whole.
-        assert found.st_size == 0
-        if not found.st_blocks:
-            pytest.skip("this system cannot reserve room")
-        assert 512 * found.st_blocks >= 3_000_000
-
-
-def test_room_that_cannot_be_reserved_is_not_missed(tmp_path: Path) -> None:
-    reading, writing = os.pipe()
-    codec.reserve(writing, 4096)
-    os.close(reading)
-    os.close(writing)
-    (tmp_path / "file").touch()
-    with (tmp_path / "file").open("rb") as file:  # not open for writing: the write will tell
-        codec.reserve(file.fileno(), 4096)
-    for arguments in ((-1, 4096), (0, 0), (0, -1)):
-        with pytest.raises(ValueError, match="fit"):
-            codec.reserve(*arguments)
-
-
-def test_room_that_no_disk_has_is_told_at_once(tmp_path: Path) -> None:
-    with (tmp_path / "file").open("wb") as file, pytest.raises(OSError, match=r"large|space"):
-        codec.reserve(file.fileno(), 1 << 62)
-
-
 def test_numpy_reads_nothing_natively(files: Files) -> None:
     written = files.write(CodecId.EXP, "BF16", weights("BF16", WHOLE, 11))
     kernels.set_level("numpy")
     assert written.read(0, WHOLE)[0] == 0
     assert written.copy(0, 1, 1, 0) == 0
+
+
+def test_without_the_extension_the_decoders_do_the_work(
+    files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = files.write(CodecId.RAW, "U8", bytes(WHOLE))
+    whole = {
+        "chunk_log2": LOG2,
+        "raw_bytes": WHOLE,
+        "starts": written.starts,
+        "chunks": written.chunks,
+    }
+    assert open_entry(open_decoder(CodecId.RAW, "U8", b""), None, **whole) is not None
+    monkeypatch.setattr(nativeentry, "_extension", None)
+    assert open_entry(open_decoder(CodecId.RAW, "U8", b""), None, **whole) is None
 
 
 def test_calls_that_do_not_fit_are_refused(files: Files) -> None:

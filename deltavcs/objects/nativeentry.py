@@ -7,30 +7,42 @@ that needs a library; whoever calls does that chunk with the decoder, which can 
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from deltavcs.codec.api import Decoder
+from deltavcs.codec import Decoder
+from deltavcs.codec.codec_kernels import kernels
 from deltavcs.codec.coded import CodedCodec
-from deltavcs.codec.native import kernels
 from deltavcs.codec.zstd import RawCodec
 
 STAGES = ("read", "decode", "checksum", "wait", "write")
-"""What the seconds of a `Run` were spent on."""
+"""What the seconds of `ChunksDone` were spent on."""
+
+
+def _find_extension() -> ModuleType | None:
+    try:
+        return importlib.import_module("deltavcs.objects._native")
+    except ImportError:  # not built: the decoders do the work
+        return None
+
+
+_extension = _find_extension()
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class ChunksDone:
     """Chunks that were done, from the first one on, and the seconds by stage."""
 
     chunks: int
     seconds: tuple[float, float, float, float, float]
 
 
-_NOTHING = Run(0, (0.0, 0.0, 0.0, 0.0, 0.0))
+_NOTHING = ChunksDone(0, (0.0, 0.0, 0.0, 0.0, 0.0))
 
 
 class NativeEntry:
@@ -46,32 +58,21 @@ class NativeEntry:
         self.links = links
         self.scratch_bytes: int = entry.scratch_bytes
 
-    def read(self, fds: tuple[int, ...], first: int, out: memoryview, scratch: memoryview) -> Run:
+    def read(self, fds: tuple[int, ...], first: int, out: memoryview, scratch: memoryview) -> ChunksDone:
         """Fill `out`, which holds whole chunks, with those from `first` on."""
         native = kernels()
         if native is None:
             return _NOTHING
-        return Run(*self.entry.read(native[1], fds, first, out, scratch))
+        return ChunksDone(*self.entry.read(native[1], fds, first, out, scratch))
 
     def copy(
         self, fds: tuple[int, ...], first: int, count: int, to: int, at: int, scratch: memoryview
-    ) -> Run:
+    ) -> ChunksDone:
         """Write `count` chunks from `first` on to position `at` of the file open as `to`."""
         native = kernels()
         if native is None:
             return _NOTHING
-        return Run(*self.entry.copy(native[1], fds, first, count, to, at, scratch))
-
-
-def reserve(fd: int, n_bytes: int) -> None:
-    """Find room on the disk for a new file at once, where the system can do that.
-
-    Raises:
-        OSError: the disk is too full for it.
-    """
-    native = kernels()
-    if native is not None:
-        native[0].reserve(fd, n_bytes)
+        return ChunksDone(*self.entry.copy(native[1], fds, first, count, to, at, scratch))
 
 
 def open_entry(
@@ -90,14 +91,13 @@ def open_entry(
         starts: where each payload begins in the file.
         chunks: the entry's chunk table, as it is stored.
     """
-    native = kernels()
     coded = isinstance(decoder, CodedCodec) and not decoder.narrow
-    if native is None or not (coded or isinstance(decoder, RawCodec)):
+    if _extension is None or kernels() is None or not (coded or isinstance(decoder, RawCodec)):
         return None
     try:
         coder = decoder.native() if isinstance(decoder, CodedCodec) else None
         below = base.entry if base is not None else None
-        entry = native[0].Entry(coder, below, chunk_log2, raw_bytes, starts, chunks)
+        entry = _extension.Entry(coder, below, chunk_log2, raw_bytes, starts, chunks)
     except ValueError:  # a base of another length, or none
         return None
     return NativeEntry(entry, 1 + (base.links if base is not None else 0))

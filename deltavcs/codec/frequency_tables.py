@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from deltavcs.codec.api import MAX_SIDE_BYTES, bad_side
-from deltavcs.codec.native import kernels
+from deltavcs.codec.codec_kernels import kernels
 from deltavcs.codec.numbers import N_CONTEXTS, Array
 from deltavcs.codec.rans import PROB_BITS, PROB_SCALE
 

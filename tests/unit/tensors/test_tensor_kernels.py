@@ -14,7 +14,7 @@ import pytest
 from deltavcs.errors import ErrorKind, FormatError, InvalidInputError
 from deltavcs.operators import parse as derived
 from deltavcs.operators.evaluate import evaluate_stored
-from deltavcs.tensors import native
+from deltavcs.tensors import tensor_kernels as native
 from deltavcs.tensors.cast import from_float64, to_float64
 from deltavcs.tensors.programs import run_native
 from deltavcs.tensors.sums import difference, pair_sums, triple_sums

@@ -1,4 +1,4 @@
-"""Which codec for a tensor: a cheap estimate of each candidate's size, then tables for the winner."""
+"""Which codec for a tensor: a cheap estimate of each one's size, then tables for the winner."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from deltavcs.codec.api import (
     check_target,
     needs_base,
 )
+from deltavcs.codec.codec_kernels import kernels
 from deltavcs.codec.coded import coded_layout, upper_halves
 from deltavcs.codec.delta import DeltaCodec, tune
 from deltavcs.codec.exponent import ExpCodec, count_exponents, exp_tables
-from deltavcs.codec.native import kernels
+from deltavcs.codec.frequency_tables import write_side
 from deltavcs.codec.numbers import LAYOUTS, Array
 from deltavcs.codec.payload import n_sections_for
 from deltavcs.codec.planes import split_planes
 from deltavcs.codec.rans import LANES
-from deltavcs.codec.tables import write_side
 from deltavcs.codec.zstd import PlanesCodec, RawCodec, compress
 from deltavcs.errors import ErrorKind, FormatError
 from deltavcs.tensors.dtypes import dtype_of
@@ -51,7 +51,7 @@ _GOOD_DIFFERENCE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class _Candidate:
+class _Estimate:
     """An encoder and the bytes it is expected to need for the samples."""
 
     n_bytes: float
@@ -77,18 +77,18 @@ def plan(dtype: str, samples: Samples, *, level: int = DEFAULT_LEVEL) -> Encoder
     pairs = _views(samples, itemsize)
     raw = sum(target.size for target, _ in pairs)
     paired = bool(pairs) and all(base is not None for _, base in pairs)
-    candidates = [_Candidate(raw, RawCodec(itemsize))]
+    estimates = [_Estimate(raw, RawCodec(itemsize))]
     limit, trial_level = _TRIAL_BYTES, level
     if dtype in LAYOUTS and raw >= _MIN_CODED_BYTES and (kernels() is not None or raw <= _NUMPY_BYTES):
-        candidates.append(_delta(dtype, pairs, level) if paired else _exp(dtype, pairs, level))
+        estimates.append(_delta(dtype, pairs, level) if paired else _exp(dtype, pairs, level))
         limit, trial_level = _BRIEF_TRIAL_BYTES, min(level, 1)
     for codec in (CodecId.XOR, CodecId.PLAIN) if paired else (CodecId.PLAIN,):
         # Alone, a tensor hardly ever beats a good difference: only look if the difference is poor.
-        if codec is CodecId.PLAIN and paired and candidates[-1].n_bytes < raw * _GOOD_DIFFERENCE:
+        if codec is CodecId.PLAIN and paired and estimates[-1].n_bytes < raw * _GOOD_DIFFERENCE:
             continue
         size = raw * _trial(pairs, itemsize, trial_level, limit=limit, against_base=needs_base(codec))
-        candidates.append(_Candidate(size, PlanesCodec(codec, itemsize, level)))
-    return min(candidates, key=lambda candidate: candidate.n_bytes).encoder
+        estimates.append(_Estimate(size, PlanesCodec(codec, itemsize, level)))
+    return min(estimates, key=lambda estimate: estimate.n_bytes).encoder
 
 
 def make_encoder(codec: CodecId, dtype: str, samples: Samples, *, level: int = DEFAULT_LEVEL) -> Encoder:
@@ -103,7 +103,7 @@ def make_encoder(codec: CodecId, dtype: str, samples: Samples, *, level: int = D
     if codec in (CodecId.PLAIN, CodecId.XOR):
         return PlanesCodec(codec, itemsize, level)
     if dtype not in LAYOUTS:
-        raise bad_call(f"{codec.name} cannot code {dtype}")
+        raise bad_call(f"{codec.word} cannot code {dtype}")
     pairs = _views(samples, itemsize)
     build = _exp if codec is CodecId.EXP else _delta
     return build(dtype, pairs, level).encoder
@@ -126,12 +126,10 @@ def open_decoder(codec: int, dtype: str, side: bytes) -> Decoder:
     if codec == CodecId.EXP:
         return ExpCodec.open(dtype, side)
     if codec not in CodecId.__members__.values():
-        raise FormatError(
-            f"unknown codec {codec}", kind=ErrorKind.UNSUPPORTED_FEATURE, hint="update deltavcs"
-        )
+        raise FormatError(f"unknown codec {codec}", kind=ErrorKind.UNSUPPORTED_FEATURE)
     known = CodecId(codec)
     if side:
-        raise bad_side(f"{known.name} has none, {len(side)} bytes were stored")
+        raise bad_side(f"{known.word} has none, {len(side)} bytes were stored")
     return RawCodec(itemsize) if known is CodecId.RAW else PlanesCodec(known, itemsize)
 
 
@@ -143,20 +141,20 @@ def _views(samples: Samples, itemsize: int) -> list[Pair]:
     return pairs
 
 
-def _delta(dtype: str, pairs: list[Pair], level: int) -> _Candidate:
+def _delta(dtype: str, pairs: list[Pair], level: int) -> _Estimate:
     narrow = _is_upcast(dtype, pairs)
     counted = []
     n_counted = 0
     for _, target, base in _pieces(pairs, LAYOUTS[dtype].width // 8, _COUNTED_BYTES):
         if base is None:
-            raise bad_call("DELTA needs a base in every sample")
+            raise bad_call("delta needs a base in every sample")
         counted.append((_patterns(target, dtype, narrow), _patterns(base, dtype, narrow)))
         n_counted += target.size
     encoder, bits = tune(dtype, counted, narrow=narrow, level=level)
-    return _Candidate(_whole(bits / 8, pairs, n_counted) + _overhead(encoder.side, pairs, dtype), encoder)
+    return _Estimate(_whole(bits / 8, pairs, n_counted) + _overhead(encoder.side, pairs, dtype), encoder)
 
 
-def _exp(dtype: str, pairs: list[Pair], level: int) -> _Candidate:
+def _exp(dtype: str, pairs: list[Pair], level: int) -> _Estimate:
     narrow = _is_upcast(dtype, pairs)
     layout = coded_layout(dtype, narrow=narrow)
     counts = np.zeros(layout.exponents, np.int64)
@@ -166,7 +164,7 @@ def _exp(dtype: str, pairs: list[Pair], level: int) -> _Candidate:
         n_counted += target.size
     tables, bits = exp_tables(counts, layout, narrow=narrow)
     encoder = ExpCodec(dtype, write_side(tables), narrow=narrow, level=level, tables=tables)
-    return _Candidate(_whole(bits / 8, pairs, n_counted) + _overhead(encoder.side, pairs, dtype), encoder)
+    return _Estimate(_whole(bits / 8, pairs, n_counted) + _overhead(encoder.side, pairs, dtype), encoder)
 
 
 def _whole(n_bytes: float, pairs: list[Pair], n_counted: int) -> float:
