@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from deltavcs.brief import brief
 from deltavcs.signature import Signature
 
 _MAX_CONFIG_BYTES = 1 << 20
@@ -37,6 +38,8 @@ class Identity:
 
     author: str | None = None
     clock: Callable[[], int] = now
+
+    __repr__ = brief
 
     def sign(self, message: str = "") -> Signature:
         """A signature of this moment; `message` says why, for the reflog."""

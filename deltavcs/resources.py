@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from deltavcs.brief import brief
+
 DEFAULT_MEMORY = 2 << 30
 SPAN_BYTES = 4 << 20
 # Raw target, base, base's base, output and the coder's own arrays, per span in flight.
@@ -105,6 +107,8 @@ class Resources:
     memory_bytes: int = DEFAULT_MEMORY
     progress: Progress = no_progress
     profile: Profile = NO_PROFILE
+
+    __repr__ = brief
 
     @property
     def window(self) -> int:

@@ -173,7 +173,9 @@ def _signature(shown: str, value: Callable[..., Any], *, bound: bool = False) ->
     signature = inspect.signature(value)
     parameters = list(signature.parameters.values())[1 if bound else 0 :]
     result = signature.return_annotation
-    tail = f" -> {_type(result)}" if result is not inspect.Signature.empty and not inspect.isclass(value) else ""
+    tail = (
+        f" -> {_type(result)}" if result is not inspect.Signature.empty and not inspect.isclass(value) else ""
+    )
     words = list(_words(parameters))
     line = f"{shown}({', '.join(words)}){tail}"
     if len(line) <= _WIDTH:

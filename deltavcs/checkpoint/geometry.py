@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from deltavcs.brief import brief
 from deltavcs.checkpoint.elements import read_raw
 from deltavcs.objects.model import TensorEntry
 from deltavcs.objects.store import ObjectStore
@@ -51,6 +52,8 @@ class Geometry:
     drift: float
     delta: float
     dot: float
+
+    __repr__ = brief
 
     @property
     def relative_drift(self) -> float | None:

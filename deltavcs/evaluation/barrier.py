@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from deltavcs.brief import brief
 from deltavcs.errors import ErrorKind, InvalidInputError
 
 StateT = TypeVar("StateT")
@@ -30,6 +31,8 @@ class Connectivity:
     losses: tuple[float, ...]
     barrier: float
     barrier_alpha: float
+
+    __repr__ = brief
 
 
 def measure_connectivity(

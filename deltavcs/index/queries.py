@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from deltavcs.brief import brief
 from deltavcs.index.bulk import with_columns, with_ids
 from deltavcs.oid import CommitId
 
@@ -46,6 +47,8 @@ class DiskUsage:
     unique_bytes: int
     shared_bytes: int
     n_blobs: int
+
+    __repr__ = brief
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from deltavcs.brief import brief
 from deltavcs.errors import DeltaVCSError, ErrorKind, InvalidInputError
 from deltavcs.index.database import is_damage, load_duckdb
 
@@ -36,6 +37,8 @@ class Result:
     types: tuple[str, ...]
     rows: list[tuple[Any, ...]]
     truncated: bool = False
+
+    __repr__ = brief
 
 
 def query(

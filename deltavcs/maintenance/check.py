@@ -9,6 +9,7 @@ from functools import partial
 from blake3 import blake3
 
 from deltavcs.advice import Advice
+from deltavcs.brief import brief
 from deltavcs.errors import DeltaVCSError, ErrorKind, IntegrityError
 from deltavcs.history.reachable import Closure, closure
 from deltavcs.objects.domain import hash_blob
@@ -30,6 +31,8 @@ class Problem:
     where: str
     detail: str
     advice: Advice | None = None
+
+    __repr__ = brief
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from deltavcs.advice import Advice
+from deltavcs.brief import brief
 from deltavcs.checkpoint.layout import follows_finetune, is_vocabulary
 from deltavcs.checkpoint.patching import resized_files
 from deltavcs.checkpoint.view import Content, View, ViewFile, replace_files, view_of, with_tensors
@@ -46,6 +47,8 @@ class Compatibility:
     renamed: tuple[str, ...]
     converted: tuple[str, ...]
     copied: tuple[str, ...]
+
+    __repr__ = brief
 
 
 @dataclass(slots=True)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from deltavcs.brief import brief
 from deltavcs.canonical import decode_json, encode_json
 from deltavcs.objects import fields as f
 from deltavcs.objects.paths import check_path, check_paths
@@ -78,6 +79,8 @@ class Manifest:
 
     files: tuple[FileEntry, ...]
     tensors: Mapping[str, TensorEntry]
+
+    __repr__ = brief
 
     def encode(self) -> bytes:
         """Canonical JSON."""
@@ -180,6 +183,8 @@ class Commit:
     stats: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     source: Mapping[str, Any] = field(default_factory=dict)
+
+    __repr__ = brief
 
     def encode(self) -> bytes:
         """Canonical JSON."""

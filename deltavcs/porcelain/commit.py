@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from deltavcs.advice import Advice
+from deltavcs.brief import brief
 from deltavcs.errors import DeltaVCSError, ErrorKind, InvalidInputError
 from deltavcs.objects.model import Parent, Role, check_role
 from deltavcs.oid import CommitId
@@ -33,6 +34,8 @@ class Committed:
     changed_share: float | None
     skipped: tuple[str, ...]
     converted: tuple[str, ...]
+
+    __repr__ = brief
 
 
 def commit(

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from deltavcs.advice import Advice
+from deltavcs.brief import brief
 from deltavcs.checkpoint.view import Content
 from deltavcs.errors import ErrorKind, InvalidInputError
 from deltavcs.evaluation.barrier import DEFAULT_POINTS, Connectivity, measure_connectivity
@@ -42,6 +43,8 @@ class Segment:
     n_samples: int
     seed: int
     curve: Connectivity
+
+    __repr__ = brief
 
     def text(self, *, width: int = 60, height: int = 12, ascii_only: bool = False) -> str:
         """The curve drawn with characters."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from deltavcs.brief import brief
 from deltavcs.checkpoint.view import Content
 from deltavcs.objects.store import ObjectStore
 from deltavcs.pool import Pool
@@ -42,6 +43,8 @@ class TensorDiff:
     cosine: float | None
     other: str | None = None
 
+    __repr__ = brief
+
 
 @dataclass(frozen=True, slots=True)
 class Diff:
@@ -62,6 +65,8 @@ class Diff:
     files_changed: tuple[str, ...]
     files_only_in_a: tuple[str, ...]
     files_only_in_b: tuple[str, ...]
+
+    __repr__ = brief
 
 
 def diff(repo: Repository, a: str, b: str) -> Diff:

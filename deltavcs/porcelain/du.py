@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from deltavcs.brief import brief
 from deltavcs.index.queries import DiskUsage, StorageTotals, disk_usage, storage_totals
 from deltavcs.repo import Repository
 
@@ -14,6 +15,8 @@ class Usage:
 
     commits: tuple[DiskUsage, ...]
     totals: StorageTotals
+
+    __repr__ = brief
 
 
 def du(repo: Repository, revision: str | None = None) -> Usage:

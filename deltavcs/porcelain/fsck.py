@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from deltavcs.brief import brief
 from deltavcs.maintenance.check import CheckCounts, Problem, check
 from deltavcs.repo import Repository
 
@@ -17,6 +18,8 @@ class Fsck:
     problems: tuple[Problem, ...]
     counts: CheckCounts
     full: bool
+
+    __repr__ = brief
 
 
 def fsck(repo: Repository, *, full: bool = False) -> Fsck:

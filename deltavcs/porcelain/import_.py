@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from deltavcs.advice import Advice
+from deltavcs.brief import brief
 from deltavcs.checkpoint.ingest import ingest
 from deltavcs.errors import ErrorKind, InvalidInputError
 from deltavcs.objects.model import Kind
@@ -31,6 +32,8 @@ class Imported:
     skipped: tuple[str, ...]
     converted: tuple[str, ...]
     n_own_tensors: int
+
+    __repr__ = brief
 
 
 def import_base(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from deltavcs.brief import brief
 from deltavcs.errors import ErrorKind, InvalidInputError
 from deltavcs.history.walk import walk
 from deltavcs.index.queries import descendants
@@ -29,6 +30,8 @@ class LineageNode:
     time: int
     scores: tuple[ScoreLine, ...]
 
+    __repr__ = brief
+
 
 @dataclass(frozen=True, slots=True)
 class LineageEdge:
@@ -37,6 +40,8 @@ class LineageEdge:
     parent: CommitId
     child: CommitId
     role: str
+
+    __repr__ = brief
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +57,8 @@ class Lineage:
     nodes: tuple[LineageNode, ...]
     edges: tuple[LineageEdge, ...]
     n_previous: int
+
+    __repr__ = brief
 
 
 def lineage(repo: Repository, revision: str, *, direction: str = "up", full: bool = False) -> Lineage:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 
+from deltavcs.brief import brief
 from deltavcs.history.walk import walk, walk_topological
 from deltavcs.objects.model import Commit
 from deltavcs.oid import CommitId
@@ -35,6 +36,8 @@ class LogEntry:
     task: str | None
     parents: tuple[tuple[CommitId, str], ...]
     scores: tuple[ScoreLine, ...]
+
+    __repr__ = brief
 
 
 def log(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 from dataclasses import dataclass
 
+from deltavcs.brief import brief
 from deltavcs.repo import Repository
 from deltavcs.steps.contents import ShownFile, ShownTensor, files_of, tensors_of
 from deltavcs.steps.refnames import BRANCH, TAG, Ref, list_refs
@@ -17,6 +18,8 @@ class Contents:
     revision: str
     files: tuple[ShownFile, ...]
     tensors: tuple[ShownTensor, ...]
+
+    __repr__ = brief
 
 
 def ls(repo: Repository, pattern: str | None = None) -> list[Ref]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from deltavcs.advice import Advice
+from deltavcs.brief import brief
 from deltavcs.errors import ErrorKind, InvalidInputError
 from deltavcs.merging.arithmetic import weights_from_scores
 from deltavcs.merging.settings import MergeMethod
@@ -43,6 +44,8 @@ class Mashup:
     chosen: tuple[Ranked, ...]
     ranking: Ranking
     merged: Merged
+
+    __repr__ = brief
 
 
 def mashup(

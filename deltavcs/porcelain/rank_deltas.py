@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from deltavcs.brief import brief
 from deltavcs.checkpoint.geometry import Geometry, geometry
 from deltavcs.errors import ErrorKind, InvalidInputError
 from deltavcs.history.walk import walk
@@ -44,6 +45,8 @@ class RankedDelta:
     cosine: float | None
     delta_norm: float
 
+    __repr__ = brief
+
 
 @dataclass(frozen=True, slots=True)
 class DeltaRanking:
@@ -53,6 +56,8 @@ class DeltaRanking:
     target_name: str
     ranked: tuple[RankedDelta, ...]
     failed: tuple[NotRanked, ...]
+
+    __repr__ = brief
 
 
 def rank_deltas(repo: Repository, target: str) -> DeltaRanking:

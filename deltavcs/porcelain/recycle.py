@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deltavcs.advice import Advice
+from deltavcs.brief import brief
 from deltavcs.checkpoint.geometry import geometry
 from deltavcs.errors import AlreadyExistsError, ErrorKind, InvalidInputError
 from deltavcs.objects.model import Commit, Kind, Parent, Role
@@ -78,6 +79,8 @@ class Training:
     run: Runner = run_command
     watch: Watcher = _no_watcher
 
+    __repr__ = brief
+
 
 @dataclass(frozen=True, slots=True)
 class StageResult:
@@ -92,6 +95,8 @@ class StageResult:
     commit: CommitId | None
     reused: bool
 
+    __repr__ = brief
+
 
 @dataclass(frozen=True, slots=True)
 class Recycled:
@@ -102,6 +107,8 @@ class Recycled:
     command: str
     work: Path
     stages: tuple[StageResult, ...]
+
+    __repr__ = brief
 
 
 def recycle(

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from deltavcs.brief import brief
 from deltavcs.objects.model import Commit, Manifest
 from deltavcs.oid import CommitId, ManifestId
 from deltavcs.repo import Repository
@@ -21,6 +22,8 @@ class ShownParent:
     name: str
     commit: CommitId
     role: str
+
+    __repr__ = brief
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,8 @@ class Shown:
     tensors: tuple[ShownTensor, ...]
     files: tuple[ShownFile, ...]
     scores: tuple[ScoreLine, ...]
+
+    __repr__ = brief
 
 
 def show(repo: Repository, revision: str) -> Shown:

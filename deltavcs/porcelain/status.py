@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from deltavcs.brief import brief
 from deltavcs.checkpoint.source import LazyFile, SourceCheckpoint, open_checkpoint
 from deltavcs.objects.domain import FILE_DOMAIN, hash_blob, tensor_domain
 from deltavcs.objects.incoming import ByteSource, MemorySource
@@ -38,6 +39,8 @@ class Status:
     files_changed: tuple[str, ...]
     files_added: tuple[str, ...]
     files_removed: tuple[str, ...]
+
+    __repr__ = brief
 
 
 def status(repo: Repository, directory: str | Path, *, base: str | None = None) -> Status:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deltavcs.advice import Advice
+from deltavcs.brief import brief
 from deltavcs.canonical import encode_json
 from deltavcs.errors import ErrorKind, InvalidInputError, NotFoundError
 from deltavcs.refs import ABSENT, check_name
@@ -43,6 +44,8 @@ class TaskInfo:
     splits: tuple[str, ...]
     builtin: bool
 
+    __repr__ = brief
+
 
 @dataclass(frozen=True, slots=True)
 class TaskReport:
@@ -60,6 +63,8 @@ class TaskReport:
     n_rows: int
     fingerprint: str
     examples: tuple[Example, ...]
+
+    __repr__ = brief
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from deltavcs.advice import Advice
+from deltavcs.brief import brief
 from deltavcs.checkpoint.geometry import Geometry, geometry
 from deltavcs.errors import ErrorKind, InvalidInputError, NotFoundError
 from deltavcs.index.queries import children_of
@@ -48,6 +49,8 @@ class Transferred:
     recorded: Recorded | None
     source_commit: CommitId
     target_commit: CommitId
+
+    __repr__ = brief
 
 
 def transfer(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from deltavcs.brief import brief
 from deltavcs.oid import CommitId
 
 
@@ -33,6 +34,8 @@ class Ranked:
     recalled: bool
     truncated: int
 
+    __repr__ = brief
+
 
 @dataclass(frozen=True, slots=True)
 class NotRanked:
@@ -41,6 +44,8 @@ class NotRanked:
     commit: CommitId
     name: str
     why: str
+
+    __repr__ = brief
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,3 +74,5 @@ class Ranking:
     top: tuple[Ranked, ...]
     failed: tuple[NotRanked, ...]
     n_excluded: int
+
+    __repr__ = brief

@@ -10,6 +10,7 @@ from enum import Enum
 from typing import Final, Literal, TypeAlias
 
 from deltavcs.advice import Advice
+from deltavcs.brief import brief
 from deltavcs.errors import (
     AlreadyExistsError,
     ConflictError,
@@ -46,6 +47,8 @@ class RefMove:
     author: str
     time: int
     message: str
+
+    __repr__ = brief
 
 
 class RefStore:

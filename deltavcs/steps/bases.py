@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deltavcs.advice import Advice
+from deltavcs.brief import brief
 from deltavcs.checkpoint.adapter import match_adapter, parse_adapter_config
 from deltavcs.checkpoint.base_search import PossibleBase, judge_bases
 from deltavcs.checkpoint.layout import ADAPTER_CONFIG
@@ -37,6 +38,8 @@ class Base:
     how: str
     distance: float | None = None
     init: CommitId | None = None
+
+    __repr__ = brief
 
 
 def find_base(repo: Repository, checkpoint: SourceCheckpoint, source: Path, tip: CommitId | None) -> Base:

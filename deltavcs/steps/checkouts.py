@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deltavcs.advice import Advice
+from deltavcs.brief import brief
 from deltavcs.checkpoint.layout import MARKER
 from deltavcs.checkpoint.marker import Marker, encode_marker
 from deltavcs.checkpoint.output_folder import check_output
@@ -30,6 +31,8 @@ class CheckedOut:
     n_files: int
     n_tensors: int
     n_bytes: int
+
+    __repr__ = brief
 
 
 def check_place(repo: Repository, output: Path, *, force: bool) -> None:

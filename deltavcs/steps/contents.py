@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from deltavcs.brief import brief
 from deltavcs.codec import codec_word
 from deltavcs.objects.model import Commit, Manifest
 from deltavcs.repo import Repository
@@ -22,6 +23,8 @@ class ShownTensor:
     codec: str | None
     changed_share: float | None
     l2: float | None
+
+    __repr__ = brief
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from deltavcs.advice import Advice
+from deltavcs.brief import brief
 from deltavcs.checkpoint.storing import store_view
 from deltavcs.errors import ErrorKind, InvalidInputError
 from deltavcs.evaluation.bench import Bench
@@ -58,6 +59,8 @@ class Merged:
     copied: tuple[str, ...] = ()
     converted: tuple[str, ...] = ()
     lost: Mapping[str, float] = field(default_factory=dict)
+
+    __repr__ = brief
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from functools import cached_property
 from typing import Any
 
 from deltavcs.advice import Advice
+from deltavcs.brief import brief
 from deltavcs.checkpoint.ingested import Ingested
 from deltavcs.errors import ConflictError, DeltaVCSError, ErrorKind
 from deltavcs.objects.model import Commit, Kind, Manifest, Parent, Role, Stats
@@ -89,6 +90,8 @@ class Recorded:
     stored_bytes: int
     unchanged: bool = False
     nonfinite: tuple[str, ...] = ()
+
+    __repr__ = brief
 
 
 class Recording:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from deltavcs.advice import Advice
+from deltavcs.brief import brief
 from deltavcs.errors import AlreadyExistsError, ErrorKind, NotFoundError
 from deltavcs.objects.store import GC_LOCK
 from deltavcs.oid import CommitId
@@ -33,6 +34,8 @@ class Ref:
     commit_kind: str
     message: str
     time: int
+
+    __repr__ = brief
 
 
 def list_refs(repo: Repository, kind: str) -> list[Ref]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from deltavcs.advice import Advice
+from deltavcs.brief import brief
 from deltavcs.canonical import encode_json
 from deltavcs.errors import ErrorKind, InvalidInputError
 from deltavcs.objects.model import Kind
@@ -41,6 +42,8 @@ class Stage:
     delta: str | None
     init: str | None
     text: str
+
+    __repr__ = brief
 
     @property
     def is_transfer(self) -> bool:
