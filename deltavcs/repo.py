@@ -38,7 +38,10 @@ _FOLDERS = ("packs", "objects", "refs/heads", "refs/tags", "logs", "index", "loc
 
 
 class Repository:
-    """The handles of one repository. Verbs are functions of `deltavcs.porcelain`.
+    """The handles of one repository, made by `dv.init`, `dv.open` or `dv.discover`. Verbs are functions of it.
+
+    Several handles, also of several processes, may write at once: who moves the same branch second gets a
+    ConflictError.
 
     Attributes:
         storage: its directory, `.dvx`.
@@ -72,7 +75,12 @@ class Repository:
         return f"Repository({str(self.path)!r})"
 
     def using(self, *, identity: Identity | None = None, resources: Resources | None = None) -> Repository:
-        """The same repository for work with another identity or other resources."""
+        """Another handle of the same repository, for work with another identity or other resources.
+
+        Args:
+            identity: signs what is written; None for this handle's.
+            resources: threads, memory and progress; None for this handle's.
+        """
         other = copy.copy(self)
         other.identity, other.resources = identity or self.identity, resources or self.resources
         return other
@@ -84,25 +92,35 @@ class Repository:
 
     @cached_property
     def index(self) -> LineageIndex:
-        """The lineage index."""
+        """The lineage index, which `dv.sql` asks; derived, and brought up to date when it is read."""
         from deltavcs.index import LineageIndex
 
         return LineageIndex(self.storage, self.objects, self.refs)
 
     def resolve(self, revision: str) -> CommitId:
-        """The commit that a revision names. Raises as `history.revisions.resolve` does."""
+        """The id of the commit that a revision names.
+
+        Raises:
+            NotFoundError: `unknown-revision`, with the fact `similar` where there are such names.
+            InvalidInputError: `ambiguous-revision` for the beginning of several ids; `bad-revision`.
+        """
         return self.resolve_named(revision).commit
 
     def resolve_named(self, revision: str) -> Resolved:
-        """The commit that a revision names, with the revision."""
+        """The commit that a revision names, with the revision. Raises as `resolve` does."""
         return resolve(self.objects, self.refs, revision)
 
     def commit(self, commit: CommitId) -> Commit:
-        """A commit by id."""
+        """A commit by its full id.
+
+        Raises:
+            NotFoundError: `unknown-object`.
+            IntegrityError: it is damaged.
+        """
         return self.objects.get_commit(commit)
 
     def manifest(self, commit: CommitId) -> Manifest:
-        """The manifest of a commit."""
+        """The tensors and files of a commit, by its full id. Raises as `commit` does."""
         return self.objects.get_manifest(self.commit(commit).manifest)
 
     def check_writable(self) -> None:
@@ -122,6 +140,10 @@ class Repository:
 
 def init_repository(directory: str | Path, *, sync: bool = True) -> Repository:
     """Create an empty repository in `directory`/.dvx.
+
+    Args:
+        directory: is made if it does not exist.
+        sync: False leaves it to the system when data reaches the disk: for tests and throw-away repositories.
 
     Raises:
         AlreadyExistsError: `repository-exists`.
@@ -153,9 +175,10 @@ def _make_folders(root: Path) -> None:
 def open_repository(
     directory: str | Path, *, identity: Identity | None = None, resources: Resources | None = None
 ) -> Repository:
-    """Open the repository in `directory`, which is its `.dvx` or holds it.
+    """Open the repository in `directory`, which is its `.dvx` or holds it. Folders above are not looked at.
 
     Args:
+        directory: the `.dvx`, or the folder that holds it.
         identity: signs what is written; by default the user of this process, and its clock.
         resources: threads, memory and progress of the work on weights; by default all cores and 2 GiB.
 
@@ -178,7 +201,8 @@ def discover_repository(
     """Open the repository of `start` or of the nearest directory above it, as Git does.
 
     Args:
-        identity, resources: as for `open_repository`.
+        start: where to begin.
+        identity, resources: as for `open`.
 
     Raises:
         NotFoundError: `no-repository`.

@@ -97,8 +97,8 @@ class Resources:
     """What an operation may use.
 
     Attributes:
-        threads: worker threads.
-        memory_bytes: budget for the buffers in flight; never depends on the size of a model.
+        threads: worker threads; by default one for each core that the process may use.
+        memory_bytes: budget for the buffers in flight, by default 2 GiB; never depends on the size of a model.
         progress: told about finished bytes.
         profile: collects where the time goes.
     """

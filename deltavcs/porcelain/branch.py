@@ -15,7 +15,11 @@ def branches(repo: Repository) -> list[Ref]:
 def branch(repo: Repository, name: str, revision: str, *, signature: Signature | None = None) -> Ref:
     """Make a branch at a revision.
 
+    Args:
+        signature: who, when and why, for the reflog; None for the repository's identity.
+
     Raises:
+        InvalidInputError: `bad-ref-name`.
         AlreadyExistsError: `ref-exists`.
         NotFoundError: an unknown revision.
     """
@@ -23,7 +27,11 @@ def branch(repo: Repository, name: str, revision: str, *, signature: Signature |
 
 
 def delete_branch(repo: Repository, name: str, *, signature: Signature | None = None) -> Ref:
-    """Delete a branch; its commits stay until `gc`. Raises NotFoundError."""
+    """Delete a branch; its commits stay until `gc`.
+
+    Raises:
+        NotFoundError: `unknown-ref`.
+    """
     return delete_ref(repo, BRANCH, name, signature or repo.identity.sign("branch --delete"))
 
 

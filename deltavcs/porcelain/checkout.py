@@ -25,10 +25,12 @@ def checkout_files(
     Args:
         revision: a revision or an expression.
         output: must not exist or be empty, unless `force`.
-        dtype: convert floating-point tensors, one rounding.
+        dtype: convert floating-point tensors, such as to `bfloat16`, with one rounding; None leaves them.
         merge_adapter: write base + s·B·A instead of the adapter.
 
     Raises:
+        NotFoundError: `unknown-revision`.
+        InvalidInputError: `bad-expression`; `incompatible` for what cannot be added.
         AlreadyExistsError: `output-not-empty`.
         IntegrityError: stored data is damaged; names the commit, and nothing is written.
     """
@@ -46,14 +48,18 @@ def checkout(
     dtype: str | None = None,
     merge_adapter: bool = False,
 ) -> dict[str, Any]:
-    """Load a checkpoint's tensors: `dict[str, torch.Tensor]` on `device`, bit for bit.
+    """Load a checkpoint's tensors on `device`, bit for bit.
 
     Args:
         revision: a revision or an expression.
         device: as torch spells it, such as `cpu` or `cuda:1`.
         dtype, merge_adapter: as for `checkout_files`.
 
+    Returns:
+        `dict[str, torch.Tensor]` by the tensors' own names, with the shapes and dtypes that were committed.
+
     Raises:
+        NotFoundError: `unknown-revision`.
         InvalidInputError: `bad-argument` for a device that this machine does not have.
         MissingDependencyError: torch is not installed.
         IntegrityError: stored data is damaged; names the commit and the tensor.

@@ -70,6 +70,8 @@ def connectivity(
     stored. Configuration and tokenizer are A's.
 
     Args:
+        start, end: A and B, revisions of whole checkpoints.
+        task: whose samples are asked.
         points: how many, ends included.
         running: how many rows, and where the model runs: only the first device is used.
 

@@ -70,7 +70,7 @@ class Diff:
 
 
 def diff(repo: Repository, a: str, b: str) -> Diff:
-    """Compare two revisions or expressions.
+    """Compare two revisions or expressions. Norms and cosine are computed in float64.
 
     Raises:
         NotFoundError: an unknown revision.

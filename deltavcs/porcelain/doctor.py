@@ -38,6 +38,7 @@ def doctor(repo: Repository | None = None, *, device: bool = True) -> list[Findi
     """Versions, native code, device and repository.
 
     Args:
+        repo: also looked at, if there is one.
         device: ask torch for devices, which takes a second or two.
     """
     return [*_system(), *_packages(), *_native(), *(_device() if device else ()), *_repository(repo)]

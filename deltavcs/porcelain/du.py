@@ -20,6 +20,11 @@ class Usage:
 
 
 def du(repo: Repository, revision: str | None = None) -> Usage:
-    """What one revision costs, or every commit."""
+    """What one revision costs, or every commit, in bytes of the packs.
+
+    Raises:
+        NotFoundError: `unknown-revision`, with the fact `similar` where there are such names.
+        InvalidInputError: `ambiguous-revision`, `bad-revision`.
+    """
     chosen = None if revision is None else [repo.resolve(revision)]
     return Usage(tuple(disk_usage(repo.index, chosen)), storage_totals(repo.index))

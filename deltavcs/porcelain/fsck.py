@@ -23,6 +23,10 @@ class Fsck:
 
 
 def fsck(repo: Repository, *, full: bool = False) -> Fsck:
-    """Check what the refs reach; with `full`, decode every blob and derive every id anew."""
+    """Check what the refs reach. Damage is reported, not raised.
+
+    Args:
+        full: decode every blob and derive every id anew, which reads everything.
+    """
     problems, counts = check(repo.objects, repo.refs, full=full, resources=repo.resources)
     return Fsck(tuple(problems), counts, full)

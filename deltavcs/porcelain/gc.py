@@ -10,7 +10,11 @@ __all__ = ["GcPlan", "gc", "plan_gc"]
 
 
 def plan_gc(repo: Repository) -> GcPlan:
-    """What `gc` would remove. Raises IntegrityError if the repository is damaged."""
+    """What `gc` would remove.
+
+    Raises:
+        IntegrityError: the repository is damaged.
+    """
     return _plan(repo.objects, repo.refs)
 
 

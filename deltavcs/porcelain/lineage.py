@@ -65,9 +65,11 @@ def lineage(repo: Repository, revision: str, *, direction: str = "up", full: boo
     """Ancestors (`up`) or descendants (`down`) of a revision.
 
     Args:
+        direction: `up` or `down`.
         full: follow `previous` parents too; without it, earlier checkpoints of a run are only counted.
 
     Raises:
+        NotFoundError: `unknown-revision`.
         InvalidInputError: `bad-argument` for another direction.
     """
     if direction not in ("up", "down"):

@@ -46,8 +46,13 @@ def log(
     """Commits reachable from a revision, or from every branch and tag.
 
     Args:
+        revision: where to begin; None for every branch and tag.
         limit: at most so many; few commits are then read, however long the history is.
         graph: order them so that each comes before its parents.
+
+    Raises:
+        NotFoundError: `unknown-revision`, with the fact `similar` where there are such names.
+        InvalidInputError: `ambiguous-revision`, `bad-revision`.
     """
     starts: Sequence[CommitId] = tips(repo) if revision is None else [repo.resolve(revision)]
     order = walk_topological if graph and limit is None else walk

@@ -23,7 +23,11 @@ class Contents:
 
 
 def ls(repo: Repository, pattern: str | None = None) -> list[Ref]:
-    """Branches and tags, those that match a shell pattern."""
+    """Branches, then tags, each by name.
+
+    Args:
+        pattern: a shell pattern such as `llama*`; None for all of them.
+    """
     found = [*list_refs(repo, BRANCH), *list_refs(repo, TAG)]
     return [r for r in found if _fits(r.name, pattern)]
 
@@ -31,7 +35,9 @@ def ls(repo: Repository, pattern: str | None = None) -> list[Ref]:
 def ls_revision(repo: Repository, revision: str, pattern: str | None = None) -> Contents:
     """Files and tensors of a revision, those that match a shell pattern.
 
-    Raises as `Repository.resolve` does.
+    Raises:
+        NotFoundError: `unknown-revision`, with the fact `similar` where there are such names.
+        InvalidInputError: `ambiguous-revision`, `bad-revision`.
     """
     value = repo.commit(repo.resolve(revision))
     files = files_of(repo.objects.get_manifest(value.manifest))

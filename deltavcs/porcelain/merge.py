@@ -36,6 +36,7 @@ def merge(
     Fisher and RegMean as deltas against the base.
 
     Args:
+        revisions: what is merged, at least one; the order matters to methods with weights.
         method: how; the average by default.
         draft: the branch, which must be named; message and metadata.
         tasks: rows for `fisher` and `regmean`: one task for all models, one for each, or none for the task

@@ -131,6 +131,7 @@ def recycle(
         training: the user's own command, and where it runs.
         name: results are the branches NAME/BASE, starting points NAME/BASE.init.
         iterative: False for the direct form.
+        dry_run: plan only; nothing is run.
 
     Raises:
         InvalidInputError: `command-failed`; `bad-argument` for the command or the bases.

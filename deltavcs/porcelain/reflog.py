@@ -10,7 +10,16 @@ __all__ = ["RefMove", "reflog"]
 
 
 def reflog(repo: Repository, name: str | None = None, *, limit: int | None = None) -> list[RefMove]:
-    """Moves of a branch, or of all refs, newest first."""
+    """How refs moved, newest first.
+
+    Args:
+        name: a branch or a tag, also one that was deleted; None for all refs, also those of scores
+            and tasks.
+        limit: at most so many.
+
+    Raises:
+        InvalidInputError: `bad-ref-name`.
+    """
     wanted = branch_ref(name) if name is not None else None
     found = [e for e in repo.refs.log() if wanted is None or e.ref in (wanted, f"refs/tags/{name}")]
     return found[::-1][:limit]

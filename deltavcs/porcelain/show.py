@@ -62,7 +62,12 @@ class Shown:
 
 
 def show(repo: Repository, revision: str) -> Shown:
-    """Everything that is known of a commit. Raises as `Repository.resolve` does."""
+    """Everything that is known of a commit.
+
+    Raises:
+        NotFoundError: `unknown-revision`, with the fact `similar` where there are such names.
+        InvalidInputError: `ambiguous-revision`, `bad-revision`.
+    """
     commit = repo.resolve(revision)
     value = repo.commit(commit)
     manifest = repo.objects.get_manifest(value.manifest)

@@ -9,10 +9,15 @@ Table = Result
 
 
 def sql(repo: Repository, statement: str, *, max_rows: int | None = None) -> Table:
-    """Run one statement that only reads.
+    """Run one SELECT on the lineage index, which is brought up to date first.
+
+    Args:
+        statement: in DuckDB's SQL; tables and views are those of `docs/sql.md`.
+        max_rows: at most so many; None for all.
 
     Raises:
-        InvalidInputError: `bad-sql`.
+        InvalidInputError: `bad-sql` with DuckDB's reason: also for anything but a SELECT, or one that takes
+            too long.
         ConflictError: `locked` if another process keeps the index open.
     """
     return query(repo.index, statement, max_rows=max_rows)

@@ -44,9 +44,14 @@ class Status:
 
 
 def status(repo: Repository, directory: str | Path, *, base: str | None = None) -> Status:
-    """Compare a directory with the commit it comes from, or with `base`.
+    """Compare a directory with the commit it comes from, or with `base`; every byte is read, nothing written.
+
+    Args:
+        directory: a checkpoint, as it may be committed.
+        base: a revision; None to find it, as `commit` does.
 
     Raises:
+        NotFoundError: an unknown source or revision.
         InvalidInputError: `base-unknown` if the commit cannot be told.
     """
     directory = Path(directory)

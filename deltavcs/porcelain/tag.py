@@ -13,9 +13,13 @@ def tags(repo: Repository) -> list[Ref]:
 
 
 def tag(repo: Repository, name: str, revision: str, *, signature: Signature | None = None) -> Ref:
-    """Make a tag at a revision.
+    """Make a tag at a revision: a name that stays where it is.
+
+    Args:
+        signature: who, when and why, for the reflog; None for the repository's identity.
 
     Raises:
+        InvalidInputError: `bad-ref-name`.
         AlreadyExistsError: `ref-exists`.
         NotFoundError: an unknown revision.
     """
@@ -23,5 +27,9 @@ def tag(repo: Repository, name: str, revision: str, *, signature: Signature | No
 
 
 def delete_tag(repo: Repository, name: str, *, signature: Signature | None = None) -> Ref:
-    """Delete a tag. Raises NotFoundError."""
+    """Delete a tag; its commit stays until `gc`.
+
+    Raises:
+        NotFoundError: `unknown-ref`.
+    """
     return delete_ref(repo, TAG, name, signature or repo.identity.sign("tag --delete"))

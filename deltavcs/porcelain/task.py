@@ -97,6 +97,9 @@ def add_task(
     columns or normalised, unless a template is given.
 
     Args:
+        name: what the task is called from now on.
+        file: `.parquet`, `.jsonl`, `.csv` or `.tsv`, or a folder of them, one a split.
+        wording: how a row is asked; None leaves it to the columns.
         split: the split the file holds.
         force: replace a task of that name.
 
@@ -177,7 +180,17 @@ def list_tasks(repo: Repository) -> list[TaskInfo]:
 
 
 def task(repo: Repository, name: str, *, hub: HubOptions | None = None) -> TaskReport:
-    """Read a task's rows and render three of them. Raises as `find_task` and `read_task` do."""
+    """Read a task's rows, count them and render three.
+
+    Args:
+        hub: how to reach the Hub, if the rows are there.
+
+    Raises:
+        NotFoundError: `unknown-source`: no such task, or its rows are gone.
+        InvalidInputError: `bad-task` with file, line and reason.
+        StorageError: the Hub cannot be reached.
+        MissingDependencyError: a package that reads the rows is not installed.
+    """
     found = find_task(repo.objects, repo.refs, name)
     own = repo.refs.get(TASK_REFS + check_name(name)) is not ABSENT
     return _report(found, read_task(found, hub=hub), builtin=not own)
