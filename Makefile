@@ -23,9 +23,11 @@ lint: $(VENV)/installed-dev
 
 docs: $(VENV)/installed-dev
 	$(BIN)/python docs/gen_cli.py
+	$(BIN)/python docs/gen_api.py
 
 docs-check: $(VENV)/installed-dev
 	$(BIN)/python docs/gen_cli.py --check
+	$(BIN)/python docs/gen_api.py --check
 
 bench: $(VENV)/installed-bench
 	$(BIN)/python -m benchmarks

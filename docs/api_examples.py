@@ -1,6 +1,5 @@
 """The examples of `docs/api.md`: each runs in the tests, and stands on the page as it stands here."""
 
-
 from __future__ import annotations
 
 import deltavcs as dv

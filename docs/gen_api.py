@@ -1,4 +1,4 @@
-"""Write `docs/api.md` from the signatures and docstrings of `deltavcs`: `python docs/gen_api.py [--check]`."""
+"""Write `docs/api.md` from signatures and docstrings of `deltavcs`: `python docs/gen_api.py [--check]`."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ _TOP = """# The Python API
 
 <!-- Written by docs/gen_api.py; do not edit. -->
 
-`import deltavcs as dv` loads nothing heavy; each name is loaded when it is first used. What this page lists is
-what may be relied on: a name that it does not list can change with any release.
+`import deltavcs as dv` loads nothing heavy; each name is loaded when it is first used. What this page lists
+may be relied on: a name that it does not list can change with any release.
 
 Verbs are functions of a `Repository`: `dv.commit(repo, …)`. They return frozen dataclasses, take everything
 after the first arguments by name, and never print or ask. Whatever goes wrong on purpose is a `DeltaVCSError`
 with a `kind` ([errors](#errors)). Times are microseconds since 1970-01-01 UTC, sizes are bytes, ids are 64
 hexadecimal digits. A *revision* names a commit: a branch, a tag, an id or its beginning, `name~2`. An
-*expression* combines revisions: `llama3.1 + 0.8 * (chat - llama3.0)`, or `llama3.1+chat` if no branch has that
-name ([words](glossary.md)). The same verbs on the command line: [cli.md](cli.md).
+*expression* combines revisions: `llama3.1 + 0.8 * (chat - llama3.0)` ([words](glossary.md)).
+The same verbs on the command line: [cli.md](cli.md).
 
 Every example of this page runs in the tests, in a folder that holds the checkpoints `llama3.0`, `llama3.1`,
 `chat` and `code` (small ones), and the task file `trivia.jsonl`.
@@ -53,11 +53,11 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
     "Maintenance": ("du", "gc", "plan_gc", "fsck", "rebuild_index", "doctor", "__version__"),
 }  # fmt: skip
 VALUES = (
-    "Draft", "Signature", "Identity", "Resources", "Profile", "Running", "Selection", "MergeMethod", "Training",
-    "Wording", "HubOptions",
+    "Draft", "Signature", "Identity", "Resources", "Profile", "Running", "Selection", "MergeMethod",
+    "Training", "Wording", "HubOptions",
 )  # fmt: skip
 _CONSTANTS = {
-    "MERGE_METHODS": "The merge methods by name, each with its parameters; `MergeMethod.name` is one of them.",
+    "MERGE_METHODS": "The merge methods by name, with their parameters; `MergeMethod.name` is one of them.",
     "__version__": "The version of the installed package.",
 }
 _ERROR_NAMES = ("Advice", "ErrorKind", "DeltaVCSError")
@@ -83,7 +83,7 @@ def documented() -> set[str]:
 
 
 def examples() -> dict[str, str]:
-    """Each function's body in `api_examples.py` by its title, the first line of its docstring."""
+    """Each function's body in `api_examples.py` by its title, its docstring."""
     text = EXAMPLES.read_text()
     lines = text.splitlines()
     found = {}
@@ -219,7 +219,7 @@ def _values() -> Iterator[str]:
 def _results() -> Iterator[str]:
     yield (
         "\n## Results\n\nWhat verbs return: frozen dataclasses, made by them and not by callers. Fields may be "
-        "added, never\nmoved or removed.\n"
+        "added,\nnever removed.\n"
     )
     for name, one in sorted(results().items()):
         yield f"\n### `{name}`\n\n"
