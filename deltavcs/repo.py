@@ -38,7 +38,7 @@ _FOLDERS = ("packs", "objects", "refs/heads", "refs/tags", "logs", "index", "loc
 
 
 class Repository:
-    """The handles of one repository, made by `dv.init`, `dv.open` or `dv.discover`. Verbs are functions of it.
+    """The handles of one repository: what `dv.init`, `dv.open` and `dv.discover` give, and verbs take.
 
     Several handles, also of several processes, may write at once: who moves the same branch second gets a
     ConflictError.

@@ -98,7 +98,7 @@ class Resources:
 
     Attributes:
         threads: worker threads; by default one for each core that the process may use.
-        memory_bytes: budget for the buffers in flight, by default 2 GiB; never depends on the size of a model.
+        memory_bytes: budget for the buffers in flight, 2 GiB by default; whatever the size of a model.
         progress: told about finished bytes.
         profile: collects where the time goes.
     """

@@ -218,7 +218,7 @@ def _values() -> Iterator[str]:
 
 def _results() -> Iterator[str]:
     yield (
-        "\n## Results\n\nWhat verbs return: frozen dataclasses, made by them and not by callers. Fields may be "
+        "\n## Results\n\nWhat verbs return: frozen dataclasses, which callers do not make. Fields may be "
         "added,\nnever removed.\n"
     )
     for name, one in sorted(results().items()):
