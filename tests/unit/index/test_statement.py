@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from fakes_lineage import FakeRepository
+from fake_repository import FakeRepository
 
 from deltavcs.errors import ErrorKind, InvalidInputError
 from deltavcs.index.statement import query

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from fakes_lineage import FakeRepository, dump
+from fake_repository import FakeRepository, dump
 
 from deltavcs.errors import ConflictError, ErrorKind, StorageError
 from deltavcs.index import LineageIndex, Outcome, migrate
@@ -202,7 +202,7 @@ def test_a_full_disk_skips(repo, tmp_path):
 CHILD = """
 import sys, pickle, pathlib
 sys.path.insert(0, sys.argv[1])
-from fakes_lineage import FakeRepository
+from fake_repository import FakeRepository
 root = pathlib.Path(sys.argv[2])
 repo = pickle.loads((root / "repo.pickle").read_bytes())
 index = repo.index(root)

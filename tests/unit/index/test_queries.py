@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from fakes_lineage import FakeRepository, oid
+from fake_repository import FakeRepository, oid
 
 from deltavcs.index import queries as q
 

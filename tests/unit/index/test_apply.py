@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from fakes_lineage import FakeRepository, dump, oid
+from fake_repository import FakeRepository, dump, oid
 
 from deltavcs.errors import IntegrityError
 from deltavcs.index import Outcome
