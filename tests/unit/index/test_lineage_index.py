@@ -17,9 +17,8 @@ import pytest
 from fake_repository import FakeRepository, dump
 
 from deltavcs.errors import ConflictError, ErrorKind, StorageError
-from deltavcs.index import LineageIndex, Outcome, migrate
+from deltavcs.index import LineageIndex, Outcome
 from deltavcs.index import queries as q
-from deltavcs.index.database import open_database
 from deltavcs.storage import LocalStorage
 
 
@@ -88,26 +87,6 @@ def test_a_schema_of_another_version(repo, index, tmp_path, sql):
     assert result.outcome is Outcome.REBUILT
     assert result.moved_aside
     assert_right(repo, index, tmp_path)
-
-
-def test_an_older_schema_is_migrated_in_place(repo, index, tmp_path):
-    index.path.unlink()
-    with open_database(index.path, write=True, wait_s=0, threads=1) as connection:
-        migrate.create(connection, migrate.migrations()[:1])
-    assert index.catch_up().outcome is Outcome.UPDATED
-    assert_right(repo, index, tmp_path)
-
-
-def test_a_failing_migration_leaves_nothing_behind(tmp_path):
-    bad = migrate.Migration("0003_bad", "CREATE TABLE t (i INTEGER); SELECT nope")
-    with open_database(tmp_path / "x.duckdb", write=True, wait_s=0, threads=1) as connection:
-        migrate.create(connection)
-        with pytest.raises(duckdb.Error):
-            migrate.apply(connection, (bad,))
-        assert migrate.pending(connection) == ()
-        assert connection.execute(
-            "SELECT count(*) FROM duckdb_tables() WHERE table_name = 't'"
-        ).fetchone() == (0,)
 
 
 HOLD = """
