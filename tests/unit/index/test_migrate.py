@@ -118,7 +118,6 @@ def test_an_index_with_the_codecs_of_before_has_the_words_of_today_and_is_not_re
     expected = dump(index)
     made_before(index, 2)
     repo.objects.manifests.clear()  # what a rebuild would read
-    count = "SELECT codec, count(*) FROM tensors GROUP BY codec"
     found = query(index, "SELECT DISTINCT codec FROM blobs").rows
     assert {word for (word,) in found} == {codec_word(number) for number in CODECS}
     assert index.last.outcome is Outcome.CURRENT
