@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from deltavcs.index.statement import Result, query
+from deltavcs.index.statement import QueryResult, query
 from deltavcs.repo import Repository
 
-Table = Result
+Table = QueryResult
 
 
 def sql(repo: Repository, statement: str, *, max_rows: int | None = None) -> Table:

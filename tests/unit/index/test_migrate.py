@@ -10,8 +10,8 @@ import pytest
 from fake_repository import CODECS, FakeRepository, dump, oid
 
 from deltavcs.codec.api import codec_word
-from deltavcs.index import Outcome, migrate
-from deltavcs.index.bulk import Loader as BulkLoader
+from deltavcs.index import IndexOutcome, migrate
+from deltavcs.index.bulk import BulkLoader
 from deltavcs.index.database import open_database
 from deltavcs.index.statement import query
 
@@ -89,7 +89,7 @@ def test_an_older_schema_is_migrated_in_place(tmp_path):
     index.path.parent.mkdir()
     with open_database(index.path, write=True, wait_s=0, threads=1) as connection:
         migrate.create(connection, migrate.migrations()[:1])
-    assert index.catch_up().outcome is Outcome.UPDATED
+    assert index.catch_up().outcome is IndexOutcome.UPDATED
     assert dump(index) == dump(repo.index(tmp_path / "other"))
 
 
@@ -120,7 +120,7 @@ def test_an_index_with_the_codecs_of_before_has_the_words_of_today_and_is_not_re
     repo.objects.manifests.clear()  # what a rebuild would read
     found = query(index, "SELECT DISTINCT codec FROM blobs").rows
     assert {word for (word,) in found} == {codec_word(number) for number in CODECS}
-    assert index.last.outcome is Outcome.CURRENT
+    assert index.last.outcome is IndexOutcome.CURRENT
     assert index.last.moved_aside is None
     assert dump(index) == expected
 
