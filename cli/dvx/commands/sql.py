@@ -59,8 +59,8 @@ def _document(found: Table) -> dict[str, object]:
 
 def _lines(found: Table, width: int | None) -> Iterator[str]:
     columns = [
-        Column(text.line(name) or "?", right=_is_number(kind), least=0 if _is_number(kind) else 8)
-        for name, kind in zip(found.columns, found.types, strict=True)
+        Column(text.line(name) or "?", right=_is_number(type_), least=0 if _is_number(type_) else 8)
+        for name, type_ in zip(found.columns, found.types, strict=True)
     ]
     rows = [tuple(_cell(value) or " " for value in row) for row in found.rows]
     if rows and width is not None and len(columns) * _LEAST_COLUMN > width:
@@ -92,8 +92,8 @@ def _quoted(value: str) -> str:
     return '"' + value.replace('"', '""') + '"' if any(c in value for c in ',"\r\n') else value
 
 
-def _is_number(kind: str) -> bool:
-    return any(n in kind for n in _NUMBERS) and "[" not in kind
+def _is_number(type_: str) -> bool:
+    return any(n in type_ for n in _NUMBERS) and "[" not in type_
 
 
 def _text(value: object) -> str:
