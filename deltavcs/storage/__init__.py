@@ -1,6 +1,6 @@
 """Bytes under keys: the only place that touches the disk of a repository.
 
-A backend is one class, as `LocalStorage` in `local_storage.py` is; `file_calls.py` holds the system calls it makes.
+A backend is one class, as `LocalStorage` in `local_storage.py`; what it asks of the system is in `file_calls.py`.
 """
 
 from deltavcs.storage.file_calls import FileReader, translate_os_errors
