@@ -1,6 +1,6 @@
 """Bytes under keys: the only place that touches the disk of a repository.
 
-A backend is one class, as `LocalStorage` in `local_storage.py`; what it asks of the system is in `file_calls.py`.
+A backend is one class, as `LocalStorage` is; `file_calls.py` holds what it asks of the system.
 """
 
 from deltavcs.storage.file_calls import FileReader, translate_os_errors
