@@ -26,7 +26,7 @@ BY_ADVICE: dict[Advice, str] = {
     Advice.IMPORT_BASE_FIRST: "Import the base first: dvx import DIR --as NAME.",
     Advice.INSTALL_COMPILER: "Install a C compiler and run: pip install --force-reinstall --no-deps deltavcs.",
     Advice.INSTALL_PACKAGE: "Install it: pip install {package}.",
-    Advice.LEAVE_OUT_EXACT: "These are whole checkpoints; leave it out.",
+    Advice.LEAVE_OUT_EXACT: "These are whole checkpoints: leave --exact out.",
     Advice.LEAVE_OUT_FOLDING: "Leave --merge-adapter out; its weights are whole.",
     Advice.LEAVE_OUT_NAME: "Leave --as out; the results are called TO+DELTA.",
     Advice.LIST_REFS: "Use 'dvx {ref_kind}' to list them.",
@@ -63,6 +63,12 @@ BY_ADVICE: dict[Advice, str] = {
     Advice.NAMES_OR_EXPRESSION: f"{_NAMES} {_EXPRESSION}",
     Advice.READ_REFLOG: "The reflog, .dvx/logs/refs.log, has its earlier values.",
     Advice.REBUILD_INDEX: "Run 'dvx index rebuild'.",
+    Advice.PERMIT_INDEX: "Check the permissions of .dvx/index.",
+    Advice.FREE_SPACE_FOR_INDEX: "Free some space; the index is derived and nothing is lost.",
+    Advice.WAIT_FOR_INDEX: "Try again when it has finished; 'dvx log', 'dvx show' and 'dvx checkout' do not need the index.",
+    Advice.NARROW_QUERY: "Filter by commit, or add a LIMIT.",
+    Advice.ONE_BY_ONE: "Run them one by one.",
+    Advice.CHOOSE_ONE_KIND: "Say which with --base REV, or with --where SQL.",
     Advice.RESTORE_FILE: "Restore the file from a copy of the repository.",
     Advice.SEE_HISTORY: "Use 'dvx log {revision}' to see how far it goes.",
     Advice.SIMILAR_NAMES: _SIMILAR,
@@ -183,8 +189,6 @@ BY_KIND: dict[ErrorKind, str | None] = {
 
 def hint_of(error: DeltaVCSError) -> str | None:
     """The hint for an error: its advice in words, else what its kind says."""
-    if error.hint is not None:  # until every room speaks of facts alone
-        return error.hint
     words = BY_ADVICE[error.advice] if error.advice is not None else BY_KIND[error.kind]
     return words.format_map(_Facts(error.facts)) if words is not None else None
 

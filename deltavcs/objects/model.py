@@ -39,6 +39,7 @@ class Role(StrEnum):
     DELTA = "delta"
     SOURCE = "source"
     INPUT = "input"
+    INIT = "init"
 
 
 @dataclass(frozen=True, slots=True)

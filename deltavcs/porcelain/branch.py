@@ -32,7 +32,7 @@ def delete_branch(repo: Repository, name: str, *, signature: Signature | None = 
     Raises:
         NotFoundError: `unknown-ref`.
     """
-    return delete_ref(repo, BRANCH, name, signature or repo.identity.sign("branch --delete"))
+    return delete_ref(repo, BRANCH, name, signature or repo.identity.sign("delete branch"))
 
 
 def rename_branch(repo: Repository, old: str, new: str, *, signature: Signature | None = None) -> Ref:
@@ -42,4 +42,4 @@ def rename_branch(repo: Repository, old: str, new: str, *, signature: Signature 
         NotFoundError: there is no branch `old`.
         AlreadyExistsError: there is a branch `new`.
     """
-    return rename_ref(repo, BRANCH, old, new, signature or repo.identity.sign("branch --rename"))
+    return rename_ref(repo, BRANCH, old, new, signature or repo.identity.sign("rename branch"))

@@ -37,14 +37,14 @@ def load_model(
             `bad-argument` if there is no such device here.
         MissingDependencyError: torch or transformers is not installed.
     """
-    place = checked_device(device)
+    device = checked_device(device)
     target = prepare_target(repo, revision, dtype=dtype, merge_adapter=merge_adapter)
     state = load_state(repo.objects, target.view, device="cpu", resources=repo.resources)
     with config_directory(repo.objects, target.view) as folder:
         model = build_model(folder, state)
     if dtype is not None:
         model = model.to(torch_dtype(parse_dtype(dtype)))
-    return model.to(place)
+    return model.to(device)
 
 
 def load_tokenizer(repo: Repository, revision: str) -> Any:

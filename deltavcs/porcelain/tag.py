@@ -32,4 +32,4 @@ def delete_tag(repo: Repository, name: str, *, signature: Signature | None = Non
     Raises:
         NotFoundError: `unknown-ref`.
     """
-    return delete_ref(repo, TAG, name, signature or repo.identity.sign("tag --delete"))
+    return delete_ref(repo, TAG, name, signature or repo.identity.sign("delete tag"))
