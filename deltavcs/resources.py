@@ -43,6 +43,9 @@ class Profile:
         self._lock = threading.Lock()
         self._stages: dict[str, list[float]] = {}
 
+    def __repr__(self) -> str:
+        return f"Profile({', '.join(self._stages)})"
+
     def stage(self, name: str, n_bytes: int = 0) -> contextlib.AbstractContextManager[None]:
         """Count the time of the block, in which `n_bytes` are worked on."""
         return _NOTHING if self._timer is None else self._measure(self._timer, name, n_bytes)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from deltavcs.advice import Advice
+from deltavcs.brief import brief
 from deltavcs.errors import ErrorKind, InvalidInputError
 from deltavcs.merging.settings import Options, Parameter, Settings, resolve_settings
 from deltavcs.operators.limits import MAX_SEED
@@ -40,6 +41,8 @@ class MethodInfo:
     statistics: str | None = None
     least_models: int = 1
     most_models: int = 255
+
+    __repr__ = brief
 
     @property
     def masked(self) -> bool:

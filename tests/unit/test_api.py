@@ -132,6 +132,7 @@ class TestWhoCommits:
 def values(repo: dv.Repository) -> Iterator[Any]:
     """What someone at a prompt meets."""
     yield from (repo, repo.resources, repo.identity, dv.Draft("x"), dv.Running(), dv.Selection())
+    yield from (dv.Profile(), dv.MERGE_METHODS["ties"])
     yield from (dv.Training("train {init} {out}", Path("work")), dv.MergeMethod())
     yield from (repo.manifest(repo.resolve("chat")), repo.commit(repo.resolve("chat")))
     yield from (dv.commit(repo, "chat", base="base"), dv.import_base(repo, "base"))
