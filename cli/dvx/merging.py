@@ -63,7 +63,7 @@ def method_options(function: F) -> F:
 def _parameters() -> dict[str, Takers]:
     """By name of each parameter, the methods that take it; those with a value per model first."""
     found: dict[str, Takers] = {}
-    for method in dv.dv.MERGE_METHODS.values():
+    for method in dv.MERGE_METHODS.values():
         for parameter in method.parameters:
             if not parameter.integer:
                 found.setdefault(parameter.name, []).append((method.name, parameter))
