@@ -112,3 +112,4 @@ class Advice(StrEnum):
     KEEP_SUBNORMALS = "keep-subnormals"
     KNOWN_DTYPES = "known-dtypes"  # dtypes
     RAISE_FILE_LIMIT = "raise-file-limit"
+    NARROW_SELECTION = "narrow-selection"

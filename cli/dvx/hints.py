@@ -42,6 +42,7 @@ BY_ADVICE: dict[Advice, str] = {
     Advice.NAME_RIGHT_BASE: "Name the right base with --base, or import it as a base of its own with 'dvx import'.",
     Advice.NAME_TASK: "Name a task with --task, once or once for each model.",
     Advice.NO_FOLDER_OF_ANOTHER: "A branch cannot be a folder of another; choose another name with --as.",
+    Advice.NARROW_SELECTION: "Say which with --base REV, or with --where SQL.",
     Advice.ONE_OF: "One of: {choices}.",
     Advice.ONE_TASK_OR_EACH: "Name one task, or one for each model in order.",
     Advice.OTHER_NAME_OR_REPEAT: "Choose another name with --as; to go on with an interrupted run, repeat its command.",

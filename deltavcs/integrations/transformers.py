@@ -68,7 +68,7 @@ class DvxCallback(TrainerCallback):  # type: ignore[misc]
             name may not hold.
         base: what the training started from. Without it the base is found: from the marker of a checkout
             that the model was loaded from, else from the weights.
-        task: task it is trained on, for `rank --exclude-task` and statistics.
+        task: task it is trained on, which a ranking can exclude.
         metadata: further facts for every commit.
         author: who commits.
         threads: threads of a commit; few, so that training keeps the processors.

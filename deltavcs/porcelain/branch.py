@@ -24,7 +24,7 @@ def branch(repo: Repository, name: str, revision: str, *, signature: Signature |
 
 def delete_branch(repo: Repository, name: str, *, signature: Signature | None = None) -> Ref:
     """Delete a branch; its commits stay until `gc`. Raises NotFoundError."""
-    return delete_ref(repo, BRANCH, name, signature or repo.identity.sign("branch --delete"))
+    return delete_ref(repo, BRANCH, name, signature or repo.identity.sign("delete branch"))
 
 
 def rename_branch(repo: Repository, old: str, new: str, *, signature: Signature | None = None) -> Ref:
@@ -34,4 +34,4 @@ def rename_branch(repo: Repository, old: str, new: str, *, signature: Signature 
         NotFoundError: there is no branch `old`.
         AlreadyExistsError: there is a branch `new`.
     """
-    return rename_ref(repo, BRANCH, old, new, signature or repo.identity.sign("branch --rename"))
+    return rename_ref(repo, BRANCH, old, new, signature or repo.identity.sign("rename branch"))

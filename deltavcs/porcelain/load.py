@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from deltavcs.checkpoint import layout
+from deltavcs.checkpoint.device import checked_device
 from deltavcs.checkpoint.materialize import load_state, torch_dtype
 from deltavcs.evaluation.models import build_model, config_directory, import_transformers
 from deltavcs.repo import Repository
@@ -26,6 +27,7 @@ def load_model(
             `bad-argument` if there is no such device here.
         MissingDependencyError: torch or transformers is not installed.
     """
+    device = checked_device(device)
     target = prepare_target(repo, revision, dtype=dtype, merge_adapter=merge_adapter)
     state = load_state(repo.objects, target.view, device="cpu", resources=repo.resources)
     with config_directory(repo.objects, target.view) as folder:

@@ -24,4 +24,4 @@ def tag(repo: Repository, name: str, revision: str, *, signature: Signature | No
 
 def delete_tag(repo: Repository, name: str, *, signature: Signature | None = None) -> Ref:
     """Delete a tag. Raises NotFoundError."""
-    return delete_ref(repo, TAG, name, signature or repo.identity.sign("tag --delete"))
+    return delete_ref(repo, TAG, name, signature or repo.identity.sign("delete tag"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
+from deltavcs.advice import Advice
 from deltavcs.errors import ErrorKind, InvalidInputError
 from deltavcs.objects.model import Kind, Score
 from deltavcs.oid import CommitId
@@ -44,7 +45,10 @@ def check_metric(metric: str) -> None:
     """Refuse an unknown metric. Raises InvalidInputError."""
     if metric not in METRICS:
         raise InvalidInputError(
-            f"cannot rank by {metric!r}", kind=ErrorKind.BAD_ARGUMENT, hint="One of: " + ", ".join(METRICS)
+            f"cannot rank by {metric!r}",
+            kind=ErrorKind.BAD_ARGUMENT,
+            advice=Advice.ONE_OF,
+            facts={"choices": ", ".join(METRICS)},
         )
 
 
@@ -78,7 +82,7 @@ def choose_group(
         raise InvalidInputError(
             f"there are checkpoints of {len(groups)} {what}: {shown}",
             kind=ErrorKind.BAD_ARGUMENT,
-            hint="Say which with --base REV, or with --where SQL.",
+            advice=Advice.NARROW_SELECTION,
         )
     return chosen
 

@@ -108,7 +108,7 @@ def test_branches_and_tags(repo, dvx):
     out = dvx("branch", "--delete", "finest").stdout
     assert "brings it back" in out
     assert "finest" not in dvx("branch").stdout
-    assert "branch --delete" in dvx("reflog", "finest").stdout
+    assert "delete branch" in dvx("reflog", "finest").stdout
 
 
 def test_gc_removes_what_lost_its_name(repo, dvx, models):

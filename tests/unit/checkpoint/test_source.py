@@ -251,7 +251,7 @@ def test_a_file_that_never_rests(repo, tmp_path, sign):
 def test_a_commit_that_could_not_be_read_is_not_written(repo, tmp_path, sign, settings):
     directory = write_checkpoint(tmp_path / "m", W)
     with pytest.raises(InvalidInputError) as caught:
-        import_base(repo, str(directory), **settings, draft=Draft("m", signature=sign()))
+        import_base(repo, str(directory), draft=Draft("m", **settings, signature=sign()))
     assert caught.value.kind is ErrorKind.BAD_ARGUMENT
     assert repo.refs.all() == {}
 

@@ -78,12 +78,12 @@ def test_a_file_that_has_moved(
 
 
 def test_text_that_cannot_be_kept_is_refused(repo: Repository, rows: Path) -> None:
-    with pytest.raises(InvalidInputError, match="--prompt is not UTF-8"):
+    with pytest.raises(InvalidInputError, match=r"^prompt is not UTF-8"):
         add_task(repo, "t", rows, signature=SIGN, wording=Wording(prompt="\udcff {prompt}"))
     odd = Path(os.fsdecode(os.fsencode(rows.parent) + b"/\xff.jsonl"))
     try:
         odd.write_text(ROW)
     except OSError:
         pytest.skip("this file system has only Unicode names")
-    with pytest.raises(InvalidInputError, match="--file is not UTF-8"):
+    with pytest.raises(InvalidInputError, match=r"^file is not UTF-8"):
         add_task(repo, "t", odd, signature=SIGN)

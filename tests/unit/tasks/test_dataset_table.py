@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 from dataset_rows import NORMALISED, ORIGINAL
-from deltavcs.objects.canonical import encode_json
 
+from deltavcs.canonical import encode_json
 from deltavcs.errors import ErrorKind, InvalidInputError
 from deltavcs.oid import hash_bytes
 from deltavcs.tasks.catalog import BUILTIN_TASKS

@@ -36,7 +36,7 @@ from deltavcs.tasks.template import Template
         ('{"question": "x", "choices": [["a"], "b"], "label": 0}', "not a list of texts"),
         ('{"question": "x", "choices": "a|b", "label": 0}', "not a JSON list"),
         (json.dumps({"question": "x", "choices": ["a"] * 27, "label": 0}), "only 26 letters"),
-        ("[" * 100_000, "malformed JSON"),
+        ("[" * 100_000, "too many levels"),
     ],
 )
 def test_bad_rows_name_file_and_line(tmp_path: Path, line: str, reason: str) -> None:
