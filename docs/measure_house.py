@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-LOADED = "import sys, {m}; print(sum(n.partition('.')[0] in ('deltavcs', 'dvx') for n in sys.modules))"
+LOADED = "import sys, {m}; print(sum(n.partition('.')[0] == 'deltavcs' for n in sys.modules))"
 
 
 def trees(root: Path) -> Iterator[tuple[Path, ast.Module]]:
@@ -102,7 +102,8 @@ def measures(root: Path) -> Iterator[tuple[str, object]]:
             env={**os.environ, "PYTHONPATH": f"{root}:{root / 'cli'}"},
             cwd="/",
         )
-        yield f"modules loaded by {module}", int(done.stdout)
+        count = int(done.stdout)
+        yield f"modules loaded by {module}", f"{count} ({count / len(library):.0%})"
 
 
 if __name__ == "__main__":

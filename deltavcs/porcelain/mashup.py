@@ -14,12 +14,12 @@ from deltavcs.merging.settings import MergeMethod
 from deltavcs.ranking.result import Ranked, Ranking
 from deltavcs.refs import check_name
 from deltavcs.repo import Repository
+from deltavcs.steps.merge_plans import plan_merge
 from deltavcs.steps.merges import (
     Merged,
     describe_merge,
     merge_facts,
     merging,
-    plan_merge,
     record_merge,
 )
 from deltavcs.steps.recording import Draft

@@ -6,29 +6,19 @@ import contextlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 
-from deltavcs.advice import Advice
 from deltavcs.checkpoint.storing import store_view
-from deltavcs.errors import ErrorKind, InvalidInputError
-from deltavcs.evaluation.bench import Bench
-from deltavcs.evaluation.prompts import Prompts
-from deltavcs.evaluation.subject import subject_of
-from deltavcs.history.ancestors import common_base
 from deltavcs.merging.adapters import check_same_factors, merge_products
 from deltavcs.merging.alignment import MergeInput, Merging
-from deltavcs.merging.by_statistics import merge_by_statistics
 from deltavcs.merging.formulas import merge_derived
-from deltavcs.merging.gathering import GatheredStatistics
-from deltavcs.merging.methods import MethodInfo, method_named, settings_for
-from deltavcs.merging.settings import MergeMethod
 from deltavcs.merging.spool import Spool
 from deltavcs.objects.model import Kind, Parent, Role
-from deltavcs.oid import CommitId, is_oid
+from deltavcs.oid import CommitId
 from deltavcs.repo import Repository
+from deltavcs.steps.merge_plans import MergePlan
 from deltavcs.steps.naming import name_of
 from deltavcs.steps.recording import Draft, MadeAs, Recorded, recording
-from deltavcs.steps.running import Running, open_probe
+from deltavcs.steps.running import Running
 from deltavcs.storage import Workspace
 
 
@@ -58,62 +48,6 @@ class Merged:
     copied: tuple[str, ...] = ()
     converted: tuple[str, ...] = ()
     lost: Mapping[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class MergePlan:
-    """A merge whose arguments were checked.
-
-    Attributes:
-        method: from the table of methods.
-        asked: how the caller wants it.
-        parameters: as they will be used.
-    """
-
-    method: MethodInfo
-    asked: MergeMethod
-    parameters: Mapping[str, object]
-    inputs: tuple[CommitId, ...]
-    models: tuple[MergeInput, ...]
-    base: CommitId | None
-    is_adapter: bool
-
-    @property
-    def recipe(self) -> str:
-        """What is merged how, as text with full commit ids; sums are written as expressions."""
-        return _recipe(self.method, self.inputs, self.base, self.parameters)
-
-
-def plan_merge(repo: Repository, revisions: Sequence[str], asked: MergeMethod) -> MergePlan:
-    """Check what is asked, before anything is read.
-
-    Raises:
-        NotFoundError: an unknown revision.
-        InvalidInputError: `incompatible`; `base-unknown`; `bad-argument` for options.
-    """
-    method = method_named(asked.name)
-    inputs = tuple(repo.resolve(r) for r in revisions)
-    settings = settings_for(method, asked.options, len(inputs))
-    kinds = {repo.commit(c).kind is Kind.ADAPTER for c in inputs}
-    if len(kinds) > 1:
-        raise InvalidInputError(
-            "adapters and whole checkpoints cannot be merged with each other",
-            kind=ErrorKind.INCOMPATIBLE,
-            advice=Advice.FOLD_ADAPTER,
-        )
-    is_adapter = kinds == {True}
-    _check_exact(asked, is_adapter=is_adapter)
-    if asked.base is not None:
-        base: CommitId | None = repo.resolve(asked.base)
-    else:
-        base = _common_base(repo, inputs, is_adapter=is_adapter)
-    _check_base(repo, method, base, is_adapter=is_adapter, exact=asked.exact)
-    models = tuple(
-        MergeInput(name_of(repo, c) if is_oid(text) else text, repo.manifest(c))
-        for text, c in zip(revisions, inputs, strict=True)
-    )
-    parameters = {p.name: getattr(settings, p.name) for p in method.parameters}
-    return MergePlan(method, asked, parameters, inputs, models, base, is_adapter)
 
 
 @contextlib.contextmanager
@@ -193,49 +127,6 @@ def describe_merge(repo: Repository, plan: MergePlan, computed: Merging, recorde
     )
 
 
-def _check_exact(asked: MergeMethod, *, is_adapter: bool) -> None:
-    if not (asked.exact or asked.rank is not None) or (is_adapter and asked.exact):
-        return
-    raise InvalidInputError(
-        "exact merges adapters through their products" if asked.exact else "rank needs exact",
-        kind=ErrorKind.BAD_ARGUMENT,
-        advice=None if is_adapter else Advice.LEAVE_OUT_EXACT,
-    )
-
-
-def _common_base(repo: Repository, inputs: Sequence[CommitId], *, is_adapter: bool) -> CommitId | None:
-    """The nearest checkpoint that all inputs were made from; for adapters the very one they sit on."""
-    if not is_adapter:
-        return common_base(repo.objects, inputs)
-    bases = {repo.commit(c).parent_as(Role.BASE) for c in inputs}
-    return bases.pop() if len(bases) == 1 else None
-
-
-def _check_base(
-    repo: Repository, method: MethodInfo, base: CommitId | None, *, is_adapter: bool, exact: bool
-) -> None:
-    if base is not None and repo.commit(base).kind is Kind.ADAPTER:
-        raise InvalidInputError("the base is an adapter", kind=ErrorKind.INCOMPATIBLE)
-    if is_adapter and ((method.needs_base and not exact) or method.statistics):
-        raise InvalidInputError(
-            f"{method.name} cannot merge adapters: their factors have no common starting point",
-            kind=ErrorKind.INCOMPATIBLE,
-            advice=Advice.METHODS_FOR_ADAPTERS,
-        )
-    if is_adapter and base is None:
-        raise InvalidInputError(
-            "the adapters were trained from different bases",
-            kind=ErrorKind.INCOMPATIBLE,
-            advice=Advice.NAME_BASE_OF_RESULT,
-        )
-    if method.needs_base and base is None:
-        raise InvalidInputError(
-            f"{method.name} merges diff vectors, and these checkpoints have no base in common",
-            kind=ErrorKind.BASE_UNKNOWN,
-            advice=Advice.NAME_BASE_OR_AVERAGE,
-        )
-
-
 @dataclass(frozen=True, slots=True)
 class _Rows:
     """Where statistics come from."""
@@ -255,7 +146,12 @@ def _compute(repo: Repository, plan: MergePlan, spool: Spool, rows: _Rows) -> Me
     if plan.is_adapter:
         check_same_factors(objects, models)
     if method.statistics is not None:
-        statistics = _gather(repo, plan, rows)
+        # What runs models is loaded only where models are run.
+        from deltavcs.merging.by_statistics import merge_by_statistics
+        from deltavcs.steps.merge_statistics import gather_statistics
+
+        folder = rows.workspace.folder("statistics")
+        statistics = gather_statistics(repo, plan, rows.tasks, rows.running, folder)
         return merge_by_statistics(
             objects, method, models, options, statistics, spool=spool, resources=repo.resources
         )
@@ -264,77 +160,3 @@ def _compute(repo: Repository, plan: MergePlan, spool: Spool, rows: _Rows) -> Me
         assert plan.base is not None
         base = MergeInput("the base", repo.manifest(plan.base))
     return merge_derived(objects, method.name, models, base, options, repo.resources)
-
-
-def _gather(repo: Repository, plan: MergePlan, rows: _Rows) -> GatheredStatistics:
-    """Run every model on its task's rows and keep its statistics."""
-    kind, running, resources = plan.method.statistics, rows.running, repo.resources
-    assert kind is not None
-    tasks = _tasks(repo, plan, rows.tasks)
-    folder = rows.workspace.folder("statistics")
-    gathered = GatheredStatistics(folder, memory_bytes=resources.memory_bytes)
-    total = running.samples * len(tasks)
-    bench: Bench | None = None
-    for position, (commit, model, task) in enumerate(zip(plan.inputs, plan.models, tasks, strict=True)):
-        prompts = Prompts(repo.objects, open_probe(repo, task, running).examples)
-        # One model for all: loading the next checkpoint exchanges its weights.
-        bench = bench or Bench(repo.objects, prompts, device=running.devices[0], resources=resources)
-        bench.ask(prompts)
-        subject = subject_of(repo.objects, commit, model.name)
-        gathered.gather(
-            kind,
-            position,
-            bench.load(subject),
-            model.manifest.primary,
-            bench.samples(subject),
-            progress=partial(_report, repo, running.samples * position, total),
-        )
-    return gathered
-
-
-def _report(repo: Repository, before: int, total: int, done: int, _: int) -> None:
-    repo.resources.progress("gathering", before + done, total)
-
-
-def _tasks(repo: Repository, plan: MergePlan, tasks: Sequence[str]) -> list[str]:
-    """The task whose rows each model's statistics come from."""
-    if len(tasks) == 1:
-        return list(tasks) * len(plan.inputs)
-    if tasks and len(tasks) != len(plan.inputs):
-        raise InvalidInputError(
-            f"{len(tasks)} tasks for {len(plan.inputs)} models",
-            kind=ErrorKind.BAD_ARGUMENT,
-            advice=Advice.ONE_TASK_OR_EACH,
-        )
-    if tasks:
-        return list(tasks)
-    found = [repo.commit(c).task for c in plan.inputs]
-    missing = [m.name for m, task in zip(plan.models, found, strict=True) if task is None]
-    if missing:
-        raise InvalidInputError(
-            f"{plan.method.name} needs rows, and {missing[0]} was committed without a task",
-            kind=ErrorKind.BAD_ARGUMENT,
-            advice=Advice.NAME_TASK,
-        )
-    return [task for task in found if task is not None]
-
-
-def _recipe(
-    method: MethodInfo, inputs: Sequence[CommitId], base: CommitId | None, parameters: Mapping[str, object]
-) -> str:
-    """What was merged how, as text with full commit ids; sums are written as expressions."""
-    weights = parameters.get("weights")
-    factors = list(weights) if isinstance(weights, tuple) else [1.0] * len(inputs)
-    if method.name == "average":
-        return f"({' + '.join(inputs)}) / {len(inputs)}"
-    if method.name == "weighted":
-        terms = " + ".join(f"{w!r} * {c}" for w, c in zip(factors, inputs, strict=True))
-        return f"({terms}) / {sum(factors)!r}"
-    if method.name == "task_arithmetic" and all(w >= 0 for w in factors):
-        terms = " + ".join(f"{w!r} * ({c} - {base})" for w, c in zip(factors, inputs, strict=True))
-        scale = parameters["scale"]
-        if isinstance(scale, float) and scale >= 0:
-            return f"{base} + {scale!r} * ({terms})"
-    settings = "".join(f"; {k}={json.dumps(v)}" for k, v in parameters.items())
-    below = f"{base}; " if method.needs_base else ""
-    return f"{method.name}({below}{', '.join(inputs)}{settings})"

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-from deltavcs.evaluation.bench import Bench
-from deltavcs.evaluation.executor import Executor
-from deltavcs.evaluation.prompts import Prompts
 from deltavcs.repo import Repository
 from deltavcs.resources import no_progress
 from deltavcs.steps.targets import parse_dtype
-from deltavcs.storage.hub_client import HubOptions
-from deltavcs.tasks.catalog import find_task
-from deltavcs.tasks.reading import TaskRows, read_task
 from deltavcs.tasks.sampling import DEFAULT_SAMPLES, sample_examples
-from deltavcs.tasks.template import Example
+
+if TYPE_CHECKING:
+    from deltavcs.evaluation.bench import Bench
+    from deltavcs.evaluation.executor import Executor
+    from deltavcs.evaluation.prompts import Prompts
+    from deltavcs.storage.hub_client import HubOptions
+    from deltavcs.tasks.reading import TaskRows
+    from deltavcs.tasks.template import Example
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,9 @@ class Probe:
 
 def open_probe(repo: Repository, task: str, running: Running, *, split: str | None = None) -> Probe:
     """Read a task's rows and draw the samples. Raises as `find_task` and `read_task` do."""
+    from deltavcs.tasks.catalog import find_task
+    from deltavcs.tasks.reading import read_task
+
     rows = read_task(find_task(repo.objects, repo.refs, task), split=split, hub=running.hub)
     examples = sample_examples(rows, running.samples, seed=running.seed)
     return Probe(rows, examples, running.samples, running.seed)
@@ -70,6 +75,8 @@ def open_bench(repo: Repository, prompts: Prompts, running: Running, *, device: 
     Args:
         quiet: progress is told by someone else.
     """
+    from deltavcs.evaluation.bench import Bench
+
     return Bench(
         repo.objects,
         prompts,
