@@ -62,6 +62,12 @@ class Advice(StrEnum):
     NAMES_OR_EXPRESSION = "names-or-expression"
     READ_REFLOG = "read-reflog"
     REBUILD_INDEX = "rebuild-index"
+    PERMIT_INDEX = "permit-index"
+    FREE_SPACE_FOR_INDEX = "free-space-for-index"
+    WAIT_FOR_INDEX = "wait-for-index"
+    NARROW_QUERY = "narrow-query"
+    ONE_BY_ONE = "one-by-one"
+    CHOOSE_ONE_KIND = "choose-one-kind"
     RESTORE_FILE = "restore-file"
     SEE_HISTORY = "see-history"  # revision
     SIMILAR_NAMES = "similar-names"  # similar
@@ -112,4 +118,3 @@ class Advice(StrEnum):
     KEEP_SUBNORMALS = "keep-subnormals"
     KNOWN_DTYPES = "known-dtypes"  # dtypes
     RAISE_FILE_LIMIT = "raise-file-limit"
-    NARROW_SELECTION = "narrow-selection"

@@ -93,14 +93,12 @@ class DeltaVCSError(Exception):
         kind: ErrorKind,
         advice: Advice | None = None,
         facts: Mapping[str, str] | None = None,
-        hint: str | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
         self.kind = kind
         self.advice = advice
         self.facts = dict(facts or {})
-        self.hint = hint
 
     def within(self, where: str) -> Self:
         """Put where it happened before the message, and return the same error."""
@@ -150,10 +148,9 @@ class StorageError(DeltaVCSError):
         kind: ErrorKind,
         advice: Advice | None = None,
         facts: Mapping[str, str] | None = None,
-        hint: str | None = None,
         retryable: bool = False,
     ) -> None:
-        super().__init__(message, kind=kind, advice=advice, facts=facts, hint=hint)
+        super().__init__(message, kind=kind, advice=advice, facts=facts)
         self.retryable = retryable
 
 

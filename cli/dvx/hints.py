@@ -42,7 +42,6 @@ BY_ADVICE: dict[Advice, str] = {
     Advice.NAME_RIGHT_BASE: "Name the right base with --base, or import it as a base of its own with 'dvx import'.",
     Advice.NAME_TASK: "Name a task with --task, once or once for each model.",
     Advice.NO_FOLDER_OF_ANOTHER: "A branch cannot be a folder of another; choose another name with --as.",
-    Advice.NARROW_SELECTION: "Say which with --base REV, or with --where SQL.",
     Advice.ONE_OF: "One of: {choices}.",
     Advice.ONE_TASK_OR_EACH: "Name one task, or one for each model in order.",
     Advice.OTHER_NAME_OR_REPEAT: "Choose another name with --as; to go on with an interrupted run, repeat its command.",
@@ -64,6 +63,12 @@ BY_ADVICE: dict[Advice, str] = {
     Advice.NAMES_OR_EXPRESSION: f"{_NAMES} {_EXPRESSION}",
     Advice.READ_REFLOG: "The reflog, .dvx/logs/refs.log, has its earlier values.",
     Advice.REBUILD_INDEX: "Run 'dvx index rebuild'.",
+    Advice.PERMIT_INDEX: "Check the permissions of .dvx/index.",
+    Advice.FREE_SPACE_FOR_INDEX: "Free some space; the index is derived and nothing is lost.",
+    Advice.WAIT_FOR_INDEX: "Try again when it has finished; 'dvx log', 'dvx show' and 'dvx checkout' do not need the index.",
+    Advice.NARROW_QUERY: "Filter by commit, or add a LIMIT.",
+    Advice.ONE_BY_ONE: "Run them one by one.",
+    Advice.CHOOSE_ONE_KIND: "Say which with --base REV, or with --where SQL.",
     Advice.RESTORE_FILE: "Restore the file from a copy of the repository.",
     Advice.SEE_HISTORY: "Use 'dvx log {revision}' to see how far it goes.",
     Advice.SIMILAR_NAMES: _SIMILAR,
@@ -184,8 +189,6 @@ BY_KIND: dict[ErrorKind, str | None] = {
 
 def hint_of(error: DeltaVCSError) -> str | None:
     """The hint for an error: its advice in words, else what its kind says."""
-    if error.hint is not None:  # until every room speaks of facts alone
-        return error.hint
     words = BY_ADVICE[error.advice] if error.advice is not None else BY_KIND[error.kind]
     return words.format_map(_Facts(error.facts)) if words is not None else None
 

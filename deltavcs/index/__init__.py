@@ -3,6 +3,6 @@
 DuckDB is imported when an index is first opened, not with this package.
 """
 
-from deltavcs.index.lineage_index import CatchUp, LineageIndex, Outcome
+from deltavcs.index.lineage_index import CatchUp, IndexOutcome, LineageIndex
 
-__all__ = ["CatchUp", "LineageIndex", "Outcome"]
+__all__ = ["CatchUp", "IndexOutcome", "LineageIndex"]

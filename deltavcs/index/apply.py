@@ -7,9 +7,9 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING, TypeVar
 
 from deltavcs.index import tables as r
-from deltavcs.index.bulk import Loader, with_ids
-from deltavcs.index.changes import Plan, split_ref
-from deltavcs.index.inputs import Objects
+from deltavcs.index.bulk import BulkLoader, with_ids
+from deltavcs.index.changes import IndexPlan, split_ref
+from deltavcs.index.inputs import ObjectReader
 from deltavcs.index.tables import Row
 from deltavcs.objects.model import Manifest, Score, Stats
 from deltavcs.oid import CommitId, ManifestId, PackId
@@ -28,8 +28,8 @@ Out = TypeVar("Out")
 Report = Callable[[int], None]
 
 
-class Stored:
-    """What an open index holds: the `Known` of a plan."""
+class StoredState:
+    """What an open index holds: the `IndexState` of a plan."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._connection = connection
@@ -69,7 +69,7 @@ def stored_refs(connection: duckdb.DuckDBPyConnection) -> dict[str, str]:
 
 
 def write_plan(
-    connection: duckdb.DuckDBPyConnection, plan: Plan, objects: Objects, pool: Pool, report: Report
+    connection: duckdb.DuckDBPyConnection, plan: IndexPlan, objects: ObjectReader, pool: Pool, report: Report
 ) -> None:
     """Make the index what its repository is. All or nothing.
 
@@ -79,7 +79,7 @@ def write_plan(
     try:
         if plan.removed:
             _remove_commits(connection, plan.removed)
-        loader = Loader(connection)
+        loader = BulkLoader(connection)
         _write_commits(connection, loader, plan, objects, pool, report)
         _write_refs(connection, loader, plan, objects, pool)
         loader.flush()
@@ -102,9 +102,9 @@ def _remove_commits(connection: duckdb.DuckDBPyConnection, removed: Collection[C
 
 def _write_commits(
     connection: duckdb.DuckDBPyConnection,
-    loader: Loader,
-    plan: Plan,
-    objects: Objects,
+    loader: BulkLoader,
+    plan: IndexPlan,
+    objects: ObjectReader,
     pool: Pool,
     report: Report,
 ) -> None:
@@ -129,7 +129,7 @@ def _write_commits(
         report(done)
 
 
-def _manifest_reader(objects: Objects) -> Callable[[ManifestId], list[tuple[str, Row]]]:
+def _manifest_reader(objects: ObjectReader) -> Callable[[ManifestId], list[tuple[str, Row]]]:
     def read(manifest_id: ManifestId) -> list[tuple[str, Row]]:
         manifest: Manifest = objects.get_manifest(manifest_id)
         return list(r.manifest_rows(manifest_id, manifest))
@@ -137,7 +137,7 @@ def _manifest_reader(objects: Objects) -> Callable[[ManifestId], list[tuple[str,
     return read
 
 
-def _stats_reader(objects: Objects) -> Callable[[str], list[tuple[str, Row]]]:
+def _stats_reader(objects: ObjectReader) -> Callable[[str], list[tuple[str, Row]]]:
     def read(stats_id: str) -> list[tuple[str, Row]]:
         stats: Stats = objects.get_stats(stats_id)
         return list(r.stats_rows(stats_id, stats))
@@ -146,7 +146,7 @@ def _stats_reader(objects: Objects) -> Callable[[str], list[tuple[str, Row]]]:
 
 
 def _load(
-    loader: Loader, pool: Pool, items: Iterable[In], read: Callable[[In], Iterable[tuple[str, Row]]]
+    loader: BulkLoader, pool: Pool, items: Iterable[In], read: Callable[[In], Iterable[tuple[str, Row]]]
 ) -> None:
     # Several at a time: handing one object to a thread costs as much as parsing a small one.
     for found in pool.map(lambda some: [read(item) for item in some], _batches(items, _PER_TASK)):
@@ -160,7 +160,11 @@ def _present(connection: duckdb.DuckDBPyConnection, table: str, column: str, ids
 
 
 def _write_refs(
-    connection: duckdb.DuckDBPyConnection, loader: Loader, plan: Plan, objects: Objects, pool: Pool
+    connection: duckdb.DuckDBPyConnection,
+    loader: BulkLoader,
+    plan: IndexPlan,
+    objects: ObjectReader,
+    pool: Pool,
 ) -> None:
     before = stored_refs(connection)
     gone = [ref for ref, target in before.items() if plan.refs.get(ref) != target]
@@ -178,7 +182,11 @@ def _write_refs(
 
 
 def _write_packs(
-    connection: duckdb.DuckDBPyConnection, loader: Loader, plan: Plan, objects: Objects, pool: Pool
+    connection: duckdb.DuckDBPyConnection,
+    loader: BulkLoader,
+    plan: IndexPlan,
+    objects: ObjectReader,
+    pool: Pool,
 ) -> None:
     touched: list[str] = []
     if plan.gone_packs:

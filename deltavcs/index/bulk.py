@@ -21,7 +21,7 @@ _SOURCE = "dvx_source"
 _DTYPES: dict[str, Any] = {"VARCHAR": object, "BIGINT": np.int64, "INTEGER": np.int64, "BOOLEAN": np.bool_}
 
 
-class Loader:
+class BulkLoader:
     """Inserts rows in bulk. `flush` writes what is still gathered."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:

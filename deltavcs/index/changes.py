@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from deltavcs.errors import ErrorKind, IntegrityError
-from deltavcs.index.inputs import Objects
+from deltavcs.index.inputs import ObjectReader
 from deltavcs.objects.model import Commit
 from deltavcs.oid import CommitId, PackId
 from deltavcs.pool import Pool
@@ -28,7 +28,7 @@ def tips(refs: Mapping[str, str]) -> set[CommitId]:
     return {CommitId(t) for ref, t in refs.items() if split_ref(ref)[0] in ("branch", "tag")}
 
 
-class Known(Protocol):
+class IndexState(Protocol):
     """What the index holds already."""
 
     @property
@@ -47,7 +47,7 @@ class Known(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class IndexPlan:
     """The difference between an index and its repository.
 
     Attributes:
@@ -66,7 +66,7 @@ class Plan:
     gone_packs: frozenset[PackId] = frozenset()
 
 
-def make_plan(objects: Objects, refs: Mapping[str, str], known: Known, pool: Pool) -> Plan:
+def make_plan(objects: ObjectReader, refs: Mapping[str, str], known: IndexState, pool: Pool) -> IndexPlan:
     """Compare. Reads only commits that `known` lacks.
 
     Raises:
@@ -84,7 +84,7 @@ def make_plan(objects: Objects, refs: Mapping[str, str], known: Known, pool: Poo
         parents = found[commit_id].parents
         generations[commit_id] = 1 + max((generations[p.commit] for p in parents), default=-1)
     packs = objects.packs.ids()
-    return Plan(
+    return IndexPlan(
         refs=dict(refs),
         added={c: found[c] for c in order},
         generations=generations,
@@ -95,7 +95,7 @@ def make_plan(objects: Objects, refs: Mapping[str, str], known: Known, pool: Poo
 
 
 def _walk(
-    objects: Objects, start: set[CommitId], known: Known, pool: Pool
+    objects: ObjectReader, start: set[CommitId], known: IndexState, pool: Pool
 ) -> tuple[dict[CommitId, Commit], dict[CommitId, int]]:
     """New commits, and the known ones that the walk ended at with their generations."""
     found: dict[CommitId, Commit] = {}

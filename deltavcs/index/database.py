@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deltavcs.errors import ConflictError, ErrorKind, MissingDependencyError, StorageError
+from deltavcs.advice import Advice
+from deltavcs.errors import ConflictError, ErrorKind, MissingDependencyError, StorageError, reason_of
 
 if TYPE_CHECKING:
     import duckdb
@@ -38,7 +39,7 @@ def load_duckdb() -> Any:
         import duckdb
     except ImportError as exc:
         raise MissingDependencyError(
-            "the lineage index needs DuckDB", kind=ErrorKind.MISSING_PACKAGE, hint="pip install duckdb"
+            "the lineage index needs DuckDB", kind=ErrorKind.MISSING_PACKAGE, facts={"package": "duckdb"}
         ) from exc
     return duckdb
 
@@ -115,16 +116,16 @@ def refusal(error: Exception) -> Exception:
         return StorageError(
             "cannot write the lineage index: permission denied",
             kind=ErrorKind.PERMISSION_DENIED,
-            hint="Check the permissions of .dvx/index.",
+            advice=Advice.PERMIT_INDEX,
         )
     if any(x in text for x in _FULL):
         return StorageError(
             "cannot write the lineage index: no space left",
             kind=ErrorKind.DISK_FULL,
-            hint="Free some space; the index is derived and nothing is lost.",
+            advice=Advice.FREE_SPACE_FOR_INDEX,
             retryable=True,
         )
-    return UnusableDatabase(text.splitlines()[0] if text else type(error).__name__)
+    return UnusableDatabase(reason_of(error))
 
 
 def locked() -> ConflictError:
@@ -132,5 +133,5 @@ def locked() -> ConflictError:
     return ConflictError(
         "another process is using the lineage index",
         kind=ErrorKind.LOCKED,
-        hint="Try again when it has finished; `dvx log`, `show` and `checkout` do not need the index.",
+        advice=Advice.WAIT_FOR_INDEX,
     )

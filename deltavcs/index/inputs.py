@@ -9,7 +9,7 @@ from deltavcs.objects.model import Commit, Manifest, Score, Stats
 from deltavcs.oid import CommitId, ManifestId, PackId
 
 
-class Packs(Protocol):
+class PackIndexReader(Protocol):
     """Reads the indexes of packs. Called from several threads."""
 
     def ids(self) -> frozenset[PackId]:
@@ -19,7 +19,7 @@ class Packs(Protocol):
         """Return the records of one pack's index, an array of `objects.packindex.RECORD`."""
 
 
-class Objects(Protocol):
+class ObjectReader(Protocol):
     """Reads objects. Called from several threads."""
 
     def get_commit(self, commit_id: CommitId, /) -> Commit:
@@ -35,11 +35,11 @@ class Objects(Protocol):
         """Return a score."""
 
     @property
-    def packs(self) -> Packs:
+    def packs(self) -> PackIndexReader:
         """Return what reads pack indexes."""
 
 
-class Refs(Protocol):
+class RefReader(Protocol):
     """Reads refs."""
 
     def all(self) -> Mapping[str, str]:

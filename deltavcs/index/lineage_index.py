@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, TypeVar
 from deltavcs.config import CACHEDIR_TAG, CACHEDIR_TAG_KEY
 from deltavcs.errors import ConflictError, ErrorKind, StorageError
 from deltavcs.index import migrate
-from deltavcs.index.apply import Stored, stored_refs, write_plan
-from deltavcs.index.changes import Plan, make_plan
+from deltavcs.index.apply import StoredState, stored_refs, write_plan
+from deltavcs.index.changes import IndexPlan, make_plan
 from deltavcs.index.database import UnusableDatabase, is_damage, load_duckdb, locked, open_database, refusal
-from deltavcs.index.inputs import Objects, Refs
+from deltavcs.index.inputs import ObjectReader, RefReader
 from deltavcs.index.leftovers import move_aside, sweep, wal_of
 from deltavcs.pool import Pool
 from deltavcs.resources import Resources
@@ -32,7 +32,7 @@ _PAUSE_S = 0.02
 Out = TypeVar("Out")
 
 
-class Outcome(StrEnum):
+class IndexOutcome(StrEnum):
     """What an update did."""
 
     CURRENT = "current"
@@ -51,7 +51,7 @@ class CatchUp:
         reason: why it was skipped or rebuilt, or None.
     """
 
-    outcome: Outcome
+    outcome: IndexOutcome
     n_added: int = 0
     n_removed: int = 0
     moved_aside: Path | None = None
@@ -73,8 +73,8 @@ class LineageIndex:
     def __init__(
         self,
         storage: LocalStorage,
-        objects: Objects,
-        refs: Refs,
+        objects: ObjectReader,
+        refs: RefReader,
         *,
         resources: Resources | None = None,
         wait_s: float = 2.0,
@@ -84,7 +84,7 @@ class LineageIndex:
         self._refs = refs
         self._resources = resources or Resources()
         self._wait_s = wait_s
-        self.last = CatchUp(Outcome.SKIPPED, reason="not tried yet")
+        self.last = CatchUp(IndexOutcome.SKIPPED, reason="not tried yet")
 
     @property
     def path(self) -> Path:
@@ -112,7 +112,7 @@ class LineageIndex:
         except (ConflictError, StorageError) as exc:
             if exc.kind not in (ErrorKind.LOCKED, ErrorKind.PERMISSION_DENIED, ErrorKind.DISK_FULL):
                 raise
-            self.last = CatchUp(Outcome.SKIPPED, reason=exc.message)
+            self.last = CatchUp(IndexOutcome.SKIPPED, reason=exc.message)
         return self.last
 
     def rebuild(self) -> CatchUp:
@@ -172,7 +172,7 @@ class LineageIndex:
             except UnusableDatabase:
                 return None
             stack.push(inner.pop_all())
-            self.last = CatchUp(Outcome.CURRENT)
+            self.last = CatchUp(IndexOutcome.CURRENT)
             return connection
 
     def _open_or_derive(self, stack: contextlib.ExitStack) -> duckdb.DuckDBPyConnection:
@@ -199,24 +199,24 @@ class LineageIndex:
         ):
             steps = migrate.pending(connection)
             if not steps:
-                stored = Stored(connection)
+                stored = StoredState(connection)
                 plan = make_plan(self._objects, self._refs.all(), stored, pool)
                 if plan.refs == stored.refs and not plan.new_packs and not plan.gone_packs:
-                    return CatchUp(Outcome.CURRENT)
+                    return CatchUp(IndexOutcome.CURRENT)
         if not steps:
             return self._write(plan, wait_s)
         with self._open(self.path, write=True, wait_s=wait_s) as connection, _damage_is_unusable():
             migrate.apply(connection, steps)
         return self._update(wait_s)
 
-    def _write(self, plan: Plan, wait_s: float) -> CatchUp:
+    def _write(self, plan: IndexPlan, wait_s: float) -> CatchUp:
         with (
             Pool(self._resources) as pool,
             self._open(self.path, write=True, wait_s=wait_s) as connection,
             _damage_is_unusable(),
         ):
             write_plan(connection, plan, self._objects, pool, lambda _: None)
-        return CatchUp(Outcome.UPDATED, n_added=len(plan.added), n_removed=len(plan.removed))
+        return CatchUp(IndexOutcome.UPDATED, n_added=len(plan.added), n_removed=len(plan.removed))
 
     def _rebuild(self, reason: str) -> CatchUp:
         """Build beside, then rename over. The caller holds the lock."""
@@ -242,12 +242,12 @@ class LineageIndex:
             with contextlib.suppress(OSError):
                 new.unlink(missing_ok=True)
                 wal_of(new).unlink(missing_ok=True)
-        return CatchUp(Outcome.REBUILT, n_added=n_added, moved_aside=moved, reason=reason)
+        return CatchUp(IndexOutcome.REBUILT, n_added=n_added, moved_aside=moved, reason=reason)
 
     def _fill(self, connection: duckdb.DuckDBPyConnection) -> int:
         with Pool(self._resources) as pool, _damage_is_unusable():
             migrate.create(connection)
-            plan = make_plan(self._objects, self._refs.all(), Stored(connection), pool)
+            plan = make_plan(self._objects, self._refs.all(), StoredState(connection), pool)
             total = len(plan.added)
             write_plan(
                 connection,

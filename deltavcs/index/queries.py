@@ -59,20 +59,6 @@ class StorageTotals:
     raw_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class TensorRow:
-    """One tensor of a commit (view `tensors`)."""
-
-    name: str
-    dtype: str
-    shape: str
-    raw_bytes: int
-    stored_bytes: int | None
-    codec: str | None
-    l2: float | None
-    changed_share: float | None
-
-
 def count_commits(index: LineageIndex) -> int:
     """Number of commits that a branch or a tag reaches."""
     return int(index.read(lambda c: c.execute("SELECT count(*) FROM commits").fetchall())[0][0])
@@ -84,7 +70,7 @@ def children_of(index: LineageIndex, commit: CommitId) -> list[Edge]:
 
 
 def descendants(index: LineageIndex, commit: CommitId, *, limit: int | None = None) -> list[Edge]:
-    """Every edge below a commit, nearest first: what `dvx lineage --down` draws.
+    """Every edge below a commit, nearest first.
 
     A child appears once per parent that is the commit or a descendant of it. With `limit`, at most that
     many children are followed.
@@ -106,13 +92,6 @@ def disk_usage(index: LineageIndex, commits: Collection[CommitId] | None = None)
 def storage_totals(index: LineageIndex) -> StorageTotals:
     """What all packs hold, and how much of it commits use."""
     return StorageTotals(*index.read(lambda c: c.execute(_TOTALS).fetchall())[0])
-
-
-def tensors_of(index: LineageIndex, commit: CommitId) -> list[TensorRow]:
-    """Tensors of a commit by name."""
-    columns = "name, dtype, shape, raw_bytes, stored_bytes, codec, l2, changed_share"
-    sql = f'SELECT {columns} FROM tensors WHERE "commit" = ? ORDER BY name'
-    return [TensorRow(*row) for row in index.read(lambda c: c.execute(sql, [commit]).fetchall())]
 
 
 def _edges(connection: duckdb.DuckDBPyConnection, parents: Collection[CommitId]) -> list[Edge]:

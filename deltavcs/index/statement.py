@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from deltavcs.advice import Advice
 from deltavcs.errors import DeltaVCSError, ErrorKind, InvalidInputError
 from deltavcs.index.database import is_damage, load_duckdb
 
@@ -18,11 +19,10 @@ if TYPE_CHECKING:
 
 DEFAULT_TIMEOUT_S = 60.0
 _READING = ("SELECT", "EXPLAIN")
-_HINT = "The tables and views are listed in docs/sql.md; `dvx sql 'SHOW TABLES'` names them."
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class QueryResult:
     """Rows of a query.
 
     Attributes:
@@ -45,7 +45,7 @@ def query(
     *,
     max_rows: int | None = None,
     timeout_s: float = DEFAULT_TIMEOUT_S,
-) -> Result:
+) -> QueryResult:
     """Run one statement that only reads, on an index that has caught up.
 
     Raises:
@@ -62,7 +62,7 @@ def _run(
     params: Sequence[object],
     max_rows: int | None,
     timeout_s: float,
-) -> Result:
+) -> QueryResult:
     engine = load_duckdb()
     try:
         _check(connection, sql)
@@ -71,28 +71,26 @@ def _run(
             columns = cursor.description or []
             rows = cursor.fetchall() if max_rows is None else cursor.fetchmany(max_rows + 1)
     except engine.InterruptException as exc:
-        raise _bad(f"the query took longer than {timeout_s:g} seconds", _HINT) from exc
+        raise _bad(f"the query took longer than {timeout_s:g} seconds") from exc
     except engine.OutOfMemoryException as exc:
-        raise _bad(
-            "the query needs more memory than it may use", "Filter by commit, or add a LIMIT."
-        ) from exc
+        raise _bad("the query needs more memory than it may use", Advice.NARROW_QUERY) from exc
     except (engine.Error, OverflowError, ValueError) as exc:
         # ValueError: values that Python has no type for, such as the year 290000.
         if is_damage(exc) or isinstance(exc, DeltaVCSError):
             raise
-        raise _bad(one_line(str(exc)), _HINT) from exc
+        raise _bad(one_line(str(exc))) from exc
     truncated = max_rows is not None and len(rows) > max_rows
     names, types = tuple(c[0] for c in columns), tuple(str(c[1]) for c in columns)
-    return Result(names, types, rows[:max_rows], truncated)
+    return QueryResult(names, types, rows[:max_rows], truncated)
 
 
 def _check(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
     statements = connection.extract_statements(sql)
     if len(statements) != 1:
-        raise _bad(f"one statement is needed, there are {len(statements)}", "Run them one by one.")
+        raise _bad(f"one statement is needed, there are {len(statements)}", Advice.ONE_BY_ONE)
     kind = statements[0].type.name
     if kind not in _READING:
-        raise _bad(f"{kind} is not allowed: the index is read-only and derived", _HINT)
+        raise _bad(f"{kind} is not allowed: the index is read-only and derived")
 
 
 @contextmanager
@@ -117,5 +115,5 @@ def one_line(message: str) -> str:
     return " ".join(parts)
 
 
-def _bad(message: str, hint: str) -> InvalidInputError:
-    return InvalidInputError(f"SQL: {message}", kind=ErrorKind.BAD_SQL, hint=hint)
+def _bad(message: str, advice: Advice | None = None) -> InvalidInputError:
+    return InvalidInputError(f"SQL: {message}", kind=ErrorKind.BAD_SQL, advice=advice)

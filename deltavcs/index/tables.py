@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from deltavcs.codec import codec_word
 from deltavcs.index.changes import split_ref
 from deltavcs.objects.model import Commit, Manifest, Score, Stats
 from deltavcs.oid import CommitId, PackId
@@ -15,7 +16,6 @@ from deltavcs.oid import CommitId, PackId
 Row = tuple[Any, ...]
 Rows = Iterator[tuple[str, Row]]
 
-CODECS = {0: "raw", 1: "planes", 2: "xor", 3: "exponents", 4: "conditioned", 255: "derived"}
 _MAX = 2**63 - 1
 _NO_BASE = "0" * 64
 
@@ -74,7 +74,9 @@ def pack_columns(pack_id: PackId, records: npt.NDArray[Any]) -> tuple[Row, list[
     records = _once(records)
     raw, stored = (_signed(records[name]) for name in ("raw_bytes", "entry_bytes"))
     bases = [None if base == _NO_BASE else base for base in _hex(records["base"])]
-    codecs = [CODECS.get(number, str(number)) for number in records["codec"].tolist()]
+    numbers = records["codec"].tolist()
+    words = {number: codec_word(number) for number in set(numbers)}
+    codecs = [words[number] for number in numbers]
     row = (pack_id, len(records), min(sum(stored), _MAX))
     return row, [_hex(records["blob"]), [pack_id] * len(records), codecs, bases, raw, stored]
 

@@ -38,6 +38,7 @@ class Role(StrEnum):
     DELTA = "delta"
     SOURCE = "source"
     INPUT = "input"
+    INIT = "init"
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ from deltavcs.repo import Repository
 from deltavcs.signature import Signature
 from deltavcs.steps.bases import Base
 from deltavcs.steps.checkouts import write_target
-from deltavcs.steps.commits import INIT_ROLE, commit_source
+from deltavcs.steps.commits import commit_source
 from deltavcs.steps.recording import Draft, tip_of
 from deltavcs.steps.sources import open_source
 from deltavcs.steps.stages import (
@@ -230,7 +230,7 @@ class _RecycleRun:
                 return f"its {key.removeprefix('recycle.')} is {found!r}"
         if value.parent_as(Role.BASE) != stage.base:
             return "its base is another commit"
-        role, branch = (Role.DELTA, stage.delta) if stage.is_transfer else (INIT_ROLE, stage.init)
+        role, branch = (Role.DELTA, stage.delta) if stage.is_transfer else (Role.INIT, stage.init)
         if value.parent_as(role) != self._tip(branch):
             return f"it was made from another commit than {branch}" if branch else "it started elsewhere"
         return None
@@ -264,7 +264,7 @@ class _RecycleRun:
             self._run_command(stage, out)
         _check_output(out)
         init = self._tip(stage.init)
-        parents = [Parent(init, INIT_ROLE)] if init is not None else []
+        parents = [Parent(init, Role.INIT)] if init is not None else []
         facts = self._facts(stage)
         draft = Draft(stage.branch, stage.text, metadata=facts, signature=self._signature(stage))
         base = Base(stage.base, stage.base_name, "given")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from deltavcs.index.statement import Result, query
+from deltavcs.index.statement import QueryResult as QueryResult
+from deltavcs.index.statement import query
 from deltavcs.repo import Repository
 
-Table = Result
 
-
-def sql(repo: Repository, statement: str, *, max_rows: int | None = None) -> Table:
+def sql(repo: Repository, statement: str, *, max_rows: int | None = None) -> QueryResult:
     """Run one statement that only reads.
 
     Raises:

@@ -20,7 +20,7 @@ from deltavcs.oid import CommitId, ManifestId
 
 # A merge or a transfer carries what its parents were trained on; an earlier checkpoint of the same branch
 # may have been trained on anything, and the source base gives nothing of itself.
-_INHERITING = frozenset({Role.BASE, Role.DELTA, Role.INPUT, "init"})
+_INHERITING = frozenset({Role.BASE, Role.DELTA, Role.INPUT, Role.INIT})
 
 
 @dataclass(frozen=True, slots=True)

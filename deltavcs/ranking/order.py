@@ -82,7 +82,7 @@ def choose_group(
         raise InvalidInputError(
             f"there are checkpoints of {len(groups)} {what}: {shown}",
             kind=ErrorKind.BAD_ARGUMENT,
-            advice=Advice.NARROW_SELECTION,
+            advice=Advice.CHOOSE_ONE_KIND,
         )
     return chosen
 

@@ -11,9 +11,6 @@ from deltavcs.steps.bases import Base, check_fits
 from deltavcs.steps.recording import Draft, MadeAs, Recorded, recording
 from deltavcs.steps.sources import OpenedSource
 
-INIT_ROLE = "init"
-"""Role of what a training went on from, where that is not the base."""
-
 
 def commit_source(
     repo: Repository, opened: OpenedSource, base: Base, draft: Draft, *, parents: Sequence[Parent] = ()
@@ -29,7 +26,7 @@ def commit_source(
     """
     check_fits(repo, opened.checkpoint, base)
     assert draft.name is not None
-    own = [Parent(base.commit, Role.BASE), *([Parent(base.init, INIT_ROLE)] if base.init is not None else [])]
+    own = [Parent(base.commit, Role.BASE), *([Parent(base.init, Role.INIT)] if base.init is not None else [])]
     made_as = MadeAs(
         kind=Kind.ADAPTER if opened.checkpoint.is_adapter else Kind.FINETUNE,
         base=base.commit,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -103,17 +103,6 @@ def test_what_belongs_together_travels_together(path: Path) -> None:
         given = [*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs]
         names = [a.arg for a in given if a.arg not in ("self", "cls")]
         assert function.name.startswith("_") or len(names) <= MAX_PARAMETERS, (function.name, names)
-
-
-def test_a_name_means_one_thing() -> None:
-    """No two modules of the library share a name, and no two classes do, private ones included."""
-    modules, classes = defaultdict(list), defaultdict(list)
-    for path in LIBRARY:
-        if path.stem != "__init__":
-            modules[path.stem].append(_ids(path))
-        for kind in _classes(ast.parse(path.read_text())):
-            classes[kind.name].append(_ids(path))
-    assert not {name: where for name, where in [*modules.items(), *classes.items()] if len(where) > 1}
 
 
 def test_nothing_is_kept_for_its_tests() -> None:

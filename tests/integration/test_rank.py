@@ -19,7 +19,6 @@ from transformers import AutoTokenizer
 import deltavcs.evaluation.bench as evaluation
 from deltavcs.errors import DeltaVCSError, ErrorKind, InvalidInputError, NotFoundError
 from deltavcs.evaluation.encode import encode_examples
-from deltavcs.index.queries import tensors_of
 from deltavcs.index.statement import query
 from deltavcs.merging.settings import MergeMethod
 from deltavcs.objects.model import Kind, Role
@@ -427,7 +426,8 @@ def test_merging_by_statistics(repo: Repository, root: Path, method: str) -> Non
         )
     assert losses["m"] < losses["avg"]
     assert plain.recorded.stored_bytes < done.recorded.stored_bytes < done.recorded.raw_bytes
-    codecs = {t.codec for t in tensors_of(repo.index, done.recorded.commit)}
+    sql = "SELECT DISTINCT codec FROM tensors WHERE commit = ?"
+    codecs = {word for (word,) in query(repo.index, sql, [done.recorded.commit]).rows}
     assert codecs - {"derived", "raw"}
     check_repository(root / "repo")
 

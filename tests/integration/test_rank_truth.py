@@ -21,7 +21,8 @@ from deltavcs.repo import Repository, init_repository
 from deltavcs.signature import Signature
 from deltavcs.steps.recording import Draft
 from deltavcs.steps.running import Running
-from deltavcs.tasks.definition import file_task, read_task
+from deltavcs.tasks.definition import file_task
+from deltavcs.tasks.reading import read_task
 
 pytestmark = [
     pytest.mark.skipif(not (STORIES.is_dir() and TASKS.is_dir()), reason="the real data is not at hand"),

@@ -35,6 +35,10 @@ def show(session: Session, revision: str, tensors: bool) -> None:
     """Show one commit: its parents, its contents, its change.
 
     Of the tensors those are listed that moved most, as ‖Δ‖; --tensors lists all of them.
+
+    A commit's kind is base, finetune, adapter, transfer or merge. The role of a parent is base, previous,
+    delta, source, input or init, or what --parent said. The codec of a tensor, how it is stored, is raw,
+    plain, xor, exp, delta or derived.
     """
     shown = dv.show(session.repository(), revision)
     session.emit(lambda: _document(shown), _lines(shown, session.width, every=tensors))

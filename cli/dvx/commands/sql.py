@@ -18,7 +18,7 @@ from dvx.session import Session
 from dvx.table import Column, table
 
 if TYPE_CHECKING:
-    from deltavcs.porcelain.sql import Table
+    from deltavcs.porcelain.sql import QueryResult
 
 _NUMBERS = ("INT", "DECIMAL", "FLOAT", "DOUBLE", "REAL", "NUMERIC")
 _ON_TERMINAL = 1000
@@ -50,17 +50,17 @@ def sql(session: Session, query: str, as_csv: bool) -> None:
     session.emit(lambda: _document(found), _csv(found) if as_csv else _lines(found, session.width))
 
 
-def _document(found: Table) -> dict[str, object]:
+def _document(found: QueryResult) -> dict[str, object]:
     return {
         "columns": [{"name": n, "type": t} for n, t in zip(found.columns, found.types, strict=True)],
         "rows": [list(row) for row in found.rows],
     }
 
 
-def _lines(found: Table, width: int | None) -> Iterator[str]:
+def _lines(found: QueryResult, width: int | None) -> Iterator[str]:
     columns = [
-        Column(text.line(name) or "?", right=_is_number(kind), least=0 if _is_number(kind) else 8)
-        for name, kind in zip(found.columns, found.types, strict=True)
+        Column(text.line(name) or "?", right=_is_number(type_), least=0 if _is_number(type_) else 8)
+        for name, type_ in zip(found.columns, found.types, strict=True)
     ]
     rows = [tuple(_cell(value) or " " for value in row) for row in found.rows]
     if rows and width is not None and len(columns) * _LEAST_COLUMN > width:
@@ -73,7 +73,7 @@ def _lines(found: Table, width: int | None) -> Iterator[str]:
         yield f"only the first {_ON_TERMINAL:,} rows are shown; a pipe or --json gets all"
 
 
-def _records(found: Table) -> Iterator[str]:
+def _records(found: QueryResult) -> Iterator[str]:
     """A block of lines per row: for more columns than the terminal can show side by side."""
     for i, row in enumerate(found.rows):
         if i:
@@ -82,7 +82,7 @@ def _records(found: Table) -> Iterator[str]:
         yield from reports.pairs(dict(zip(map(text.line, found.columns), cells, strict=True)))
 
 
-def _csv(found: Table) -> Iterator[str]:
+def _csv(found: QueryResult) -> Iterator[str]:
     yield ",".join(_quoted(name) for name in found.columns)
     for row in found.rows:
         yield ",".join("" if v is None else _quoted(_text(v)) for v in row)
@@ -92,8 +92,8 @@ def _quoted(value: str) -> str:
     return '"' + value.replace('"', '""') + '"' if any(c in value for c in ',"\r\n') else value
 
 
-def _is_number(kind: str) -> bool:
-    return any(n in kind for n in _NUMBERS) and "[" not in kind
+def _is_number(type_: str) -> bool:
+    return any(n in type_ for n in _NUMBERS) and "[" not in type_
 
 
 def _text(value: object) -> str:

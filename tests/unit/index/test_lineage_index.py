@@ -14,12 +14,11 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from fakes_lineage import FakeRepository, dump
+from fake_repository import FakeRepository, dump
 
 from deltavcs.errors import ConflictError, ErrorKind, StorageError
-from deltavcs.index import LineageIndex, Outcome, migrate
+from deltavcs.index import IndexOutcome, LineageIndex
 from deltavcs.index import queries as q
-from deltavcs.index.database import open_database
 from deltavcs.storage import LocalStorage
 
 
@@ -48,7 +47,7 @@ def assert_right(repo, index, tmp_path):
 def test_a_file_that_is_no_database(repo, index, tmp_path, content):
     index.path.write_bytes(index.path.read_bytes()[:5000] if content is None else content)
     result = index.catch_up()
-    assert result.outcome is Outcome.REBUILT
+    assert result.outcome is IndexOutcome.REBUILT
     assert result.moved_aside == index.path.with_name("lineage.duckdb.bad-1")
     assert result.moved_aside.is_file()
     assert_right(repo, index, tmp_path)
@@ -85,29 +84,9 @@ def test_a_schema_of_another_version(repo, index, tmp_path, sql):
         connection.execute(sql)
     repo.commit(99, [(repo.refs.refs["refs/heads/llama"], "base")], branch="new")
     result = index.catch_up()
-    assert result.outcome is Outcome.REBUILT
+    assert result.outcome is IndexOutcome.REBUILT
     assert result.moved_aside
     assert_right(repo, index, tmp_path)
-
-
-def test_an_older_schema_is_migrated_in_place(repo, index, tmp_path):
-    index.path.unlink()
-    with open_database(index.path, write=True, wait_s=0, threads=1) as connection:
-        migrate.create(connection, migrate.migrations()[:1])
-    assert index.catch_up().outcome is Outcome.UPDATED
-    assert_right(repo, index, tmp_path)
-
-
-def test_a_failing_migration_leaves_nothing_behind(tmp_path):
-    bad = migrate.Migration("0003_bad", "CREATE TABLE t (i INTEGER); SELECT nope")
-    with open_database(tmp_path / "x.duckdb", write=True, wait_s=0, threads=1) as connection:
-        migrate.create(connection)
-        with pytest.raises(duckdb.Error):
-            migrate.apply(connection, (bad,))
-        assert migrate.pending(connection) == ()
-        assert connection.execute(
-            "SELECT count(*) FROM duckdb_tables() WHERE table_name = 't'"
-        ).fetchone() == (0,)
 
 
 HOLD = """
@@ -135,7 +114,7 @@ def held(path: Path, mode: str):
 
 def test_a_writer_keeps_readers_out_for_a_while_only(repo, index, tmp_path):
     with held(index.path, "w") as process:
-        assert index.catch_up().outcome is Outcome.SKIPPED
+        assert index.catch_up().outcome is IndexOutcome.SKIPPED
         with pytest.raises(ConflictError) as caught:
             q.count_commits(index)
         assert caught.value.kind is ErrorKind.LOCKED
@@ -148,14 +127,14 @@ def test_a_reader_keeps_writers_out_but_not_readers(repo, index):
     repo.commit(99, branch="new")
     with held(index.path, "r"):
         assert q.count_commits(index) == 21
-        assert index.last.outcome is Outcome.SKIPPED
+        assert index.last.outcome is IndexOutcome.SKIPPED
         assert "another process" in index.last.reason
     assert q.count_commits(index) == 22
 
 
 def test_a_rebuild_does_not_disturb_readers(repo, index):
     with held(index.path, "r"):
-        assert index.rebuild().outcome is Outcome.REBUILT
+        assert index.rebuild().outcome is IndexOutcome.REBUILT
     assert q.count_commits(index) == 21
 
 
@@ -181,7 +160,7 @@ def test_a_repository_that_cannot_be_written(repo, index, tmp_path):
     assert q.count_commits(fixed) == 21
     repo.commit(99, branch="new")
     assert q.count_commits(fixed) == 21
-    assert fixed.last.outcome is Outcome.SKIPPED
+    assert fixed.last.outcome is IndexOutcome.SKIPPED
     bare = repo.index(tmp_path, storage=ReadOnly(tmp_path / "bare"))
     assert q.count_commits(bare) == 22
     assert not (tmp_path / "bare").exists()
@@ -195,14 +174,14 @@ class Failing(LocalStorage):
 
 def test_a_full_disk_skips(repo, tmp_path):
     index = repo.index(tmp_path, storage=Failing(tmp_path))
-    assert index.catch_up().outcome is Outcome.SKIPPED
+    assert index.catch_up().outcome is IndexOutcome.SKIPPED
     assert q.count_commits(index) == 21
 
 
 CHILD = """
 import sys, pickle, pathlib
 sys.path.insert(0, sys.argv[1])
-from fakes_lineage import FakeRepository
+from fake_repository import FakeRepository
 root = pathlib.Path(sys.argv[2])
 repo = pickle.loads((root / "repo.pickle").read_bytes())
 index = repo.index(root)

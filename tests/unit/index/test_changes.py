@@ -5,12 +5,12 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from fakes_lineage import FakeRepository, dump
+from fake_repository import FakeRepository, dump
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from deltavcs.index import Outcome
+from deltavcs.index import IndexOutcome
 
 branches = st.sampled_from(["a", "b", "c"])
 contents = st.integers(0, 5)
@@ -81,7 +81,7 @@ class Histories(RuleBasedStateMachine):
 
     @rule()
     def catch_up(self):
-        assert self.index.catch_up(packs=True).outcome is not Outcome.SKIPPED
+        assert self.index.catch_up(packs=True).outcome is not IndexOutcome.SKIPPED
 
     @rule()
     def compare(self):
@@ -93,7 +93,7 @@ class Histories(RuleBasedStateMachine):
 
     @invariant()
     def refs_are_known(self):
-        assert self.index.last.outcome is not Outcome.SKIPPED or self.n == 0 or self.index.last.reason
+        assert self.index.last.outcome is not IndexOutcome.SKIPPED or self.n == 0 or self.index.last.reason
 
     def teardown(self):
         self.compare()

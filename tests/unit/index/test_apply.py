@@ -1,10 +1,10 @@
 from __future__ import annotations
 
 import pytest
-from fakes_lineage import FakeRepository, dump, oid
+from fake_repository import FakeRepository, dump, oid
 
 from deltavcs.errors import IntegrityError
-from deltavcs.index import Outcome
+from deltavcs.index import IndexOutcome
 
 
 @pytest.fixture
@@ -18,14 +18,14 @@ def count(index, table="commits"):
 
 def assert_as_rebuilt(repo, index, tmp_path):
     other = repo.index(tmp_path / "other")
-    assert other.rebuild().outcome is Outcome.REBUILT
+    assert other.rebuild().outcome is IndexOutcome.REBUILT
     assert dump(index) == dump(other)
 
 
 def test_an_empty_repository(repo, tmp_path):
     index = repo.index(tmp_path)
-    assert index.catch_up().outcome is Outcome.REBUILT
-    assert index.catch_up().outcome is Outcome.CURRENT
+    assert index.catch_up().outcome is IndexOutcome.REBUILT
+    assert index.catch_up().outcome is IndexOutcome.CURRENT
     assert count(index) == 0
     assert (tmp_path / "index/CACHEDIR.TAG").is_file()
 
@@ -39,7 +39,7 @@ def test_new_commits_are_added_and_old_ones_not_read_again(repo, tmp_path):
     repo.objects.manifests.clear()
     two = repo.commit(2, [(base, "base"), (one, "previous")], branch="run", base=base, time=5)
     result = index.catch_up()
-    assert (result.outcome, result.n_added, result.n_removed) == (Outcome.UPDATED, 1, 0)
+    assert (result.outcome, result.n_added, result.n_removed) == (IndexOutcome.UPDATED, 1, 0)
     repo.objects.manifests.update(manifests)
     rows = index.read(
         lambda c: c.execute("SELECT commit, generation FROM log ORDER BY generation").fetchall()
@@ -70,8 +70,8 @@ def test_the_smallest_representation_of_a_blob_is_preferred(repo, tmp_path):
     repo.commit(0, branch="llama")
     index.catch_up()
     small = repo.pack([oid("shared")], entry_bytes=2)
-    assert index.catch_up().outcome is Outcome.CURRENT
-    assert index.catch_up(packs=True).outcome is Outcome.UPDATED
+    assert index.catch_up().outcome is IndexOutcome.CURRENT
+    assert index.catch_up(packs=True).outcome is IndexOutcome.UPDATED
     sql = f"SELECT stored_bytes FROM blobs WHERE preferred AND blob = '{oid('shared')}'"
     assert index.read(lambda c: c.execute(sql).fetchall()) == [(2,)]
     assert_as_rebuilt(repo, index, tmp_path)

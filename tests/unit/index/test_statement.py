@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import pytest
-from fakes_lineage import FakeRepository
+from fake_repository import FakeRepository
 
+from deltavcs.advice import Advice
 from deltavcs.errors import ErrorKind, InvalidInputError
 from deltavcs.index.statement import query
+from dvx.hints import hint_of
 
 
 @pytest.fixture
@@ -79,9 +81,26 @@ def test_whatever_else_is_one_line(index, sql, tmp_path):
         query(index, sql.replace("{tmp}", str(tmp_path)).replace("{file}", str(secret)))
     assert caught.value.kind is ErrorKind.BAD_SQL
     assert "\n" not in caught.value.message
-    assert caught.value.hint
+    assert hint_of(caught.value)
     assert query(index, "FROM refs").rows == before
     assert sorted(p.name for p in tmp_path.iterdir()) == ["index", "locks", "secret.txt", "tmp"]
+
+
+@pytest.mark.parametrize(
+    ("sql", "advice"),
+    [
+        ("SELECT 1; SELECT 2", Advice.ONE_BY_ONE),
+        (
+            "SELECT count(DISTINCT hash(range) || repeat('x', 200)) FROM range(30000000)",
+            Advice.NARROW_QUERY,
+        ),
+        ("SELECT * FROM nope", None),
+    ],
+)
+def test_what_would_help_is_named(index, sql, advice):
+    with pytest.raises(InvalidInputError) as caught:
+        query(index, sql)
+    assert caught.value.advice is advice
 
 
 def test_a_slow_query_is_interrupted(index):

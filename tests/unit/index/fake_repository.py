@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from deltavcs.codec.api import DERIVED, CodecId
 from deltavcs.errors import ErrorKind, IntegrityError
 from deltavcs.index import LineageIndex
 from deltavcs.objects.model import (
@@ -24,6 +25,8 @@ from deltavcs.objects.packindex import RECORD
 from deltavcs.oid import hash_bytes
 from deltavcs.resources import Resources
 from deltavcs.storage import LocalStorage
+
+CODECS = (CodecId.PLAIN, CodecId.XOR, CodecId.EXP, CodecId.DELTA, DERIVED, CodecId.RAW)
 
 
 def oid(text: object) -> str:
@@ -129,8 +132,8 @@ class FakeRepository:
             records[i]["blob"] = bytes.fromhex(blob)
             records[i]["raw_bytes"] = 16
             records[i]["entry_bytes"] = entry_bytes or 8
-            records[i]["codec"] = 2 if i else 1
-            if i:
+            records[i]["codec"] = codec = CODECS[i % len(CODECS)]
+            if codec in (CodecId.XOR, CodecId.DELTA):
                 records[i]["base"] = bytes.fromhex(oid("a base"))
         id_ = oid(f"pack {self.n_packs}")
         self.objects.packs[id_] = records

@@ -1,9 +1,10 @@
 from __future__ import annotations
 
 import pytest
-from fakes_lineage import FakeRepository, oid
+from fake_repository import FakeRepository, oid
 
 from deltavcs.index import queries as q
+from deltavcs.index.statement import query
 
 
 @pytest.fixture
@@ -51,7 +52,9 @@ def test_disk_usage_of_some_equals_that_of_all(repo, index):
 def test_tensors_with_and_without_stats(repo, index):
     base = repo.commit(0, branch="llama")
     run = repo.commit(1, [(base, "base")], branch="run", base=base)
-    rows = {t.name: t for t in q.tensors_of(index, run)}
-    assert (rows["w0"].l2, rows["w0"].changed_share, rows["w0"].shape) == (1.5, 0.75, "[2,2]")
-    assert (rows["w1"].l2, rows["w1"].changed_share) == (None, 0.0)
-    assert (rows["shared"].changed_share, rows["shared"].stored_bytes) == (None, 8)
+    sql = "SELECT name, shape, stored_bytes, l2, changed_share FROM tensors WHERE commit = ? ORDER BY name"
+    assert query(index, sql, [run]).rows == [
+        ("shared", "[2,2]", 8, None, None),
+        ("w0", "[2,2]", 8, 1.5, 0.75),
+        ("w1", "[2,2]", 8, None, 0.0),
+    ]
