@@ -26,7 +26,7 @@ BY_ADVICE: dict[Advice, str] = {
     Advice.IMPORT_BASE_FIRST: "Import the base first: dvx import DIR --as NAME.",
     Advice.INSTALL_COMPILER: "Install a C compiler and run: pip install --force-reinstall --no-deps deltavcs.",
     Advice.INSTALL_PACKAGE: "Install it: pip install {package}.",
-    Advice.LEAVE_OUT_EXACT: "These are whole checkpoints; leave it out.",
+    Advice.LEAVE_OUT_EXACT: "These are whole checkpoints: leave --exact out.",
     Advice.LEAVE_OUT_FOLDING: "Leave --merge-adapter out; its weights are whole.",
     Advice.LEAVE_OUT_NAME: "Leave --as out; the results are called TO+DELTA.",
     Advice.LIST_REFS: "Use 'dvx {ref_kind}' to list them.",

@@ -9,7 +9,7 @@ from pathlib import Path
 from deltavcs.advice import Advice
 from deltavcs.checkpoint.layout import draft_name
 from deltavcs.errors import AlreadyExistsError, ErrorKind, StorageError
-from deltavcs.storage.files import os_error, translate_os_errors
+from deltavcs.storage.file_calls import os_error, translate_os_errors
 
 
 def check_output(out: Path, *, force: bool) -> None:

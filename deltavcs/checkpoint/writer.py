@@ -22,7 +22,7 @@ from deltavcs.objects.store import ObjectStore
 from deltavcs.oid import BlobId, start_hash
 from deltavcs.pool import Pool
 from deltavcs.resources import SPAN_BYTES, Profile, Resources, Scratch
-from deltavcs.storage.files import os_error, reserve, translate_os_errors, write_all
+from deltavcs.storage.file_calls import os_error, reserve, translate_os_errors, write_all
 
 # Decoded and written while it is in the processor's cache. Tensors begin at a chunk, so pieces are chunks.
 _PIECE_BYTES = 1 << 20

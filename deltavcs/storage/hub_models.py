@@ -17,7 +17,7 @@ from deltavcs.errors import (
     StorageError,
     reason_of,
 )
-from deltavcs.storage.files import translate_os_errors
+from deltavcs.storage.file_calls import translate_os_errors
 from deltavcs.storage.hub_client import import_hub
 
 _SCHEME = "hf://"

@@ -12,8 +12,8 @@ from typing import Self
 from blake3 import blake3
 
 from deltavcs.errors import ConflictError, NotFoundError
-from deltavcs.storage.files import translate_os_errors, write_all
-from deltavcs.storage.local import LocalStorage
+from deltavcs.storage.file_calls import translate_os_errors, write_all
+from deltavcs.storage.local_storage import LocalStorage
 
 
 class NewFile:

@@ -10,7 +10,7 @@ import pytest
 from deltavcs.advice import Advice
 from deltavcs.errors import ErrorKind, IntegrityError, NotFoundError
 from deltavcs.storage import FileReader
-from deltavcs.storage.files import os_error, reserve
+from deltavcs.storage.file_calls import os_error, reserve
 
 
 def test_reading_past_the_end_is_truncation_not_a_crash(tmp_path):

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from deltavcs.errors import ConflictError, ErrorKind, FormatError, InternalError
-from deltavcs.storage.files import FileReader, sync_directory, translate_os_errors, write_all
+from deltavcs.storage.file_calls import FileReader, sync_directory, translate_os_errors, write_all
 
 _LOCK_ATTEMPTS = 100
 
