@@ -139,7 +139,9 @@ class DvxCallback(TrainerCallback):  # type: ignore[misc]
 
     def _queue(self, args: Any, state: Any, source: Path) -> None:
         facts = {**_facts(args, state), **self.metadata}
-        signature = Signature(self.author, self.repository.identity.clock(), f"save at step {state.global_step}")
+        signature = Signature(
+            self.author, self.repository.identity.clock(), f"save at step {state.global_step}"
+        )
         stack = contextlib.ExitStack()
         try:
             folder = stack.enter_context(Workspace(self.repository.storage)).folder("save")
