@@ -12,7 +12,6 @@ class Advice(StrEnum):
     """
 
     FOLD_ADAPTER = "fold-adapter"  # revision
-    NAME_BASE = "name-base"
     RESTORE_PACK = "restore-pack"
     RUN_AGAIN = "run-again"
     CHANGE_DIRECTORY = "change-directory"
@@ -56,7 +55,6 @@ class Advice(StrEnum):
     WRITE_TO_OUT = "write-to-out"
     AVOID_FOLDER = "avoid-folder"
     COUNT_STEPS = "count-steps"  # name
-    FIND_DAMAGE = "find-damage"
     FIND_MISSING = "find-missing"
     IMPORT_FIRST = "import-first"
     NAMES_OR_EXPRESSION = "names-or-expression"

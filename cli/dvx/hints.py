@@ -13,7 +13,6 @@ _NAMES = "Use 'dvx ls' to see the names there are."
 
 BY_ADVICE: dict[Advice, str] = {
     Advice.FOLD_ADAPTER: "Fold it in and commit the result: dvx checkout {revision} --merge-adapter -o DIR.",
-    Advice.NAME_BASE: "Name it with --base REV.",
     Advice.RESTORE_PACK: "Restore the pack from a copy of the repository.",
     Advice.RUN_AGAIN: "Run the command again.",
     Advice.CHANGE_DIRECTORY: "Change to one that does.",
@@ -57,7 +56,6 @@ BY_ADVICE: dict[Advice, str] = {
     Advice.WRITE_TO_OUT: "It must write the fine-tuned model to {{out}}.",
     Advice.AVOID_FOLDER: "Choose a name that is not a folder of the other.",
     Advice.COUNT_STEPS: "For example {name}~2.",
-    Advice.FIND_DAMAGE: "Run 'dvx fsck' to see the damage.",
     Advice.FIND_MISSING: "Run 'dvx fsck' to see what is missing.",
     Advice.IMPORT_FIRST: "The repository is empty; begin with 'dvx import DIR --as NAME'.",
     Advice.NAMES_OR_EXPRESSION: f"{_NAMES} {_EXPRESSION}",

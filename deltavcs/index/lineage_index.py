@@ -224,7 +224,7 @@ class LineageIndex:
             self._storage.step("write", DATABASE_KEY)
             self._storage.make_directory(self.path.parent)
             sweep(self.path)
-        if not self._storage.exists("index/CACHEDIR.TAG"):
+        if not self._storage.exists(CACHEDIR_TAG_KEY):
             self._storage.put(CACHEDIR_TAG_KEY, CACHEDIR_TAG)
         new = self.path.with_name(f"new-{os.urandom(4).hex()}.duckdb")
         try:

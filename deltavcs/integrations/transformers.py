@@ -16,7 +16,6 @@ import os
 import re
 import shutil
 import threading
-import time
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
@@ -140,7 +139,9 @@ class DvxCallback(TrainerCallback):  # type: ignore[misc]
 
     def _queue(self, args: Any, state: Any, source: Path) -> None:
         facts = {**_facts(args, state), **self.metadata}
-        signature = Signature(self.author, time.time_ns() // 1000, f"save at step {state.global_step}")
+        signature = Signature(
+            self.author, self.repository.identity.clock(), f"save at step {state.global_step}"
+        )
         stack = contextlib.ExitStack()
         try:
             folder = stack.enter_context(Workspace(self.repository.storage)).folder("save")

@@ -47,7 +47,7 @@ def plan_gc(objects: ObjectStore, refs: RefStore) -> GcPlan:
         raise IntegrityError(
             "the repository is damaged, so nothing is removed",
             kind=ErrorKind.CORRUPT,
-            advice=Advice.FIND_DAMAGE,
+            advice=Advice.RUN_FSCK,
         )
     used = {bytes.fromhex(b) for b in found.blobs}
     drop: list[PackId] = []

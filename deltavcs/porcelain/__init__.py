@@ -1,1 +1,1 @@
-"""The verbs: one function in one file each; takes a Repository, returns a frozen dataclass."""
+"""The verbs: one in a file each; they take a Repository and return frozen dataclasses, tensors or models."""

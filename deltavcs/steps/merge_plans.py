@@ -52,14 +52,15 @@ def plan_merge(repo: Repository, revisions: Sequence[str], asked: MergeMethod) -
     method = method_named(asked.name)
     inputs = tuple(repo.resolve(r) for r in revisions)
     settings = settings_for(method, asked.options, len(inputs))
-    kinds = {repo.commit(c).kind is Kind.ADAPTER for c in inputs}
-    if len(kinds) > 1:
+    adapters = [r for r, c in zip(revisions, inputs, strict=True) if repo.commit(c).kind is Kind.ADAPTER]
+    is_adapter = bool(adapters)
+    if is_adapter and len(adapters) < len(inputs):
         raise InvalidInputError(
             "adapters and whole checkpoints cannot be merged with each other",
             kind=ErrorKind.INCOMPATIBLE,
             advice=Advice.FOLD_ADAPTER,
+            facts={"revision": adapters[0]},
         )
-    is_adapter = kinds == {True}
     _check_exact(asked, is_adapter=is_adapter)
     if asked.base is not None:
         base: CommitId | None = repo.resolve(asked.base)

@@ -1,8 +1,10 @@
 """Recording a commit: write its objects, move the branch, catch the index up (spec §8).
 
-with recording(repo, "chat") as record:
-stored = ingest(record.transaction, checkpoint, base=base, previous=record.previous, …)
-made = record.commit(stored, draft, made_as)
+    with recording(repo, "chat") as record:
+        stored = ingest(record.transaction, checkpoint, base=base, previous=record.previous, …)
+        made = record.commit(stored, draft, made_as)
+
+What `commit` does last, the move of the branch, is what makes it a commit: before it, nothing has happened.
 """
 
 from __future__ import annotations

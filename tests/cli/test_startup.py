@@ -1,8 +1,7 @@
-"""Start-up: what is imported, and how long it takes."""
+"""Start-up: what is imported, and what is read."""
 
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -46,19 +45,30 @@ def test_help_imports_no_library(folder, args):
     assert not found & {*HEAVY, "duckdb", "numpy", "blake3", "deltavcs.repo"}
 
 
-def seconds(command, tries=5):
-    best = float("inf")
-    for _ in range(tries):
-        started = time.perf_counter()
-        subprocess.run(command, capture_output=True, check=True)
-        best = min(best, time.perf_counter() - started)
-    return best
+_OPENED = """
+import os, sys
+opened = []
+sys.addaudithook(lambda event, args: event == "open" and opened.append(str(args[0])))
+from dvx.app import cli
+code = cli.run(sys.argv[1:])
+inside = [path.partition("/.dvx/")[2] for path in opened if "/.dvx/" in path]
+print(code, *inside, file=sys.stderr)
+"""
 
 
-def test_log_of_a_thousand_commits_starts_fast(folder, thousand):
-    log = seconds([sys.executable, "-m", "dvx", "log"])
-    yardstick = seconds([sys.executable, "-c", "import click, duckdb"])
-    assert log < 4 * yardstick
+def opened(*args):
+    done = subprocess.run([sys.executable, "-c", _OPENED, *args], capture_output=True, text=True, check=True)
+    code, *paths = done.stderr.split()
+    assert code == "0", done
+    return paths
+
+
+def test_log_of_a_thousand_commits_reads_each_once_and_nothing_else_of_size(folder, thousand):
+    paths = opened("log")
+    assert sum(path.startswith("objects/") for path in paths) == 1001
+    assert len(paths) < 1020
+    assert not [path for path in paths if path.startswith(("packs/", "index/", "locks/"))]
+    assert sum(path.startswith("objects/") for path in opened("log", "-n", "5")) < 20
 
 
 @pytest.fixture
