@@ -83,14 +83,14 @@ def connectivity(
     ends = [_whole(repo, start), _whole(repo, end)]
     subject = subject_of(repo.objects, ends[0], start)
     manifests = [repo.manifest(c) for c in ends]
-    interpolated(repo, manifests, 0.5)  # names and shapes, before anything is loaded
+    _interpolated(repo, manifests, 0.5)  # names and shapes, before anything is loaded
     probe = open_probe(repo, task, running)
     prompts = Prompts(repo.objects, probe.examples)
     bench = open_bench(repo, prompts, running, device=running.devices[0], quiet=True)
     progress = _PointProgress(repo.resources, len(probe.examples), points)
     curve = measure_connectivity(
         lambda s: bench.evaluate(s, split=probe.rows.split, progress=progress.row).loss,
-        lambda alpha: replace(subject, contents=interpolated(repo, manifests, alpha)),
+        lambda alpha: replace(subject, contents=_interpolated(repo, manifests, alpha)),
         points=points,
         progress=progress.point,
     )
@@ -141,7 +141,7 @@ class _PointProgress:
         self.row(0, 0)
 
 
-def interpolated(repo: Repository, ends: list[Manifest], alpha: float) -> Mapping[str, Content]:
+def _interpolated(repo: Repository, ends: list[Manifest], alpha: float) -> Mapping[str, Content]:
     """The tensors of (1 − α)·A + α·B; at the ends, A's and B's own. Raises as `combine` does."""
     program: tuple[Token, ...] = (0, ("*", 1.0 - alpha), 1, ("*", alpha), "+")
     if alpha in (0.0, 1.0):
