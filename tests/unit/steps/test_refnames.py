@@ -1,71 +1,15 @@
-"""What a review of the main job found: each test failed before its fix."""
+"""Branches and tags: each step leaves a name, and no gc comes between."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
-from tiny_checkpoints import weights
 
-from deltavcs.errors import ConflictError, InvalidInputError
+from deltavcs.advice import Advice
+from deltavcs.errors import AlreadyExistsError, ConflictError, ErrorKind, NotFoundError
 from deltavcs.maintenance.collect import collect, plan_gc
 from deltavcs.porcelain.branch import branch, delete_branch, rename_branch
-from deltavcs.porcelain.commit import commit
-from deltavcs.porcelain.import_ import import_base
-from deltavcs.porcelain.tag import tag
-from deltavcs.porcelain.transfer import transfer
-from deltavcs.repo import Repository, open_repository
-from deltavcs.steps.naming import name_of
-from deltavcs.steps.recording import Draft
-from deltavcs.testing.checkpoints import fine_tuned, write_checkpoint
-
-
-@pytest.fixture
-def models(repo, tmp_path, sign) -> tuple[Repository, Path]:
-    """Bases v1 and v2, and a fine-tune of each: chat and other."""
-    for seed, base, tuned in ((0, "v1", "chat"), (50, "v2", "other")):
-        tensors = weights(seed)
-        write_checkpoint(tmp_path / base, tensors)
-        write_checkpoint(tmp_path / tuned, fine_tuned(tensors, seed=seed + 1))
-        import_base(repo, str(tmp_path / base), draft=Draft(signature=sign()))
-        commit(repo, str(tmp_path / tuned), base=base, draft=Draft(signature=sign()))
-    return repo, tmp_path
-
-
-def content(folder: Path) -> bytes:
-    return (folder / "model.safetensors").read_bytes()
-
-
-def test_delta_must_be_a_fine_tune_of_the_base_that_from_names(models, sign):
-    repo, _ = models
-    with pytest.raises(InvalidInputError, match="other is a fine-tune of v2, not of v1"):
-        transfer(repo, "v1", "v2", deltas=["other"], draft=Draft(signature=sign()))
-
-
-def test_a_new_parent_is_worth_a_commit(models, sign):
-    repo, tmp = models
-    first = commit(repo, str(tmp / "chat"), base="v1", parents=["v2:teacher"], draft=Draft(signature=sign()))
-    again = commit(repo, str(tmp / "chat"), base="v1", parents=["v2:teacher"], draft=Draft(signature=sign()))
-    assert not first.recorded.unchanged
-    assert again.recorded.unchanged
-
-
-@pytest.mark.parametrize("role", ["base", "previous"])
-def test_a_parent_cannot_take_the_role_that_history_follows(models, sign, role):
-    repo, tmp = models
-    with pytest.raises(InvalidInputError, match=f"its {role} parent"):
-        commit(
-            repo, str(tmp / "chat"), base="v1", parents=[f"v2:{role}"], draft=Draft("new", signature=sign())
-        )
-
-
-def test_the_name_of_a_commit_leads_back_to_it_where_tag_and_branch_share_one(models, sign):
-    repo, _ = models
-    delete_branch(repo, "v1", signature=sign())
-    v1 = repo.resolve("chat~1")
-    tag(repo, "chat", v1, signature=sign())
-    assert name_of(repo, v1) == "tags/chat"
-    assert repo.resolve(name_of(repo, v1)) == v1
+from deltavcs.repo import open_repository
+from deltavcs.steps.refnames import BRANCH, TAG, create_ref, delete_ref, list_refs, rename_ref
 
 
 @pytest.mark.parametrize("verb", ["rename", "create"])
@@ -89,3 +33,40 @@ def test_no_gc_comes_between_reading_a_commit_and_naming_it(models, sign, verb, 
     else:
         rename_branch(repo, "chat", "talk", signature=sign())
     assert repo.resolve("back" if verb == "create" else "talk") == chat
+
+
+@pytest.mark.parametrize("kind", [BRANCH, TAG])
+def test_a_name_is_made_renamed_and_deleted(models, sign, kind):
+    repo, _ = models
+    chat = repo.resolve("chat")
+    made = create_ref(repo, kind, "a", "chat", sign())
+    assert (made.name, made.kind, made.commit, made.commit_kind) == ("a", kind, chat, "finetune")
+    assert rename_ref(repo, kind, "a", "b", sign()).commit == chat
+    names = [r.name for r in list_refs(repo, kind)]
+    assert "b" in names and "a" not in names
+    assert names == sorted(names)
+    assert delete_ref(repo, kind, "b", sign()).commit == chat
+    assert "b" not in [r.name for r in list_refs(repo, kind)]
+    assert repo.commit(chat).manifest
+
+
+def test_a_name_that_exists_is_kept(models, sign):
+    repo, _ = models
+    before = repo.refs.all()
+    for act in (
+        lambda: create_ref(repo, BRANCH, "chat", "v1", sign()),
+        lambda: rename_ref(repo, BRANCH, "v1", "chat", sign()),
+    ):
+        with pytest.raises(AlreadyExistsError) as caught:
+            act()
+        assert (caught.value.kind, caught.value.advice) == (ErrorKind.REF_EXISTS, Advice.DELETE_REF_FIRST)
+        assert caught.value.facts == {"ref_kind": "branch", "name": "chat"}
+    assert repo.refs.all() == before
+
+
+@pytest.mark.parametrize("act", [delete_ref, lambda r, k, n, s: rename_ref(r, k, n, "new", s)])
+def test_a_name_that_is_not_there(models, sign, act):
+    repo, _ = models
+    with pytest.raises(NotFoundError, match="there is no tag chat") as caught:
+        act(repo, TAG, "chat", sign())
+    assert caught.value.facts == {"ref_kind": "tag"}
