@@ -83,11 +83,11 @@ def test_an_empty_repository_has_no_base(repo, tmp_path):
 
 def test_an_adapter_that_fits_two_bases_or_none(models):
     repo, folder = models
-    with pytest.raises(InvalidInputError, match="it fits v[12], v[12]") as caught:
+    with pytest.raises(InvalidInputError, match=r"it fits v[12], v[12]") as caught:
         found(repo, write_adapter(folder / "lora"))
     assert caught.value.kind is ErrorKind.BASE_UNKNOWN
     with pytest.raises(InvalidInputError, match="it fits no base of the repository"):
-        found(repo, write_adapter(folder / "wide", width=16))
+        found(repo, write_adapter(folder / "deep", layer=7))
 
 
 def test_what_fits_a_base(models, sign):
@@ -104,7 +104,7 @@ def test_what_does_not_fit_a_base(models, sign):
     for source in (
         write_checkpoint(folder / "shape", shape),
         write_checkpoint(folder / "names", weights(prefix="net.")),
-        write_adapter(folder / "wide", width=16),
+        write_adapter(folder / "deep", layer=7),
     ):
         with pytest.raises(InvalidInputError) as caught:
             fits(repo, source, "v1")

@@ -10,7 +10,7 @@ from deltavcs.steps.targets import damaged_tensor, find_target, located, parse_d
 
 
 def damage(repo, tensor_of):
-    """Flip a byte in the pack of what was recorded as that branch; other packs stay."""
+    """A reader to which one tensor of that branch is damaged, as a bad sector of its pack would do."""
     blob = repo.manifest(repo.resolve(tensor_of)).tensors["model.layers.0.weight"].blob
     real = repo.objects.blobs.read_into
 
