@@ -39,6 +39,15 @@ def built(tmp_path_factory) -> Path:
     for i in (1, 2, 3):
         save(perturbed(model, i), root / f"r{i}")
     copy_task(root / "rows.jsonl", ["cat", "dog"])
+    with pytest.MonkeyPatch.context() as patched:
+        patched.chdir(root)
+        patched.setenv("DVX_AUTHOR", "tester")
+        shell = Shell(root)
+        shell("init")
+        for base in ("base", "base2"):
+            shell("import", base)
+        for i in (1, 2, 3):
+            shell("commit", f"r{i}", "--base", "base", "--meta", f"n={i}")
     return root
 
 
@@ -48,11 +57,6 @@ def dvx(built: Path, tmp_path: Path, monkeypatch) -> Shell:
     monkeypatch.chdir(tmp_path / "w")
     monkeypatch.setenv("DVX_AUTHOR", "tester")
     shell = Shell(tmp_path / "w")
-    shell("init")
-    for base in ("base", "base2"):
-        shell("import", base)
-    for i in (1, 2, 3):
-        shell("commit", f"r{i}", "--base", "base", "--meta", f"n={i}")
     shell("task", "add", "animals", "--file", "rows.jsonl")
     return shell
 

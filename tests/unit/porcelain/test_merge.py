@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,10 @@ from deltavcs.porcelain.checkout import checkout_files
 from deltavcs.porcelain.commit import commit
 from deltavcs.porcelain.import_ import import_base
 from deltavcs.porcelain.merge import merge
+from deltavcs.repo import Repository, init_repository
+from deltavcs.signature import Signature
 from deltavcs.steps.recording import Draft
+from deltavcs.storage import LocalStorage
 from deltavcs.testing.invariants import check_repository
 
 SHAPES = {"model.embed.weight": (50, 16), "model.l0.weight": (16, 24), "norm.weight": (16,)}
@@ -41,19 +45,35 @@ def weights(seed: int, base: dict[str, np.ndarray] | None = None) -> dict[str, n
     return {k: (v + rng.normal(0, 0.01, v.shape)).astype(np.float32) for k, v in base.items()}
 
 
-@pytest.fixture
-def history(repo, sign, tmp_path):
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory):
     """A base, three fine-tunes, and their arrays; the last shares its norm with the base."""
+    folder = tmp_path_factory.mktemp("history")
+    made = init_repository(folder / "repo", sync=False)
     base = weights(0)
     arrays = {"base": base}
-    import_base(repo, write(tmp_path / "base", base), draft=Draft("base", signature=sign()))
+    import_base(made, write(folder / "base", base), draft=Draft("base", signature=Signature("tester", 1)))
     for i, name in enumerate("abc", start=1):
         arrays[name] = weights(i, base)
         if name == "c":
             arrays[name]["norm.weight"] = base["norm.weight"]
-        source = write(tmp_path / name, arrays[name], **{"tokenizer.json": name})
-        commit(repo, source, base="base", draft=Draft(name, task=f"task-{name}", signature=sign()))
-    return arrays
+        source = write(folder / name, arrays[name], **{"tokenizer.json": name})
+        said = Draft(name, task=f"task-{name}", signature=Signature("tester", 1 + i))
+        commit(made, source, base="base", draft=said)
+    return folder / "repo", arrays
+
+
+@pytest.fixture
+def repo(recorded, tmp_path):
+    """A copy of the recorded history."""
+    shutil.copytree(recorded[0], tmp_path / "repo")
+    return Repository(LocalStorage(tmp_path / "repo" / ".dvx", sync=False))
+
+
+@pytest.fixture
+def history(recorded):
+    """The arrays of the base and its fine-tunes."""
+    return recorded[1]
 
 
 def out(repo, name: str, folder: Path) -> dict[str, np.ndarray]:

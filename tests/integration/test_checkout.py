@@ -1,4 +1,4 @@
-"""Few file descriptors, many files; many threads, one cache of chunks."""
+"""Checking out with few file descriptors and many files, with many threads and one cache of chunks."""
 
 import resource
 import threading

@@ -1,4 +1,4 @@
-"""Lines of the command line: each test failed before its fix."""
+"""What the command line prints: names on one line, any number of rows, streams that are closed."""
 
 from __future__ import annotations
 
@@ -9,17 +9,19 @@ import pytest
 from click.testing import CliRunner
 
 from deltavcs.porcelain.import_ import import_base
+from deltavcs.repo import init_repository
 from deltavcs.steps.recording import Draft
 from deltavcs.testing.checkpoints import raw_tensor, write_checkpoint
 from dvx.app import cli
 
 
 @pytest.fixture
-def one(repo, tmp_path, sign):
+def one(tmp_path, sign):
     """A repository of one base, with a tensor whose name has a line break."""
+    made = init_repository(tmp_path / "repo", sync=False)
     write_checkpoint(tmp_path / "base", {"a\nb": raw_tensor("F32", (4,)), "w": raw_tensor("F32", (2, 2))})
-    import_base(repo, str(tmp_path / "base"), draft=Draft(signature=sign()))
-    return str(repo.path.parent)
+    import_base(made, str(tmp_path / "base"), draft=Draft(signature=sign()))
+    return str(made.path.parent)
 
 
 @pytest.mark.parametrize("words", [("log",), ("reflog",), ("du",), ("diff", "base", "base")])
