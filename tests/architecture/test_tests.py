@@ -17,10 +17,6 @@ OF_A_ROOM = {
     "objects/test_hostile.py": "whatever an enemy may put into a repository, read by all of the room",
     "operators/test_spec_vectors.py": "the vectors that the specification prints, of every operator",
 }
-# Folders of tests/unit that are no room of the library yet, and why.
-NOT_A_ROOM = {"lineage": "tests of index, whose move is under way"}
-# Modules of one name, and why.
-SAME_NAME: dict[str, str] = {}
 
 
 def _name(path: Path) -> str:
@@ -29,14 +25,13 @@ def _name(path: Path) -> str:
 
 def test_every_folder_of_unit_tests_is_a_room() -> None:
     folders = {path.relative_to(UNIT) for path in UNIT.rglob("*") if path.is_dir() and "__" not in path.name}
-    strange = {f.as_posix() for f in folders if not (LIBRARY / f / "__init__.py").is_file()}
-    assert strange <= NOT_A_ROOM.keys()
+    assert not {f.as_posix() for f in folders if not (LIBRARY / f / "__init__.py").is_file()}
 
 
 @pytest.mark.parametrize("path", FILES, ids=_name)
 def test_every_file_of_unit_tests_is_called_after_a_module(path: Path) -> None:
     room, module = path.relative_to(UNIT).parent, path.stem.removeprefix("test_")
-    if room.as_posix() in NOT_A_ROOM or _name(path) in OF_A_ROOM:
+    if _name(path) in OF_A_ROOM:
         return
     assert (LIBRARY / room / f"{module}.py").is_file(), f"deltavcs/{room} has no {module}.py"
 
@@ -51,8 +46,6 @@ def test_every_room_has_unit_tests() -> None:
     rooms = {path.parent.name for path in LIBRARY.glob("*/__init__.py")}
     # Data, fakes for tests, and what is tested where the program that it serves is at hand.
     without = {"migrations", "testing", "integrations"}
-    if (UNIT / "lineage").is_dir():
-        without.add("index")
     assert {room for room in rooms - without if not list((UNIT / room).glob("test_*.py"))} == set()
 
 
@@ -68,12 +61,3 @@ def test_what_lies_in_support_is_used() -> None:
         lines = (f"from {shared.stem} import", f"import {shared.stem}")
         users = [path for path, text in sources.items() if path != shared and any(x in text for x in lines)]
         assert users, f"nobody uses {shared.name}"
-
-
-def test_no_two_modules_have_one_name() -> None:
-    places: dict[str, list[str]] = {}
-    for path in LIBRARY.rglob("*.py"):
-        if path.name != "__init__.py":
-            places.setdefault(path.stem, []).append(path.relative_to(LIBRARY).as_posix())
-    twice = {name: sorted(found) for name, found in places.items() if len(found) > 1}
-    assert twice.keys() == SAME_NAME.keys(), twice
