@@ -6,6 +6,7 @@ import itertools
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -42,3 +43,26 @@ def repo(tmp_path):
     from deltavcs.repo import init_repository
 
     return init_repository(tmp_path / "repo", sync=False)
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> Any:
+    from tiny_llama import build_tokenizer
+
+    return build_tokenizer(chat=False)
+
+
+@pytest.fixture(scope="session")
+def chat_tokenizer() -> Any:
+    from tiny_llama import build_tokenizer
+
+    return build_tokenizer(chat=True)
+
+
+@pytest.fixture
+def make_model() -> Any:
+    import torch
+    from tiny_llama import build_model
+
+    torch.set_num_threads(2)
+    return build_model
