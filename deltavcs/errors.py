@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Self
+from typing import Any, Self
 
 from deltavcs.advice import Advice
 
@@ -105,6 +105,10 @@ class DeltaVCSError(Exception):
         self.message = f"{where}: {self.message}"
         return self
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # An error of a worker process comes back pickled.
+        return _restore, (type(self), self.message, self.__dict__)
+
     def __str__(self) -> str:
         # KeyError would print the repr of its argument.
         return self.message
@@ -166,3 +170,9 @@ def reason_of(exc: Exception) -> str:
     """The first line of what a foreign error says, or its class; whole pages may follow."""
     lines = str(exc).strip().splitlines()
     return lines[0] if lines else type(exc).__name__
+
+
+def _restore(cls: type[DeltaVCSError], message: str, state: dict[str, Any]) -> DeltaVCSError:
+    error = cls.__new__(cls, message)
+    error.__dict__.update(state)
+    return error

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from deltavcs.brief import brief
+from deltavcs.errors import ErrorKind, InvalidInputError
 
 DEFAULT_MEMORY = 2 << 30
 SPAN_BYTES = 4 << 20
@@ -104,6 +105,9 @@ class Resources:
         memory_bytes: budget for the buffers in flight, 2 GiB by default; whatever the size of a model.
         progress: told about finished bytes.
         profile: collects where the time goes.
+
+    Raises:
+        InvalidInputError: `bad-argument` below one thread or one byte.
     """
 
     threads: int = field(default_factory=available_cores)
@@ -112,6 +116,13 @@ class Resources:
     profile: Profile = NO_PROFILE
 
     __repr__ = brief
+
+    def __post_init__(self) -> None:
+        if self.threads < 1 or self.memory_bytes < 1:
+            raise InvalidInputError(
+                f"nothing can be done on {self.threads} threads in {self.memory_bytes} bytes",
+                kind=ErrorKind.BAD_ARGUMENT,
+            )
 
     @property
     def window(self) -> int:

@@ -12,20 +12,20 @@ _SIMILAR = "Did you mean {similar}?"
 _NAMES = "Use 'dvx ls' to see the names there are."
 
 BY_ADVICE: dict[Advice, str] = {
-    Advice.FOLD_ADAPTER: "Fold it in and commit the result: dvx checkout {revision} --merge-adapter -o DIR.",
+    Advice.FOLD_ADAPTER: "Fold the adapter in and commit the result: dvx checkout {revision} --merge-adapter -o DIR",
     Advice.RESTORE_PACK: "Restore the pack from a copy of the repository.",
     Advice.RUN_AGAIN: "Run the command again.",
     Advice.CHANGE_DIRECTORY: "Change to one that does.",
     Advice.UPGRADE_TO_WRITE: "Upgrade deltavcs to a version that knows them. Reading still works.",
-    Advice.COMMIT_ADAPTER: "Import its base first, then commit it: dvx commit DIR --base NAME.",
-    Advice.COMMIT_FINETUNE_FIRST: "Commit one first: dvx commit DIR --base {base}.",
+    Advice.COMMIT_ADAPTER: "Import its base first, then commit it: dvx commit DIR --base NAME",
+    Advice.COMMIT_FINETUNE_FIRST: "Commit one first: dvx commit DIR --base {base}",
     Advice.CHECK_QUOTES: "Check its quotes.",
-    Advice.DELETE_REF_FIRST: "Choose another name, or delete it first: dvx {ref_kind} --delete {name}.",
+    Advice.DELETE_REF_FIRST: "Choose another name, or delete it first: dvx {ref_kind} --delete {name}",
     Advice.FEWER_CHECKPOINTS: "Ask for fewer with --k, or see 'dvx rank' for what stands in the way.",
-    Advice.IMPORT_BASE_FIRST: "Import the base first: dvx import DIR --as NAME.",
-    Advice.INSTALL_COMPILER: "Install a C compiler and run: pip install --force-reinstall --no-deps deltavcs.",
-    Advice.INSTALL_PACKAGE: "Install it: pip install {package}.",
-    Advice.LEAVE_OUT_EXACT: "These are whole checkpoints: leave --exact out.",
+    Advice.IMPORT_BASE_FIRST: "Import the base first: dvx import DIR --as NAME",
+    Advice.INSTALL_COMPILER: "Install a C compiler and run: pip install --force-reinstall --no-deps deltavcs",
+    Advice.INSTALL_PACKAGE: "Install it: pip install {package}",
+    Advice.LEAVE_OUT_EXACT: "These are whole checkpoints: leave --exact and --rank out.",
     Advice.LEAVE_OUT_FOLDING: "Leave --merge-adapter out; its weights are whole.",
     Advice.LEAVE_OUT_NAME: "Leave --as out; the results are called TO+DELTA.",
     Advice.LIST_REFS: "Use 'dvx {ref_kind}' to list them.",
@@ -48,9 +48,9 @@ BY_ADVICE: dict[Advice, str] = {
     Advice.RENAME_OR_RETYPE: "Rename or retype it.",
     Advice.REPLACE_TASK: "Replace it with --force.",
     Advice.RUN_FSCK: "Run 'dvx fsck' to see the damage.",
-    Advice.TAG_BASE: "Give one of the bases another name first: dvx tag NAME BASE.",
-    Advice.TRAINING_COMMAND: "Write it like: --train 'python train.py --model {{init}} --output_dir {{out}}'.",
-    Advice.TRANSFER_FROM_ITSELF: "Its diff vector is from its own base: dvx transfer --from {delta} --to BASE.",
+    Advice.TAG_BASE: "Give one of the bases another name first: dvx tag NAME BASE",
+    Advice.TRAINING_COMMAND: "Write it like: --train 'python train.py --model {{init}} --output_dir {{out}}'",
+    Advice.TRANSFER_FROM_ITSELF: "Its diff vector is from its own base: dvx transfer --from {delta} --to BASE",
     Advice.WIDEN_SELECTION: "Commit fine-tunes first, or widen --base, --where and --exclude-task.",
     Advice.WRITE_PARENT: "Write --parent REV or REV:ROLE.",
     Advice.WRITE_TO_OUT: "It must write the fine-tuned model to {{out}}.",
@@ -71,14 +71,14 @@ BY_ADVICE: dict[Advice, str] = {
     Advice.SEE_HISTORY: "Use 'dvx log {revision}' to see how far it goes.",
     Advice.SIMILAR_NAMES: _SIMILAR,
     Advice.SIMILAR_NAMES_OR_EXPRESSION: f"{_SIMILAR} {_EXPRESSION}",
-    Advice.ADD_ROWS_FILE: "Download it elsewhere and use the file: dvx task add NAME --file rows.jsonl.",
+    Advice.ADD_ROWS_FILE: "Download it elsewhere and use the file: dvx task add NAME --file rows.jsonl",
     Advice.CHECK_OUT: "Check the checkpoint out to a directory instead.",
     Advice.CLOSE_QUOTE: 'Is there a closing quote? A quote inside a quoted cell is written twice: "".',
     Advice.CORRECT_CHAT_TEMPLATE: (
         "Correct chat_template.jinja, or chat_template in tokenizer_config.json, and commit it; without a"
         " chat template, prompts are plain text."
     ),
-    Advice.KNOWN_TASKS: "There are: {tasks}. Your own: dvx task add NAME --file rows.jsonl.",
+    Advice.KNOWN_TASKS: "There are: {tasks}. Your own: dvx task add NAME --file rows.jsonl",
     Advice.LOG_IN: "Check the name; for gated and private models log in with 'hf auth login'.",
     Advice.MATCH_TOKENIZER: (
         "Does the tokenizer belong to this model? If tokens were added, resize the embedding to it."
@@ -92,7 +92,7 @@ BY_ADVICE: dict[Advice, str] = {
         "A .csv file has commas between cells, a .tsv file has tabs; cells that hold one are quoted, as in"
         ' "a, b".'
     ),
-    Advice.TASK_FILE_MOVED: "If it has moved: dvx task add {task} --file NEW --force.",
+    Advice.TASK_FILE_MOVED: "If it has moved: dvx task add {task} --file NEW --force",
     Advice.TEMPLATED_TASK_FILE_MOVED: (
         "If it has moved: dvx task add {task} --file NEW --force, with its --prompt and --answer."
     ),
@@ -177,7 +177,7 @@ BY_KIND: dict[ErrorKind, str | None] = {
     ErrorKind.PERMISSION_DENIED: "Check the permissions of that path.",
     ErrorKind.IO: None,
     ErrorKind.REMOTE: "Check the network and run the command again.",
-    ErrorKind.MISSING_PACKAGE: "Install it: pip install {package}.",
+    ErrorKind.MISSING_PACKAGE: "Install it: pip install {package}",
     ErrorKind.COMMAND_FAILED: (
         "Finished stages are kept: repair the cause and run 'dvx recycle' again as before."
     ),

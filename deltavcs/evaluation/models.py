@@ -14,7 +14,7 @@ from typing import Any
 from deltavcs.advice import Advice
 from deltavcs.checkpoint.materialize import torch_dtype
 from deltavcs.checkpoint.view import View
-from deltavcs.errors import ErrorKind, InvalidInputError, MissingDependencyError
+from deltavcs.errors import ErrorKind, InvalidInputError, MissingDependencyError, reason_of
 from deltavcs.objects.store import ObjectStore
 
 _SMALL_FILE = 64 << 20
@@ -33,7 +33,7 @@ def build_model(folder: Path, state: dict[str, Any], *, dtype: str | None = None
             `model.to`, it leaves buffers alone that no checkpoint holds, such as rotary frequencies.
 
     Raises:
-        InvalidInputError: `bad-checkpoint` without a config.json that transformers knows.
+        InvalidInputError: `bad-checkpoint` without a config.json that transformers takes.
         MissingDependencyError: transformers is not installed.
     """
     transformers = import_transformers()
@@ -43,7 +43,12 @@ def build_model(folder: Path, state: dict[str, Any], *, dtype: str | None = None
             kind=ErrorKind.BAD_CHECKPOINT,
             advice=Advice.TENSORS_ALONE,
         )
-    config = transformers.AutoConfig.from_pretrained(folder)
+    try:
+        config = transformers.AutoConfig.from_pretrained(folder)
+    except Exception as exc:  # many types, all of them about the file
+        raise InvalidInputError(
+            f"transformers refuses config.json: {reason_of(exc)}", kind=ErrorKind.BAD_CHECKPOINT
+        ) from exc
     with BUILDING, _no_progress_bar(transformers):
         return _model_class(transformers, config).from_pretrained(
             None, config=config, state_dict=state, dtype=torch_dtype(dtype) if dtype else "auto"

@@ -89,6 +89,8 @@ def _run(
 
 def _check(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
     statements = connection.extract_statements(sql)
+    if not statements:
+        raise InvalidInputError("SQL: there is no statement", kind=ErrorKind.BAD_SQL)
     if len(statements) != 1:
         raise _bad(f"one statement is needed, there are {len(statements)}", Advice.ONE_BY_ONE)
     kind = statements[0].type.name

@@ -19,7 +19,7 @@ import threading
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +69,7 @@ class DvxCallback(TrainerCallback):  # type: ignore[misc]
             that the model was loaded from, else from the weights.
         task: task it is trained on, which a ranking can exclude.
         metadata: further facts for every commit.
-        author: who commits.
+        author: who commits; by default whom the repository's identity names.
         threads: threads of a commit; few, so that training keeps the processors.
 
     Attributes:
@@ -89,7 +89,7 @@ class DvxCallback(TrainerCallback):  # type: ignore[misc]
         base: str | None = None,
         task: str | None = None,
         metadata: Mapping[str, str] | None = None,
-        author: str = "",
+        author: str | None = None,
         threads: int = 1,
     ) -> None:
         self.repository = (
@@ -139,9 +139,9 @@ class DvxCallback(TrainerCallback):  # type: ignore[misc]
 
     def _queue(self, args: Any, state: Any, source: Path) -> None:
         facts = {**_facts(args, state), **self.metadata}
-        signature = Signature(
-            self.author, self.repository.identity.clock(), f"save at step {state.global_step}"
-        )
+        signature = self.repository.identity.sign(f"save at step {state.global_step}")
+        if self.author is not None:
+            signature = replace(signature, author=self.author)
         stack = contextlib.ExitStack()
         try:
             folder = stack.enter_context(Workspace(self.repository.storage)).folder("save")

@@ -54,7 +54,7 @@ _SCALE = Parameter("scale", 1.0, -_LARGE, _LARGE, "factor of the merged diff vec
 _WEIGHTS = Parameter("weights", 1.0, 0.0, _LARGE, "weight of each model, or one for all", per_model=True)
 _SIGNED = Parameter("weights", 1.0, -_LARGE, _LARGE, "factor of each diff vector", per_model=True)
 _REQUIRED = Parameter("weights", None, 0.0, _LARGE, "weight of each model, or one for all", per_model=True)
-_SEED = Parameter("seed", 0, 0, MAX_SEED, "of the random masks", integer=True)
+_SEED = Parameter("seed", 0, 0, MAX_SEED, "draws the random masks", integer=True)
 
 
 def _density(default: float) -> Parameter:
@@ -156,7 +156,8 @@ def settings_for(method: MethodInfo, options: Options, n_models: int) -> Setting
         InvalidInputError: `bad-argument` for a count, a name or a value that the method does not take.
     """
     if not method.least_models <= n_models <= method.most_models:
-        counts = f"{method.least_models} to {method.most_models}"
+        least, most = method.least_models, method.most_models
+        counts = str(least) if least == most else f"{least} to {most}"
         raise InvalidInputError(
             f"{method.name} merges {counts} models, not {n_models}", kind=ErrorKind.BAD_ARGUMENT
         )

@@ -13,6 +13,7 @@ from deltavcs.objects.model import Parent, Role, check_role
 from deltavcs.oid import CommitId
 from deltavcs.refs import check_name
 from deltavcs.repo import Repository
+from deltavcs.steps.arguments import several
 from deltavcs.steps.bases import Base, find_base
 from deltavcs.steps.commits import commit_source
 from deltavcs.steps.recording import Draft, Recorded, tip_of
@@ -68,7 +69,7 @@ def commit(
     draft = (draft or Draft()).signed(repo, f"commit {source}")
     branch = check_name(default_name(source) if draft.name is None else draft.name)
     given = Base(repo.resolve(base), base, "given") if base is not None else None
-    further = tuple(_parent(repo, text) for text in parents)
+    further = tuple(_parent(repo, text) for text in several(parents, "parents"))
     tip = tip_of(repo, branch)
     with open_source(repo, source, allow_pickle=allow_pickle) as opened:
         found = given or find_base(repo, opened.checkpoint, Path(source), tip)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from deltavcs.advice import Advice
@@ -51,7 +51,9 @@ def import_base(
         FormatError, InvalidInputError: the files are malformed, or hold no weights.
         ConflictError: a file changed while it was read, or someone else moved the branch.
     """
-    draft = (draft or Draft()).signed(repo, f"import {source}")
+    draft = draft or Draft()
+    if draft.signature is None:  # where it came from, whatever the message says
+        draft = replace(draft, signature=repo.identity.sign(f"import {source}"))
     branch = check_name(default_name(source) if draft.name is None else draft.name)
     with open_source(repo, str(source), allow_pickle=allow_pickle) as opened:
         if opened.checkpoint.is_adapter:

@@ -11,6 +11,7 @@ from deltavcs.history.walk import walk, walk_topological
 from deltavcs.objects.model import Commit
 from deltavcs.oid import CommitId
 from deltavcs.repo import Repository
+from deltavcs.steps.arguments import check_count
 from deltavcs.steps.naming import SHORT, names_by_commit, tips
 from deltavcs.steps.scorebook import ScoreBook, ScoreLine
 
@@ -52,8 +53,9 @@ def log(
 
     Raises:
         NotFoundError: `unknown-revision`, with the fact `similar` where there are such names.
-        InvalidInputError: `ambiguous-revision`, `bad-revision`.
+        InvalidInputError: `ambiguous-revision`, `bad-revision`; `bad-argument` for a negative limit.
     """
+    check_count(limit, "limit", least=0)
     starts: Sequence[CommitId] = tips(repo) if revision is None else [repo.resolve(revision)]
     order = walk_topological if graph and limit is None else walk
     names = names_by_commit(repo)

@@ -83,7 +83,7 @@ def mashup(
     draft = draft.signed(repo, f"mashup for {task}")
     method, running = method or MergeMethod(), running or Running()
     selection = selection or Selection(bases=False, last_only=True)
-    ranking = rank_checkpoints(repo, task, selection, running)
+    ranking = rank_checkpoints(repo, task, selection, running, why=f"rank for {draft.name}")
     chosen = ranking.ranked[:k]
     if len(chosen) < k:
         raise InvalidInputError(

@@ -8,6 +8,7 @@ from dataclasses import replace
 from deltavcs.merging.settings import MergeMethod
 from deltavcs.refs import check_name
 from deltavcs.repo import Repository
+from deltavcs.steps.arguments import several
 from deltavcs.steps.merge_plans import plan_merge
 from deltavcs.steps.merges import (
     Merged,
@@ -50,7 +51,7 @@ def merge(
     """
     check_name(draft.name or "")
     draft = draft.signed(repo, f"merge {', '.join(revisions)}")
-    plan = plan_merge(repo, revisions, method or MergeMethod())
+    plan = plan_merge(repo, several(revisions, "revisions"), method or MergeMethod())
     with merging(repo, plan, tasks, running or Running()) as computed:
         recorded = None
         if not dry_run:

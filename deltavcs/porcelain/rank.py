@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from deltavcs.ranking.result import Ranking
 from deltavcs.repo import Repository
+from deltavcs.steps.arguments import check_count
 from deltavcs.steps.running import Running
 from deltavcs.steps.scoring import rank_checkpoints
 from deltavcs.steps.selecting import Selection
@@ -34,5 +35,6 @@ def rank(
         NotFoundError: no such task or revision, or no checkpoint that fits.
         InvalidInputError: `bad-task` rows; `bad-argument`, also if the history holds several architectures.
     """
+    check_count(k, "k", least=1)
     found = rank_checkpoints(repo, task, selection or Selection(), running or Running())
     return replace(found, top=found.ranked[:k])

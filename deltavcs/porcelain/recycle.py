@@ -28,6 +28,7 @@ from deltavcs.oid import CommitId, hash_bytes
 from deltavcs.refs import check_name
 from deltavcs.repo import Repository
 from deltavcs.signature import Signature
+from deltavcs.steps.arguments import several
 from deltavcs.steps.bases import Base
 from deltavcs.steps.checkouts import write_target
 from deltavcs.steps.commits import commit_source
@@ -141,7 +142,7 @@ def recycle(
     """
     mode = "iterative" if iterative else "direct"
     parse_command(training.command)
-    stages = plan_stages(repo, bases, name, iterative=iterative)
+    stages = plan_stages(repo, several(bases, "bases"), name, iterative=iterative)
     run = _RecycleRun(repo, check_name(name), mode, training)
     if dry_run:
         return Recycled(name, mode, training.command, training.work, tuple(run.look(stages)))

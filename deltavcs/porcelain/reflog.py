@@ -5,6 +5,7 @@ from __future__ import annotations
 from deltavcs.refs import branch_ref
 from deltavcs.refs.refstore import RefMove
 from deltavcs.repo import Repository
+from deltavcs.steps.arguments import check_count
 
 __all__ = ["RefMove", "reflog"]
 
@@ -18,8 +19,9 @@ def reflog(repo: Repository, name: str | None = None, *, limit: int | None = Non
         limit: at most so many.
 
     Raises:
-        InvalidInputError: `bad-ref-name`.
+        InvalidInputError: `bad-ref-name`; `bad-argument` for a negative limit.
     """
+    check_count(limit, "limit", least=0)
     wanted = branch_ref(name) if name is not None else None
     found = [e for e in repo.refs.log() if wanted is None or e.ref in (wanted, f"refs/tags/{name}")]
     return found[::-1][:limit]

@@ -20,6 +20,7 @@ from deltavcs.objects.model import Kind, Role
 from deltavcs.oid import CommitId
 from deltavcs.refs import check_name
 from deltavcs.repo import Repository
+from deltavcs.steps.arguments import several
 from deltavcs.steps.naming import name_of
 from deltavcs.steps.recording import Draft, Recorded
 from deltavcs.steps.transfers import TransferPlan, plan_transfer, record_transfer
@@ -82,6 +83,14 @@ def transfer(
     draft = (draft or Draft()).signed(repo, f"transfer {from_} to {to}")
     if not math.isfinite(scale):
         raise InvalidInputError(f"scale {scale} is not a finite number", kind=ErrorKind.BAD_ARGUMENT)
+    if vocab not in ("pad", "strict"):
+        raise InvalidInputError(
+            f"vocab is {vocab!r}",
+            kind=ErrorKind.BAD_ARGUMENT,
+            advice=Advice.ONE_OF,
+            facts={"choices": "pad, strict"},
+        )
+    deltas = deltas if deltas == "all" else several(deltas, "deltas")
     target = repo.resolve(to)
     chosen = _choose(repo, from_, deltas)
     _check_single(draft, len(chosen))

@@ -29,8 +29,13 @@ from deltavcs.steps.selecting import Selected, Selection, select
 from deltavcs.steps.targets import parse_dtype
 
 
-def rank_checkpoints(repo: Repository, task: str, selection: Selection, running: Running) -> Ranking:
+def rank_checkpoints(
+    repo: Repository, task: str, selection: Selection, running: Running, *, why: str | None = None
+) -> Ranking:
     """Rank every selected checkpoint; all of them are at the top.
+
+    Args:
+        why: for the reflog of the scores.
 
     Raises:
         NotFoundError: no such task or revision, or no checkpoint that fits.
@@ -39,7 +44,8 @@ def rank_checkpoints(repo: Repository, task: str, selection: Selection, running:
     check_metric(selection.metric)
     selected = select(repo, selection)
     probe = open_probe(repo, task, running)
-    scoring = _Scoring(repo, probe, running, selected)
+    signature = repo.identity.sign(why or f"rank on {task}")
+    scoring = _Scoring(repo, probe, running, selected, signature)
     found = order(scoring.run(), selection.metric)
     catch_up(repo)
     ranked = tuple(_ranked(repo, i, one) for i, one in enumerate(found, start=1))
@@ -67,9 +73,9 @@ class _Scoring:
     probe: Probe
     running: Running
     selected: Selected
+    signature: Signature
     prompts: Prompts = field(init=False)
     dtype: str | None = field(init=False)
-    signature: Signature = field(init=False)
     names: dict[CommitId, str] = field(init=False)
     failed: list[NotRanked] = field(default_factory=list)
     done: int = 0
@@ -77,7 +83,6 @@ class _Scoring:
     def __post_init__(self) -> None:
         self.prompts = Prompts(self.repo.objects, self.probe.examples)
         self.dtype = parse_dtype(self.running.dtype) if self.running.dtype is not None else None
-        self.signature = self.repo.identity.sign(f"rank on {self.probe.rows.task}")
         self.names = {c.commit: name_of(self.repo, c.commit) for c in self.selected.candidates}
 
     def run(self) -> list[Evaluated]:

@@ -16,6 +16,7 @@ from deltavcs.ranking.candidates import Candidate, Unusable, find_candidates
 from deltavcs.ranking.order import choose_group, without_tasks
 from deltavcs.ranking.result import NotRanked
 from deltavcs.repo import Repository
+from deltavcs.steps.arguments import several
 from deltavcs.steps.naming import name_of, names_by_commit, tips
 
 
@@ -40,6 +41,9 @@ class Selection:
     adapters: bool | None = None
     bases: bool = True
     last_only: bool = False
+
+    def __post_init__(self) -> None:
+        several(self.exclude_tasks, "exclude_tasks")
 
 
 @dataclass(frozen=True, slots=True)
