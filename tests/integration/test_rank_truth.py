@@ -89,15 +89,11 @@ def numbering(task: str) -> str:
     return "numbers" if task == "winogrande" else "letters"
 
 
-@pytest.fixture(scope="module")
-def rankings(trained: Repository) -> dict[str, Ranking]:
-    return {task: rank(trained, task, running=Running(samples=64)) for task in FILES}
-
-
 def shown(ranking: Ranking) -> str:
     return ", ".join(f"{r.name} {r.loss:.4f}" for r in ranking.ranked)
 
 
-@pytest.mark.parametrize("task", FILES)
-def test_the_checkpoint_of_the_task_ranks_first(rankings: dict[str, Ranking], task: str) -> None:
-    assert rankings[task].ranked[0].name == task, shown(rankings[task])
+# One test for all, so that no two workers train the same models.
+def test_the_checkpoint_of_each_task_ranks_first(trained: Repository) -> None:
+    rankings = {task: rank(trained, task, running=Running(samples=64)) for task in FILES}
+    assert not {task: shown(found) for task, found in rankings.items() if found.ranked[0].name != task}
