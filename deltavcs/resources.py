@@ -107,7 +107,7 @@ class Resources:
         profile: collects where the time goes.
 
     Raises:
-        InvalidInputError: `bad-argument` below one thread or one byte.
+        InvalidInputError: `bad-argument` for less than one thread, or a negative budget.
     """
 
     threads: int = field(default_factory=available_cores)
@@ -118,7 +118,7 @@ class Resources:
     __repr__ = brief
 
     def __post_init__(self) -> None:
-        if self.threads < 1 or self.memory_bytes < 1:
+        if self.threads < 1 or self.memory_bytes < 0:
             raise InvalidInputError(
                 f"nothing can be done on {self.threads} threads in {self.memory_bytes} bytes",
                 kind=ErrorKind.BAD_ARGUMENT,

@@ -44,7 +44,7 @@ def test_a_count_below_the_least() -> None:
         lambda repo: dv.rank(repo, "piqa", k=-1),
         lambda repo: dv.mashup(repo, "piqa", k=0, draft=dv.Draft("m")),
         lambda repo: dv.Resources(threads=-1),
-        lambda repo: dv.Resources(memory_bytes=0),
+        lambda repo: dv.Resources(memory_bytes=-1),
         lambda repo: dv.Signature("A", "noon"),
         lambda repo: dv.Signature("A", 10**30),
         lambda repo: dv.Signature(5, 1),
