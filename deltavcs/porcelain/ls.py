@@ -40,11 +40,13 @@ def ls_revision(repo: Repository, revision: str, pattern: str | None = None) -> 
         InvalidInputError: `ambiguous-revision`, `bad-revision`.
     """
     value = repo.commit(repo.resolve(revision))
-    files = files_of(repo.objects.get_manifest(value.manifest))
+    manifest = repo.objects.get_manifest(value.manifest)
+    stats = repo.objects.get_stats(value.stats) if value.stats else None
+    files = files_of(manifest)
     return Contents(
         revision,
         tuple(f for f in files if _fits(f.path, pattern)),
-        tuple(t for t in tensors_of(repo, value) if _fits(t.name, pattern)),
+        tuple(t for t in tensors_of(repo, manifest, stats) if _fits(t.name, pattern)),
     )
 
 

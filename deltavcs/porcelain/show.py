@@ -91,7 +91,7 @@ def show(repo: Repository, revision: str) -> Shown:
         stored_bytes=_stored(repo, manifest),
         changed_share=stats.changed_share if stats else None,
         l2=stats.l2 if stats else None,
-        tensors=tensors_of(repo, value),
+        tensors=tensors_of(repo, manifest, stats),
         files=files_of(manifest),
         scores=ScoreBook(repo).of(value),
     )

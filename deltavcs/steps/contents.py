@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from deltavcs.brief import brief
 from deltavcs.codec import codec_word
-from deltavcs.objects.model import Commit, Manifest
+from deltavcs.objects.model import Manifest, Stats
 from deltavcs.repo import Repository
 
 
@@ -36,14 +36,13 @@ class ShownFile:
     n_tensors: int | None
 
 
-def tensors_of(repo: Repository, value: Commit) -> tuple[ShownTensor, ...]:
-    """The tensors of a commit by name."""
-    manifest = repo.objects.get_manifest(value.manifest)
-    stats = repo.objects.get_stats(value.stats).tensors if value.stats else {}
+def tensors_of(repo: Repository, manifest: Manifest, stats: Stats | None) -> tuple[ShownTensor, ...]:
+    """The tensors of a manifest by name, with their differences from the base where there are any."""
+    differences = stats.tensors if stats is not None else {}
     shown = []
     for name in sorted(manifest.tensors):
         entry, where = manifest.tensors[name], repo.objects.packs.locate(manifest.tensors[name].blob)
-        moved = stats.get(name)
+        moved = differences.get(name)
         shown.append(
             ShownTensor(
                 name=name,
