@@ -38,12 +38,14 @@ class Declared:
         scheme: for people, such as `GPTQ, 4 bits`; empty if nothing is declared.
         block: rows and columns of a block of weights that share a scale.
         dtype: that the weights are computed in, as safetensors spells it; BF16 if none is named.
+        loadable: config.json says it, where transformers looks for it.
     """
 
     method: str = ""
     scheme: str = ""
     block: tuple[int, int] | None = None
     dtype: str = "BF16"
+    loadable: bool = False
 
 
 def read_declared(read: ReadFile, folder: str) -> Declared:
@@ -54,6 +56,7 @@ def read_declared(read: ReadFile, folder: str) -> Declared:
     """
     config = _json_object(read(folder + CONFIG))
     found = next(_sections(config), None)
+    loadable = found is not None and isinstance(found.get("quant_method"), str)
     for name in QUANTISATION_FILES:
         if found is None:
             raw = _json_object(read(folder + name))
@@ -62,7 +65,7 @@ def read_declared(read: ReadFile, folder: str) -> Declared:
     if found is None:
         return Declared(dtype=dtype)
     method = _word(found, "quant_method", "quant_algo", "quant_type").lower()
-    return Declared(method, _scheme(method, found), _block(found), dtype)
+    return Declared(method, _scheme(method, found), _block(found), dtype, loadable)
 
 
 def _json_object(data: bytes | None) -> dict[str, Any]:

@@ -65,6 +65,7 @@ class Quantisation:
         dtype: that its weights are computed in.
         scaled: per payload its scales, if it is 8-bit floats times scales and nothing else.
         obstacle: why it is not; empty if it is.
+        loadable: config.json tells transformers of it.
     """
 
     folder: str
@@ -74,6 +75,7 @@ class Quantisation:
     dtype: str
     scaled: Mapping[str, ScaledFloats]
     obstacle: str
+    loadable: bool
 
     @property
     def tensors(self) -> frozenset[str]:
@@ -128,7 +130,7 @@ def _recognise(
     scaled = match_scales(payloads, tensors, method=declared.method, block=declared.block)
     obstacle, scaled = (scaled, {}) if isinstance(scaled, str) else ("", scaled)
     others = frozenset(companions - payloads.keys())
-    return Quantisation(folder, scheme, payloads, others, declared.dtype, scaled, obstacle)
+    return Quantisation(folder, scheme, payloads, others, declared.dtype, scaled, obstacle, declared.loadable)
 
 
 def _integer_weights(names: Mapping[str, str], tensors: Mapping[str, _Typed]) -> bool:
