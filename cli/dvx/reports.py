@@ -43,6 +43,7 @@ def recorded_document(recorded: Recorded) -> dict[str, Any]:
         "stored_bytes": recorded.stored_bytes,
         "unchanged": recorded.unchanged,
         "nonfinite": recorded.nonfinite,
+        "overflowed": recorded.overflowed,
     }
 
 
@@ -65,10 +66,22 @@ WARNING = click.style("warning:", fg="yellow")
 
 
 def nonfinite_lines(recorded: Recorded, limit: int = 3) -> Iterator[str]:
-    """A warning about NaN and Inf."""
-    if recorded.nonfinite:
-        shown = text.join(recorded.nonfinite[:limit]) + (", …" if len(recorded.nonfinite) > limit else "")
-        yield f"{WARNING} NaN or Inf in {text.count(len(recorded.nonfinite), 'tensor')}: {shown}"
+    """A warning about NaN and Inf, but for what `overflow_note` tells."""
+    found = [name for name in recorded.nonfinite if name not in recorded.overflowed]
+    if found:
+        shown = text.join(found[:limit]) + (", …" if len(found) > limit else "")
+        yield f"{WARNING} NaN or Inf in {text.count(len(found), 'tensor')}: {shown}"
+
+
+def overflow_note(overflowed: Mapping[str, int], limit: int = 3) -> str:
+    """Which finite values became Inf or NaN; empty if none did."""
+    if not overflowed:
+        return ""
+    values = text.count(sum(overflowed.values()), "finite value")
+    worst = sorted(overflowed, key=lambda k: (-overflowed[k], k))
+    shown = ", ".join(f"{text.plain(k)} ({overflowed[k]:,})" for k in worst[:limit])
+    more = f" and {len(worst) - limit} more" if len(worst) > limit else ""
+    return f"{values} became Inf or NaN, beyond the range of the dtype, in {shown}{more}"
 
 
 def unchanged_lines(recorded: Recorded) -> Iterator[str]:

@@ -96,8 +96,8 @@ class Session:
         return {"profile": rows}
 
     def note(self, text: str) -> None:
-        """Say something beside the result: on stderr, neither under `--json` nor `--quiet`."""
-        if not (self.json or self.quiet):
+        """Say what is not empty beside the result: on stderr, neither under `--json` nor `--quiet`."""
+        if text and not (self.json or self.quiet):
             import click
 
             label = click.style("note:", fg="yellow")

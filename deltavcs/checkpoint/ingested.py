@@ -18,12 +18,14 @@ class Ingested:
         stats: per tensor, the difference from the base.
         raw_bytes: bytes of all files.
         stored_bytes: bytes that were added to the repository's packs.
+        overflowed: by tensor, how many finite values became Inf or NaN when it was computed.
     """
 
     manifest: Manifest
     stats: Mapping[str, TensorStats]
     raw_bytes: int
     stored_bytes: int
+    overflowed: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from deltavcs.checkpoint.ingested import BlobTally, Ingested, counterpart
+from deltavcs.checkpoint.overflow import OverflowWatch
 from deltavcs.checkpoint.view import Computed, Content, View, ViewFile
 from deltavcs.objects.domain import FILE_DOMAIN
 from deltavcs.objects.incoming import MemorySource, NewBlob
@@ -21,8 +22,10 @@ from deltavcs.resources import Resources
 class _ComputedSource:
     """A computed content as bytes to be stored."""
 
+    key: str
     content: Content
     computed: Computed
+    watch: OverflowWatch
 
     @property
     def size(self) -> int:
@@ -32,6 +35,7 @@ class _ComputedSource:
     def read_into(self, start: int, out: memoryview) -> None:
         """Fill `out` with the bytes from `start` on."""
         self.computed.read_into(start, out, self.content.dtype)
+        self.watch.look(self.key, self.content, start, out)
 
 
 def store_view(
@@ -51,27 +55,32 @@ def store_view(
         base: what differences are measured from.
         against: what computed tensors are coded against; `base` if None.
     """
-    tally = BlobTally()
+    tally, watch = BlobTally(), OverflowWatch(transaction.blobs)
     for key, content in view.tensors.items():
         if content.blob is not None:
             tally.tensors[key] = TensorEntry(content.blob, content.dtype, content.shape)
     done = 0
-    for added in transaction.add_blobs(_new_blobs(view, base, against or base)):
+    for added in transaction.add_blobs(_new_blobs(view, base, against or base, watch)):
         if isinstance(added.tag, ViewFile):
             tally.note_file(added.tag.path, added)
         else:
             key, content = added.tag
             tally.note_tensor(key, content.dtype, content.shape, added)
+            if added.nonfinite:
+                watch.look_again(key, content)
             done += added.raw_bytes
             resources.progress("computing", done, view.size)
     entries = tuple(
         FileEntry(f.path, f.size, f.blob or tally.files[f.path], f.keys, executable=f.executable)
         for f in view.files
     )
-    return Ingested(Manifest(entries, tally.tensors), tally.stats, view.size, tally.stored_bytes)
+    manifest = Manifest(entries, tally.tensors)
+    return Ingested(manifest, tally.stats, view.size, tally.stored_bytes, watch.counts)
 
 
-def _new_blobs(view: View, base: Manifest | None, against: Manifest | None) -> Iterator[NewBlob]:
+def _new_blobs(
+    view: View, base: Manifest | None, against: Manifest | None, watch: OverflowWatch
+) -> Iterator[NewBlob]:
     for file in view.files:
         if file.data is not None:
             yield NewBlob(file, FILE_DOMAIN, MemorySource(file.data))
@@ -90,7 +99,7 @@ def _new_blobs(view: View, base: Manifest | None, against: Manifest | None) -> I
             yield NewBlob(
                 (key, content),
                 content.domain,
-                _ComputedSource(content, content.computed),
+                _ComputedSource(key, content, content.computed, watch),
                 bases=() if old is None else (old,),
                 compare=compare,
             )

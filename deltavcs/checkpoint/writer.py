@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deltavcs.checkpoint.output_folder import check_output, make_draft, move_into_place, not_empty
+from deltavcs.checkpoint.overflow import OverflowWatch
 from deltavcs.checkpoint.view import Content, View, ViewFile, check_blob
 from deltavcs.errors import ErrorKind, IntegrityError
 from deltavcs.interrupts import to_the_end
@@ -31,13 +32,21 @@ _RESERVED_BYTES = 1 << 20
 
 
 def write_view(
-    objects: ObjectStore, view: View, out: Path, *, resources: Resources, force: bool, extra: dict[str, bytes]
+    objects: ObjectStore,
+    view: View,
+    out: Path,
+    *,
+    resources: Resources,
+    force: bool,
+    extra: dict[str, bytes],
+    watch: OverflowWatch | None = None,
 ) -> int:
     """Write a view as a directory; nothing of it appears before all of it is written.
 
     Args:
         out: must not exist or be empty, unless `force`.
         extra: small files to put beside it, by name.
+        watch: counts finite values that are written as Inf or NaN.
 
     Returns:
         Bytes written.
@@ -53,7 +62,7 @@ def write_view(
         named, out = out, out.absolute()
         draft = make_draft(out)
     try:
-        _write_files(objects, view, draft, named, resources)
+        _write_files(objects, view, draft, named, resources, watch)
         with translate_os_errors(f"cannot write {named}"):
             for name, data in extra.items():
                 (draft / name).write_bytes(data)
@@ -127,16 +136,24 @@ class _FileSpan:
     start: int
     n_bytes: int
     at: int
+    key: str = ""
 
 
-def _write_files(objects: ObjectStore, view: View, draft: Path, out: Path, resources: Resources) -> None:
+def _write_files(
+    objects: ObjectStore,
+    view: View,
+    draft: Path,
+    out: Path,
+    resources: Resources,
+    watch: OverflowWatch | None,
+) -> None:
     objects.blobs.prepare(resources)
     done = 0
     proof = _DerivedProof()
     targets: list[OutputFile] = []
     try:
         with Pool(resources) as pool:
-            writer = _SpanWriter(objects, resources.profile)
+            writer = _SpanWriter(objects, resources.profile, watch)
             for span, data in pool.map(writer.write, _spans(objects, view, draft, out, targets), size=_size):
                 done += span.n_bytes
                 resources.progress("writing", done, view.size)
@@ -185,36 +202,37 @@ def _spans(
         if file.data:
             with translate_os_errors(f"cannot write {name}"):
                 target.write(file.data, 0)
-        for content, blob, start, size, at in _pieces(view, file):
-            yield _FileSpan(target, content, blob, start, size, at)
+        for key, blob, start, size, at in _pieces(view, file):
+            yield _FileSpan(target, view.tensors.get(key), blob, start, size, at, key)
 
 
 def _size(span: _FileSpan) -> int:
     return span.n_bytes
 
 
-_PlacedSpan = tuple[Content | None, BlobId | None, int, int, int]
+_PlacedSpan = tuple[str, BlobId | None, int, int, int]
 
 
 def _pieces(view: View, file: ViewFile) -> Iterator[_PlacedSpan]:
-    """Content, blob, start in the blob, bytes, and place in the file of every span."""
-    contents = [view.tensors[k] for k in file.keys or ()]
-    head = file.size - sum(c.size for c in contents)
+    """Key, blob, start in the blob, bytes, and place in the file of every span; no key for the file's own."""
+    contents = [(k, view.tensors[k]) for k in file.keys or ()]
+    head = file.size - sum(c.size for _, c in contents)
     if file.data is None:
         for start in range(0, head, SPAN_BYTES):
-            yield None, file.blob, start, min(SPAN_BYTES, head - start), start
+            yield "", file.blob, start, min(SPAN_BYTES, head - start), start
     at = head
-    for content in contents:
+    for key, content in contents:
         for start in range(0, content.size, SPAN_BYTES):
-            yield content, content.blob, start, min(SPAN_BYTES, content.size - start), at + start
+            yield key, content.blob, start, min(SPAN_BYTES, content.size - start), at + start
         at += content.size
 
 
 class _SpanWriter:
     """Decodes or computes spans and writes them; on worker threads."""
 
-    def __init__(self, objects: ObjectStore, profile: Profile) -> None:
+    def __init__(self, objects: ObjectStore, profile: Profile, watch: OverflowWatch | None) -> None:
         self._blobs = objects.blobs
+        self._watch = watch
         self._profile = profile
         self._scratch = Scratch()
 
@@ -255,6 +273,8 @@ class _SpanWriter:
         with self._profile.stage("decode", len(data)):
             if span.content is not None:
                 span.content.read_into(self._blobs, span.start + at, data)
+                if self._watch is not None:
+                    self._watch.look(span.key, span.content, span.start + at, data)
             elif span.blob is not None:
                 self._blobs.read_into(span.blob, span.start + at, data)
         try:

@@ -81,6 +81,7 @@ class AddedBlob:
     Attributes:
         stored_bytes: what it added to the pack; 0 if it was there.
         difference: from `compare`, if that was asked for.
+        nonfinite: it is derived, and holds Inf or NaN.
     """
 
     tag: Any
@@ -88,3 +89,4 @@ class AddedBlob:
     raw_bytes: int
     stored_bytes: int
     difference: TensorStats | None
+    nonfinite: bool = False

@@ -66,6 +66,9 @@ class PackWriter:
         resources: threads and memory.
         known: True for a blob that is in the repository already.
         level: zstd level.
+
+    Attributes:
+        reader: as it was given.
     """
 
     def __init__(
@@ -78,7 +81,7 @@ class PackWriter:
         level: int,
     ) -> None:
         self._workspace = workspace
-        self._reader = reader
+        self.reader = reader
         reader.prepare(resources)
         self._resources = resources
         self._profile = resources.profile
@@ -152,7 +155,7 @@ class PackWriter:
 
     def _measure(self, compare: BlobId, dtype: str, at: int, target: Bytes) -> SpanDifference:
         with self._profile.stage("decode base", len(target)):
-            base = self._reader.padded(compare, at, len(target))
+            base = self.reader.padded(compare, at, len(target))
         with self._profile.stage("compare", len(target)):
             return measure_span(dtype, target, base)
 
@@ -160,7 +163,7 @@ class PackWriter:
         base = None
         if plan.base is not None:
             with self._profile.stage("decode base", len(target) if plan.base != plan.compare else 0):
-                base = self._reader.padded(plan.base, at, len(target))
+                base = self.reader.padded(plan.base, at, len(target))
         with self._profile.stage("encode", len(target)):
             return plan.encode(target, base)
 
@@ -177,7 +180,7 @@ class PackWriter:
             head = p.decode_head(entry.seal())
             self._heads.append((entry.offset, head))
             stored = head.entry_bytes
-        return AddedBlob(plan.tag, plan.blob, plan.raw_bytes, stored, entry.difference())
+        return AddedBlob(plan.tag, plan.blob, plan.raw_bytes, stored, entry.difference(), plan.nonfinite)
 
 
 class _OpenEntry:

@@ -21,6 +21,7 @@ from deltavcs.objects.model import TensorStats
 from deltavcs.objects.reader import BlobReader
 from deltavcs.oid import BlobId, start_hash
 from deltavcs.resources import Profile, Scratch
+from deltavcs.tensors.finite import nonfinite
 
 DEFAULT_CHUNK_LOG2 = 20
 DERIVED_CHUNK_LOG2 = 22
@@ -43,6 +44,7 @@ class BlobPlan:
         encoder: None for a derivation or a known blob.
         compare: blob to measure the difference from while encoding; None if there is none, or if
             `known_difference` has it already.
+        nonfinite: a derived tensor holds Inf or NaN.
         hashes: XXH3-64 of the chunks as they were when the id was computed. What is encoded later must
             be the same bytes, whatever happens to the file meanwhile.
     """
@@ -60,6 +62,7 @@ class BlobPlan:
     is_new: bool
     chunk_log2: int
     hashes: tuple[int, ...] = ()
+    nonfinite: bool = False
 
     @property
     def chunk_bytes(self) -> int:
@@ -174,19 +177,25 @@ class Planner:
         assert draft.derivation is not None
         dtype = codec_dtype(draft.domain)
         hasher = start_hash(draft.domain)
-        hashes, spans = [], []
+        hashes, spans, odd = [], [], False
         for at in range(0, draft.raw_bytes, draft.chunk_bytes):
             out = np.empty(min(draft.chunk_bytes, draft.raw_bytes - at), np.uint8)
             self._reader.derive(draft.derivation, draft.domain, at, out.data)
             hasher.update(out.data)
             hashes.append(xxhash.xxh3_64_intdigest(out.data))
+            odd = odd or nonfinite(out.data, dtype) is not None
             if draft.compare is not None:
                 spans.append(measure_span(dtype, out, self._reader.padded(draft.compare, at, len(out))))
         known = None
         if draft.compare is not None:
             known = add_up(draft.domain, spans)
         return replace(
-            draft, blob=BlobId(hasher.hexdigest()), hashes=tuple(hashes), compare=None, known_difference=known
+            draft,
+            blob=BlobId(hasher.hexdigest()),
+            hashes=tuple(hashes),
+            compare=None,
+            known_difference=known,
+            nonfinite=odd,
         )
 
     def _choose(self, draft: BlobPlan, bases: tuple[BlobId, ...]) -> tuple[codec.Encoder, BlobId | None]:

@@ -14,6 +14,7 @@ from deltavcs.storage import LocalStorage
 if TYPE_CHECKING:
     from deltavcs.objects.incoming import AddedBlob, NewBlob
     from deltavcs.objects.packwriter import PackWriter
+    from deltavcs.objects.reader import BlobReader
 
 _DECODERS: Mapping[type, Callable[[bytes], object]] = {
     m.Manifest: m.decode_manifest,
@@ -30,6 +31,11 @@ class Transaction:
         self._storage = storage
         self._writer = writer
         self._objects: list[tuple[str, bytes]] = []
+
+    @property
+    def blobs(self) -> BlobReader:
+        """Reads what is already in the repository."""
+        return self._writer.reader
 
     def add_blobs(self, blobs: Iterable[NewBlob]) -> Iterator[AddedBlob]:
         """Store blobs; see `PackWriter.add`."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, TypedDict, Unpack
 
 from deltavcs.advice import Advice
 from deltavcs.brief import brief
@@ -56,6 +56,13 @@ class Transferred:
     __repr__ = brief
 
 
+class Fitting(TypedDict, total=False):
+    """How models that are not quite alike, or not plain weights, are fitted together; see `transfer`."""
+
+    vocab: str
+    dequantize: bool
+
+
 def transfer(
     repo: Repository,
     from_: str,
@@ -63,10 +70,9 @@ def transfer(
     *,
     deltas: Sequence[str] | Literal["all"] = (),
     scale: float = 1.0,
-    vocab: str = "pad",
     draft: Draft | None = None,
     dry_run: bool = False,
-    dequantize: bool = False,
+    **fitting: Unpack[Fitting],
 ) -> list[Transferred]:
     """Commit `to + scale · (fine-tune − its base)` for one or more fine-tunes.
 
@@ -75,10 +81,11 @@ def transfer(
         to: the target base.
         deltas: which fine-tunes of the base to take, or `all` of them.
         scale: λ, a finite number.
-        vocab: `pad` counts rows that a base lacks as zeros; `strict` refuses them.
         draft: branch, by default `TO+DELTA`, and only with one fine-tune; message and metadata.
         dry_run: measure and report, but commit nothing.
-        dequantize: compute with the weights that quantised checkpoints stand for; the result has those.
+        fitting: `vocab`, by default `pad`, which counts rows that a base lacks as zeros, or `strict`, which
+            refuses them; `dequantize`, to compute with the weights that quantised checkpoints stand for: the
+            result has those.
 
     Raises:
         InvalidInputError: `ambiguous-delta` with the choices; `incompatible` with the tensors; `quantised`.
@@ -87,9 +94,9 @@ def transfer(
     draft = (draft or Draft()).signed(repo, f"transfer {from_} to {to}")
     if not math.isfinite(scale):
         raise InvalidInputError(f"scale {scale} is not a finite number", kind=ErrorKind.BAD_ARGUMENT)
-    if vocab not in ("pad", "strict"):
+    if fitting.get("vocab", "pad") not in ("pad", "strict"):
         raise InvalidInputError(
-            f"vocab is {vocab!r}",
+            f"vocab is {fitting['vocab']!r}",
             kind=ErrorKind.BAD_ARGUMENT,
             advice=Advice.ONE_OF,
             facts={"choices": "pad, strict"},
@@ -99,10 +106,7 @@ def transfer(
     chosen = _choose(repo, from_, deltas)
     _check_single(draft, len(chosen))
     _check_base(repo, target, to)
-    plans = [
-        plan_transfer(repo, delta, target, scale=scale, vocab=vocab, dequantize=dequantize)
-        for delta in chosen
-    ]
+    plans = [plan_transfer(repo, delta, target, scale=scale, **fitting) for delta in chosen]
     names = [check_name(_branch(repo, plan) if draft.name is None else draft.name) for plan in plans]
     done = []
     for plan, name in zip(plans, names, strict=True):

@@ -11,6 +11,7 @@ from deltavcs.brief import brief
 from deltavcs.checkpoint.layout import MARKER
 from deltavcs.checkpoint.marker import Marker, encode_marker
 from deltavcs.checkpoint.output_folder import check_output
+from deltavcs.checkpoint.overflow import OverflowWatch
 from deltavcs.checkpoint.writer import write_view
 from deltavcs.errors import DeltaVCSError, ErrorKind, InvalidInputError
 from deltavcs.oid import CommitId
@@ -25,6 +26,7 @@ class CheckedOut:
     Attributes:
         commit: None for what is no commit's content: an expression, dequantised weights.
         dequantised: by revision, how what was dequantised is stored.
+        overflowed: by tensor, how many finite values were written as Inf or NaN.
     """
 
     path: Path
@@ -34,6 +36,7 @@ class CheckedOut:
     n_tensors: int
     n_bytes: int
     dequantised: Mapping[str, str] = field(default_factory=dict)
+    overflowed: Mapping[str, int] = field(default_factory=dict)
 
     __repr__ = brief
 
@@ -62,10 +65,17 @@ def write_target(repo: Repository, target: Target, output: Path, *, force: bool)
         IntegrityError: stored data is damaged; names the commit, and nothing is written.
     """
     commit = target.commit or target.operands[0]
+    watch = OverflowWatch(repo.objects.blobs)
     extra = {MARKER: encode_marker(Marker(commit, target.text))}
     try:
         n_bytes = write_view(
-            repo.objects, target.view, output, resources=repo.resources, force=force, extra=extra
+            repo.objects,
+            target.view,
+            output,
+            resources=repo.resources,
+            force=force,
+            extra=extra,
+            watch=watch,
         )
     except DeltaVCSError as exc:
         raise located(repo, target, exc) from exc
@@ -77,4 +87,5 @@ def write_target(repo: Repository, target: Target, output: Path, *, force: bool)
         len(target.view.tensors),
         n_bytes,
         target.dequantised,
+        watch.counts,
     )

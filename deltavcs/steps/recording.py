@@ -81,6 +81,7 @@ class Recorded:
         stored_bytes: that were added to the packs.
         unchanged: True if the branch's tip had this content already and nothing was committed.
         nonfinite: tensors that differ from the base where one of both is NaN or Inf.
+        overflowed: by tensor, how many finite values became Inf or NaN when it was computed and rounded.
     """
 
     commit: CommitId
@@ -92,6 +93,7 @@ class Recorded:
     stored_bytes: int
     unchanged: bool = False
     nonfinite: tuple[str, ...] = ()
+    overflowed: Mapping[str, int] = field(default_factory=dict)
 
     __repr__ = brief
 
@@ -176,6 +178,7 @@ class Recording:
             stored_bytes=0 if unchanged else stored.stored_bytes,
             unchanged=unchanged,
             nonfinite=_nonfinite(stored),
+            overflowed=stored.overflowed,
         )
 
 

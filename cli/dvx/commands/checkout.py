@@ -69,6 +69,7 @@ def checkout(
             dequantize=dequantize,
         )
     session.emit(lambda: {**_document(done), "revision": revision}, _lines(done, revision))
+    session.note(reports.overflow_note(done.overflowed))
 
 
 def _document(done: CheckedOut) -> dict[str, object]:
@@ -80,6 +81,7 @@ def _document(done: CheckedOut) -> dict[str, object]:
         "n_tensors": done.n_tensors,
         "n_bytes": done.n_bytes,
         "dequantized": done.dequantised,
+        "overflowed": done.overflowed,
     }
 
 

@@ -71,6 +71,9 @@ def commit(
             repo, source, base=base, draft=draft, parents=parents, allow_pickle=allow_pickle_weights
         )
     session.emit(lambda: _document(done), _lines(done))
+    if done.quantised_base:
+        scheme = text.plain(done.quantised_base)
+        session.note(f"its base is quantised ({scheme}); it can be folded only into the 16-bit base")
 
 
 def _document(done: Committed) -> dict[str, object]:
@@ -97,9 +100,6 @@ def _lines(done: Committed) -> Iterator[str]:
         yield f"{text.percent(done.changed_share)} of the weights differ from the base"
     yield from reports.nonfinite_lines(made)
     yield from reports.source_lines(done.skipped, done.converted)
-    if done.quantised_base:
-        scheme = text.plain(done.quantised_base)
-        yield f"note: its base is quantised ({scheme}); it can be folded only into the 16-bit base"
 
 
 def _base(base: Base) -> str:

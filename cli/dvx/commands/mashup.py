@@ -89,6 +89,8 @@ def mashup(
         )
     if done.ranking.substituted:
         session.note(evaluating.split_note(task, done.ranking.split))
+    made = done.merged.recorded
+    session.note(reports.overflow_note(made.overflowed if made else {}))
     session.emit(lambda: _document(done), _lines(done, session.width))
 
 

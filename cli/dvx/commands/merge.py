@@ -7,7 +7,7 @@ from dataclasses import replace
 import click
 
 import deltavcs as dv
-from dvx import evaluating, merging, options
+from dvx import evaluating, merging, options, reports
 from dvx.app import command
 from dvx.exits import CONFLICT, INTEGRITY, STORAGE
 from dvx.failures import Usage
@@ -95,3 +95,4 @@ def merge(
             dequantize=dequantize,
         )
     session.emit(lambda: {"dry_run": dry_run, **merging.document(done)}, merging.lines(done))
+    session.note(reports.overflow_note(done.recorded.overflowed if done.recorded else {}))

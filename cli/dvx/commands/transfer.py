@@ -121,6 +121,8 @@ def transfer(
         lambda: {"dry_run": dry_run, "transfers": [_document(*one) for one in _with(done, probes)]},
         _lines(_with(done, probes), session.width),
     )
+    for one in done:
+        session.note(reports.overflow_note(one.recorded.overflowed if one.recorded else {}))
 
 
 def _probe(repo: Repository, done: Transferred, task: str) -> Segment:
