@@ -187,7 +187,7 @@ def _folded(repo: Repository, target: Target, *, dequantize: bool) -> Target:
             kind=ErrorKind.BAD_ARGUMENT,
             advice=Advice.LEAVE_OUT_FOLDING,
         )
-    from deltavcs.checkpoint.folding import fold_adapter
+    from deltavcs.adapters.folding import fold_adapter
 
     named = f"{name_of(repo, base)}, the base of {target.text},"
     below = open_operands(repo, [base], [named], dequantize=dequantize, advice=Advice.FOLD_UNQUANTISED)
