@@ -124,3 +124,4 @@ class Advice(StrEnum):
     SAVE_PLAIN_TENSORS = "save-plain-tensors"
     SAVE_STATE_DICT = "save-state-dict"
     RENAME_TENSOR = "rename-tensor"
+    GATHER_PARTS = "gather-parts"

@@ -148,6 +148,7 @@ BY_ADVICE: dict[Advice, str] = {
         " torch.save(model.state_dict(), FILE)"
     ),
     Advice.RENAME_TENSOR: "Rename it and save again.",
+    Advice.GATHER_PARTS: "Put the parts together first, for DeepSpeed with its zero_to_fp32.py.",
 }
 
 BY_KIND: dict[ErrorKind, str | None] = {

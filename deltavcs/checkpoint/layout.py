@@ -15,7 +15,7 @@ ADAPTER_WEIGHTS = "adapter_model.safetensors"
 CONFIG = "config.json"
 SINGLE = "model.safetensors"
 INDEX_SUFFIX = ".safetensors.index.json"
-PICKLE_SUFFIXES = (".bin", ".pt", ".pth")
+PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt")
 # Written by Git, this tool and the Hub's client; not part of a checkpoint.
 SKIPPED_FOLDERS = (".git", ".dvx", ".cache/huggingface")
 _DRAFT = re.compile(r"\.[0-9a-f]{8}\.partial\Z")

@@ -48,6 +48,12 @@ def torch_name(dtype: str) -> str:
     return _TORCH_NAMES[dtype]
 
 
+def torch_dtypes() -> frozenset[torch.dtype]:
+    """The torch dtypes that safetensors has a name for."""
+    torch = import_torch()
+    return frozenset(getattr(torch, name) for name in _TORCH_NAMES.values() if hasattr(torch, name))
+
+
 def torch_dtype(dtype: str) -> torch.dtype:
     """The torch dtype of a safetensors dtype.
 

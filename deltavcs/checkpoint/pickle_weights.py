@@ -3,16 +3,33 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from deltavcs.advice import Advice
-from deltavcs.checkpoint.device import import_torch
-from deltavcs.checkpoint.layout import ADAPTER_WEIGHTS, PICKLE_SUFFIXES, SINGLE, is_safetensors
-from deltavcs.errors import ErrorKind, InvalidInputError, reason_of
+from deltavcs.checkpoint.layout import (
+    ADAPTER_WEIGHTS,
+    CONFIG,
+    MAX_JSON_BYTES,
+    PICKLE_SUFFIXES,
+    SINGLE,
+    is_safetensors,
+)
+from deltavcs.checkpoint.pickled_state import read_pickled
+from deltavcs.errors import DeltaVCSError, ErrorKind, InvalidInputError
+from deltavcs.storage import FileReader
 
-_TRAINING_STATE = ("training_args.bin", "optimizer.pt", "optimizer.bin", "scheduler.pt", "scaler.pt")
+# State of a training run and not of the model: of Trainer, accelerate and DeepSpeed.
+_TRAINING_STATE = re.compile(
+    r"(training_args|custom_checkpoint_|dl_state_dict|rng_state|random_states|latest)"
+    r"|(optimizer|scheduler|lr_scheduler|scaler|sampler)(_\d+)?\.|.*_optim_states\."
+)
+# The names that the libraries load weights under; other pickles beside them are no part of the model.
+_USUAL = re.compile(
+    r"(adapter_model|(diffusion_)?pytorch_model|model|consolidated(\.\d+)?)(-\d+-of-\d+)?\.(bin|pt|pth)\Z"
+)
 
 
 def pickled_weights(path: Path) -> list[Path]:
@@ -22,29 +39,27 @@ def pickled_weights(path: Path) -> list[Path]:
     top = sorted(p for p in path.iterdir() if p.is_file())
     if any(is_safetensors(p.name) for p in top):
         return []
-    return [
-        p
-        for p in top
-        if p.suffix in PICKLE_SUFFIXES
-        and p.name not in _TRAINING_STATE
-        and not p.name.startswith("rng_state")
-    ]
+    found = [p for p in top if p.suffix in PICKLE_SUFFIXES and not _TRAINING_STATE.match(p.name)]
+    return [p for p in found if _USUAL.match(p.name)] or found
 
 
 def convert_pickles(
     path: Path, *, scratch: Callable[[str], Path], allowed: bool
-) -> tuple[Path, tuple[str, ...]]:
+) -> tuple[Path, Mapping[str, str]]:
     """Give back a directory with safetensors in place of pickled weights, and what was converted.
+
+    By name of each file the key that its tensors were found under, such as `model_state_dict`; empty if they
+    were not wrapped.
 
     A source without pickled weights is given back as it is. `scratch` makes the folder of the copy.
 
     Raises:
         InvalidInputError: `pickle-refused` if there are pickled weights and `allowed` is False, or if
-            they hold anything but tensors.
+            they hold objects; `bad-checkpoint`, by name, for what safetensors cannot hold.
     """
     pickles = pickled_weights(path)
     if not pickles:
-        return path, ()
+        return path, {}
     if not allowed:
         raise InvalidInputError(
             f"{path} holds pickled weights ({pickles[0].name}), which can run code when they are read",
@@ -55,23 +70,37 @@ def convert_pickles(
     if path.is_dir():
         _link_others(path, copy, {p.name for p in pickles} | {f"{p.name}.index.json" for p in pickles})
     weight_map: dict[str, str] = {}
-    targets = {p: _target_name(p, only=len(pickles) == 1) for p in pickles}
-    for pickle, target in targets.items():
-        for name in _convert(pickle, copy / target):
+    config = _config(path)
+    wrappers: dict[str, str] = {}
+    for pickle in pickles:
+        target = _target_name(pickle, only=len(pickles) == 1)
+        names, wrappers[pickle.name] = _convert(pickle, copy / target, config)
+        for name in () if target == ADAPTER_WEIGHTS else names:
             if name in weight_map:
                 raise InvalidInputError(
                     f"{pickle}: tensor {name!r} is in another file as well", kind=ErrorKind.BAD_CHECKPOINT
                 )
             weight_map[name] = target
-    if len(pickles) > 1:
+    if len(set(weight_map.values())) > 1:
         index = {"metadata": {}, "weight_map": weight_map}
         (copy / (SINGLE + ".index.json")).write_text(json.dumps(index, indent=2) + "\n")
-    return copy, tuple(p.name for p in pickles)
+    return copy, wrappers
+
+
+def _config(path: Path) -> bytes | None:
+    """The config.json of a directory, if it is of a size to read."""
+    file = path / CONFIG
+    if not path.is_dir() or not file.is_file() or file.stat().st_size > MAX_JSON_BYTES:
+        return None
+    with FileReader(file) as opened:
+        return bytes(opened.read(0, opened.size))
 
 
 def _target_name(pickle: Path, *, only: bool) -> str:
+    if pickle.name.startswith("adapter_model"):
+        return ADAPTER_WEIGHTS
     if only:
-        return ADAPTER_WEIGHTS if pickle.name.startswith("adapter_model") else SINGLE
+        return SINGLE
     return pickle.name.replace("pytorch_model", "model").removesuffix(pickle.suffix) + ".safetensors"
 
 
@@ -81,36 +110,42 @@ def _link_others(path: Path, copy: Path, converted: set[str]) -> None:
             (copy / entry.name).symlink_to(entry.absolute())
 
 
-def _convert(pickle: Path, target: Path) -> list[str]:
-    """Write the tensors of one file as safetensors and return their names."""
-    torch = import_torch()
+def _convert(pickle: Path, target: Path, config: bytes | None) -> tuple[list[str], str]:
+    """Write the tensors of one file as safetensors; their names, and what they were wrapped in."""
     from safetensors.torch import save_file
 
+    state = read_pickled(pickle)
+    tied = _tied_twins(state.tensors, config) if config is not None else frozenset()
+    # What shares memory, safetensors refuses; each name that stays gets its own bytes.
+    kept = {k: v for k, v in state.tensors.items() if k not in tied}
+    plain = {k: v.detach().resolve_conj().resolve_neg().contiguous().clone() for k, v in kept.items()}
+    save_file(plain, target, {"format": "pt"})
+    return list(plain), state.wrapper
+
+
+def _tied_twins(tensors: Mapping[str, Any], config: bytes) -> frozenset[str]:
+    """Names that `save_pretrained` would leave out: the model ties them to another that shares their memory.
+
+    None where transformers does not know the model: every name is then kept.
+    """
+    places: dict[object, list[str]] = {}
+    for name, value in tensors.items():
+        if value.numel():
+            places.setdefault((value.data_ptr(), value.dtype, value.shape, value.stride()), []).append(name)
+    shared = {name: names for names in places.values() if len(names) > 1 for name in names}
+    if not shared:
+        return frozenset()
+    from deltavcs.skeleton.skeleton import build_skeleton
+    from deltavcs.skeleton.weight_names import match_names
+
     try:
-        loaded = torch.load(pickle, map_location="cpu", weights_only=True)
-    except Exception as exc:  # torch raises many types, all of them about the file
-        raise InvalidInputError(
-            f"cannot read {pickle}: {reason_of(exc)}",
-            kind=ErrorKind.PICKLE_REFUSED,
-            advice=Advice.ONLY_TENSORS,
-        ) from exc
-    tensors = _tensors(torch, loaded, pickle)
-    # Tied weights share memory, which safetensors refuses; each name gets its own bytes.
-    save_file({k: v.detach().clone().contiguous() for k, v in tensors.items()}, target, {"format": "pt"})
-    return list(tensors)
-
-
-def _tensors(torch: Any, loaded: object, pickle: Path) -> dict[str, Any]:
-    for key in ("state_dict", "model"):
-        if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
-            loaded = loaded[key]
-    if not isinstance(loaded, dict) or not loaded:
-        raise InvalidInputError(f"{pickle} holds no dictionary of tensors", kind=ErrorKind.BAD_CHECKPOINT)
-    wrong = [str(k) for k, v in loaded.items() if not isinstance(k, str) or not isinstance(v, torch.Tensor)]
-    if wrong:
-        raise InvalidInputError(
-            f"{pickle}: {wrong[0]!r} is not a tensor",
-            kind=ErrorKind.BAD_CHECKPOINT,
-            advice=Advice.SAVE_STATE,
-        )
-    return loaded
+        skeleton = build_skeleton(config)
+    except DeltaVCSError:
+        return frozenset()
+    in_memory = match_names(skeleton, shared).in_memory()
+    return frozenset(
+        name
+        for name, twins in shared.items()
+        if (source := skeleton.tied.get(in_memory.get(name, ""))) is not None
+        and any(in_memory.get(twin) == source for twin in twins)
+    )

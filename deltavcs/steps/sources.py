@@ -21,7 +21,8 @@ class OpenedSource:
     """A source, open for reading, and where it came from.
 
     Attributes:
-        converted: weight files that were converted from pickle.
+        converted: weight files that were converted from pickle, with the key that their tensors were found
+            under, such as `checkpoint.pt (model_state_dict)`.
     """
 
     checkpoint: SourceCheckpoint
@@ -50,7 +51,8 @@ def open_source(repo: Repository, source: str, *, allow_pickle: bool = False) ->
             origin = {"path": os.fsencode(path.absolute()).decode("utf-8", "replace")}
         converted: tuple[str, ...] = ()
         if path.exists():
-            path, converted = convert_pickles(path, scratch=workspace.folder, allowed=allow_pickle)
+            path, wrappers = convert_pickles(path, scratch=workspace.folder, allowed=allow_pickle)
+            converted = tuple(f"{name} ({key})" if key else name for name, key in wrappers.items())
         with open_checkpoint(path) as checkpoint:
             yield OpenedSource(
                 checkpoint, {**origin, "converted": list(converted)} if converted else origin, converted
