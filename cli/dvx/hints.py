@@ -144,8 +144,8 @@ BY_ADVICE: dict[Advice, str] = {
     Advice.SAVE_ONE_STATE: "Load the file with torch and save only the state_dict that you mean.",
     Advice.SAVE_PLAIN_TENSORS: "Leave it out, or convert it to a dense tensor of a plain dtype, and save again.",
     Advice.SAVE_STATE_DICT: (
-        "It may hold a whole model or other objects: load it where you trust it, and save with"
-        " torch.save(model.state_dict(), FILE)"
+        "If you trust the file, load it with torch and save the model's state_dict alone, or use its"
+        " save_pretrained."
     ),
     Advice.RENAME_TENSOR: "Rename it and save again.",
     Advice.GATHER_PARTS: "Put the parts together first, for DeepSpeed with its zero_to_fp32.py.",

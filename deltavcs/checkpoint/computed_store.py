@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from deltavcs.checkpoint.view import Computed, Content, View, ViewFile
+from deltavcs.checkpoint.patching import retotalled_files
+from deltavcs.checkpoint.view import Computed, Content, View, ViewFile, replace_files, with_tensors
 from deltavcs.objects.derivation import Derivation, Operand
 from deltavcs.objects.domain import tensor_domain
 from deltavcs.objects.model import FileEntry, Manifest, TensorEntry
@@ -77,7 +78,12 @@ class ComputedStore(ObjectStore):
         return self._reader
 
     def add(self, view: View) -> Manifest:
-        """The manifest of a view; what it computes, and files whose bytes are at hand, get names for now."""
+        """The manifest of a view; what it computes, and files whose bytes are at hand, get names for now.
+
+        Computed tensors are F64 here, so that what is made of them is rounded once: see `stored_view`.
+        """
+        exact = {k: c if c.computed is None else replace(c, dtype="F64") for k, c in view.tensors.items()}
+        view = with_tensors(self, view, exact)
         files = tuple(
             FileEntry(f.path, f.size, f.blob or self._name_file(f), f.keys, executable=f.executable)
             for f in view.files
@@ -97,10 +103,20 @@ class ComputedStore(ObjectStore):
         self._reader.tensors[name] = content
         return name
 
-    def stored_view(self, view: View) -> View:
-        """The same view without names that only this store knows: computed tensors in their place."""
+    def stored_view(self, view: View, dtypes: Mapping[str, str]) -> View:
+        """The same view without names that only this store knows: computed tensors in their place.
+
+        Args:
+            dtypes: by key, what computed tensors are rounded to.
+        """
         files = tuple(self._file(f) for f in view.files)
-        return View(files, {k: self._content(c) for k, c in view.tensors.items()})
+        exact = View(files, {k: self._content(c) for k, c in view.tensors.items()})
+        rounded = {
+            k: replace(c, dtype=dtypes[k]) if c.computed is not None and k in dtypes else c
+            for k, c in exact.tensors.items()
+        }
+        out = with_tensors(self, exact, rounded)
+        return replace_files(out, retotalled_files(self, out))
 
     def _file(self, file: ViewFile) -> ViewFile:
         data = self._reader.files.get(file.blob) if file.blob is not None else None

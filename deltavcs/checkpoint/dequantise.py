@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from deltavcs.advice import Advice
 from deltavcs.checkpoint.elements import read_elements, read_raw
 from deltavcs.checkpoint.materialize import torch_name
 from deltavcs.checkpoint.patching import dequantised_files
@@ -37,7 +36,7 @@ def dequantise(objects: ObjectStore, view: View, name: str) -> tuple[View, tuple
     """
     found = quantisations_of(objects, view)
     if any(one.obstacle for one in found):
-        raise quantised_error(name, found, Advice.USE_UNQUANTISED)
+        raise quantised_error(name, found)
     for one in found:
         view = _dequantised(objects, view, one)
     return view, found

@@ -64,6 +64,11 @@ def reranked_files(objects: ObjectStore, view: View, rank: int) -> dict[str, Vie
     return _patched(objects, view, {ADAPTER_CONFIG: rerank})
 
 
+def retotalled_files(objects: ObjectStore, view: View) -> dict[str, ViewFile]:
+    """The index with the new total, for a view whose tensors have other dtypes than it was written for."""
+    return _patched(objects, view, _sized_patches(view, lambda _: False))
+
+
 def dequantised_files(objects: ObjectStore, view: View, folder: str, dtype: str) -> dict[str, ViewFile]:
     """config.json without its quantisation, and the index without the companions, for dequantised weights.
 

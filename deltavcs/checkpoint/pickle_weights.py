@@ -18,7 +18,7 @@ from deltavcs.checkpoint.layout import (
     is_safetensors,
 )
 from deltavcs.checkpoint.pickled_state import read_pickled
-from deltavcs.errors import DeltaVCSError, ErrorKind, InvalidInputError
+from deltavcs.errors import ErrorKind, InvalidInputError, MissingDependencyError
 from deltavcs.storage import FileReader
 
 # State of a training run and not of the model: of Trainer, accelerate and DeepSpeed.
@@ -140,7 +140,7 @@ def _tied_twins(tensors: Mapping[str, Any], config: bytes) -> frozenset[str]:
 
     try:
         skeleton = build_skeleton(config)
-    except DeltaVCSError:
+    except (InvalidInputError, MissingDependencyError):  # a model that transformers does not know
         return frozenset()
     in_memory = match_names(skeleton, shared).in_memory()
     return frozenset(

@@ -10,12 +10,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from enum import StrEnum
 
 from deltavcs.advice import Advice
 from deltavcs.checkpoint.layout import MAX_JSON_BYTES
 from deltavcs.checkpoint.quantisation_config import ReadFile, read_declared
-from deltavcs.checkpoint.scaled_floats import NOT_OF_WEIGHTS, ScaledFloats, match_scales
+from deltavcs.checkpoint.scaled_floats import NOT_OF_WEIGHTS, ScaledFloats, TypedTensor, match_scales
 from deltavcs.checkpoint.view import View, view_of
 from deltavcs.errors import ErrorKind, InvalidInputError
 from deltavcs.objects.model import Manifest
@@ -27,7 +27,7 @@ _INTEGERS = frozenset({"U8", "I8", "U16", "I16", "U32", "I32", "U64", "I64"})
 _PLAIN = _FLOATS | {"BOOL", "I64", "C64"}
 _PAYLOAD = re.compile(
     r"(?P<stem>.+?)(?:\.weight)?[._:]_?"
-    r"(?P<kind>weight|qweight|packed|weight_packed|W_q|q_weight|codes|blocks|qdata|data|Qidxs|indices)\Z"
+    r"(?P<kind>weight|qweight|packed|W_q|q_weight|codes|blocks|qdata|data|Qidxs|indices)\Z"
 )
 _COMPANION = re.compile(
     r"(?P<stem>.+?)(?:[._:]_?weight)?[._:]_?(?P<kind>(?:weight_)?(?:scale_inv|scales?|scale_2|global_scale|"
@@ -40,17 +40,10 @@ _COMPANION = re.compile(
 _PROOFS = ("absmax", "SCB", "quant_state")
 _BY_PAYLOAD = {
     "qweight": "packed integers, as GPTQ and AWQ store them",
-    "weight_packed": "compressed-tensors, packed", "packed": "packed integers",
+    "packed": "compressed-tensors, packed",
     "W_q": "HQQ", "codes": "AQLM", "blocks": "MXFP4", "qdata": "TorchAO", "data": "Quanto",
     "Qidxs": "QuIP#", "indices": "VPTQ", "q_weight": "packed integers, as EXL2 stores them",
 }  # fmt: skip
-
-
-class _Typed(Protocol):
-    @property
-    def dtype(self) -> str: ...
-    @property
-    def shape(self) -> tuple[int, ...]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +90,7 @@ def quantisations_of(objects: ObjectStore, checkpoint: Manifest | View) -> tuple
     return recognise(view.tensors, read)
 
 
-def recognise(tensors: Mapping[str, _Typed], read: ReadFile) -> tuple[Quantisation, ...]:
+def recognise(tensors: Mapping[str, TypedTensor], read: ReadFile) -> tuple[Quantisation, ...]:
     """How tensors are quantised, by their manifest keys, dtypes and shapes and the files beside them.
 
     Args:
@@ -113,7 +106,7 @@ def recognise(tensors: Mapping[str, _Typed], read: ReadFile) -> tuple[Quantisati
 
 
 def _recognise(
-    folder: str, names: Mapping[str, str], tensors: Mapping[str, _Typed], read: ReadFile
+    folder: str, names: Mapping[str, str], tensors: Mapping[str, TypedTensor], read: ReadFile
 ) -> Quantisation | None:
     packed = {n for n, key in names.items() if tensors[key].dtype not in _PLAIN}
     proofs = any(proof in n for n in names for proof in _PROOFS)
@@ -133,14 +126,14 @@ def _recognise(
     return Quantisation(folder, scheme, payloads, others, declared.dtype, scaled, obstacle, declared.loadable)
 
 
-def _integer_weights(names: Mapping[str, str], tensors: Mapping[str, _Typed]) -> bool:
+def _integer_weights(names: Mapping[str, str], tensors: Mapping[str, TypedTensor]) -> bool:
     """True if a matrix of 64-bit integers is called a weight; other such matrices are buffers."""
     wide = (n for n, key in names.items() if tensors[key].dtype == "I64" and len(tensors[key].shape) > 1)
     return any(n.endswith(("weight", "Qidxs")) for n in wide)
 
 
 def _match(
-    names: Mapping[str, str], tensors: Mapping[str, _Typed]
+    names: Mapping[str, str], tensors: Mapping[str, TypedTensor]
 ) -> tuple[dict[str, dict[str, str]], set[str]]:
     """Payloads with their companions, and all companions of the folder."""
     beside: dict[str, dict[str, str]] = {}
@@ -162,19 +155,19 @@ def _match(
     return payloads, companions
 
 
-def _is_payload(kind: str, tensor: _Typed, beside: Mapping[str, _Typed]) -> bool:
+def _is_payload(kind: str, tensor: TypedTensor, beside: Mapping[str, TypedTensor]) -> bool:
     if any(k.startswith(_PROOFS) for k in beside):
         return kind in ("", "weight")
     if tensor.dtype in _FLOATS or tensor.dtype in ("BOOL", "C64") or not tensor.shape:
         return False
     if tensor.dtype in _INTEGERS:
-        whole = len(tensor.shape) > 1 and kind in ("weight", "qweight", "weight_packed", "W_q", "Qidxs")
+        whole = len(tensor.shape) > 1 and kind in ("weight", "qweight", "packed", "W_q", "Qidxs")
         return whole or bool(beside)
     # 8-bit floats that nothing scales are what they are; a norm called `scale` is converted along with them.
     return tensor.dtype not in _FLOAT8 or any(t.dtype != tensor.dtype or "2" in k for k, t in beside.items())
 
 
-def _scheme_of(payloads: Mapping[str, Mapping[str, str]], tensors: Mapping[str, _Typed]) -> str:
+def _scheme_of(payloads: Mapping[str, Mapping[str, str]], tensors: Mapping[str, TypedTensor]) -> str:
     """The scheme as names and dtypes tell it, by the first of the stored numbers."""
     key, beside = next(iter(sorted(payloads.items())))
     found = _PAYLOAD.match(key.rpartition("::")[2])
@@ -196,32 +189,51 @@ def _scheme_of(payloads: Mapping[str, Mapping[str, str]], tensors: Mapping[str, 
     return f"{tensors[key].dtype} integers" + (" with scales" if beside else "")
 
 
+class Purpose(StrEnum):
+    """What a quantised checkpoint was wanted for."""
+
+    COMPUTE = "compute"
+    RUN = "run"
+    FOLD = "fold"
+
+
 def check_arithmetic(
-    objects: ObjectStore, checkpoint: Manifest | View, name: str, *, advice: Advice = Advice.DEQUANTIZE
+    objects: ObjectStore, checkpoint: Manifest | View, name: str, purpose: Purpose = Purpose.COMPUTE
 ) -> None:
     """Refuse a checkpoint whose stored numbers are not its weights.
 
     Args:
         name: the revision, for the message.
-        advice: what helps where the scheme can be dequantised.
+        purpose: decides what would help.
 
     Raises:
         InvalidInputError: `quantised`, naming revision and scheme.
     """
     found = quantisations_of(objects, checkpoint)
     if found:
-        raise quantised_error(name, found, advice)
+        raise quantised_error(name, found, purpose)
 
 
-def quantised_error(name: str, found: tuple[Quantisation, ...], advice: Advice) -> InvalidInputError:
-    """The error for a checkpoint that cannot be computed with as it is."""
-    can = advice is Advice.FOLD_UNQUANTISED or not any(one.obstacle for one in found)
+def quantised_error(
+    name: str, found: tuple[Quantisation, ...], purpose: Purpose = Purpose.COMPUTE
+) -> InvalidInputError:
+    """The error for a checkpoint that cannot be used as it is."""
+    advice = _ADVICE[purpose]
+    if purpose is not Purpose.FOLD and any(one.obstacle for one in found):
+        advice = Advice.USE_UNQUANTISED
     return InvalidInputError(
         f"{name} is quantised ({describe(found)}): its stored numbers are no weights to compute with",
         kind=ErrorKind.QUANTISED,
-        advice=advice if can else Advice.USE_UNQUANTISED,
+        advice=advice,
         facts={"revision": name},
     )
+
+
+_ADVICE = {
+    Purpose.COMPUTE: Advice.DEQUANTIZE,
+    Purpose.RUN: Advice.CHECK_OUT_DEQUANTIZED,
+    Purpose.FOLD: Advice.FOLD_UNQUANTISED,
+}
 
 
 def describe(found: tuple[Quantisation, ...]) -> str:

@@ -26,11 +26,18 @@ _METHODS = ("", "fp8", "fbgemm_fp8", "compressed-tensors", "modelopt", "float8",
 _SCALE_DTYPES = ("F64", "F32", "F16", "BF16", "F8_E8M0", "U8")
 
 
-class _Typed(Protocol):
+class TypedTensor(Protocol):
+    """A tensor of which only dtype and shape are asked."""
+
     @property
-    def dtype(self) -> str: ...
+    def dtype(self) -> str:
+        """As safetensors spells it."""
+        ...
+
     @property
-    def shape(self) -> tuple[int, ...]: ...
+    def shape(self) -> tuple[int, ...]:
+        """Its dimensions."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +58,7 @@ class ScaledFloats:
 
 def match_scales(
     payloads: Mapping[str, Mapping[str, str]],
-    tensors: Mapping[str, _Typed],
+    tensors: Mapping[str, TypedTensor],
     *,
     method: str,
     block: tuple[int, int] | None,
@@ -75,7 +82,10 @@ def match_scales(
 
 
 def _match_one(
-    weight: _Typed, beside: Mapping[str, str], tensors: Mapping[str, _Typed], block: tuple[int, int] | None
+    weight: TypedTensor,
+    beside: Mapping[str, str],
+    tensors: Mapping[str, TypedTensor],
+    block: tuple[int, int] | None,
 ) -> ScaledFloats | str:
     if weight.dtype not in ("F8_E4M3", "F8_E5M2"):
         return f"is {weight.dtype}"

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from deltavcs.advice import Advice
 from deltavcs.brief import brief
+from deltavcs.checkpoint.quantised import Purpose
 from deltavcs.checkpoint.view import Content
 from deltavcs.errors import ErrorKind, InvalidInputError
 from deltavcs.evaluation.barrier import DEFAULT_POINTS, Connectivity, measure_connectivity
@@ -82,8 +83,7 @@ def connectivity(
     """
     running = running or Running()
     ends = [_whole(repo, start), _whole(repo, end)]
-    advice = Advice.CHECK_OUT_DEQUANTIZED
-    manifests = list(open_operands(repo, ends, (start, end), advice=advice).manifests)
+    manifests = list(open_operands(repo, ends, (start, end), purpose=Purpose.RUN).manifests)
     subject = subject_of(repo.objects, ends[0], start)
     _interpolated(repo, manifests, 0.5)  # names and shapes, before anything is loaded
     probe = open_probe(repo, task, running)

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from deltavcs.advice import Advice
 from deltavcs.brief import brief
 from deltavcs.checkpoint.geometry import Geometry, geometry
+from deltavcs.checkpoint.quantised import Purpose
 from deltavcs.errors import ErrorKind, InvalidInputError
 from deltavcs.history.walk import walk
 from deltavcs.merging.combination import combine
@@ -104,7 +104,7 @@ def _diff_vectors(repo: Repository, target: CommitId) -> list[tuple[CommitId, Co
 def _measure(repo: Repository, target: CommitId, delta: CommitId, source: CommitId) -> Geometry:
     commits = (target, delta, source)
     names = [name_of(repo, c) for c in commits]
-    manifests = open_operands(repo, commits, names, advice=Advice.CHECK_OUT_DEQUANTIZED).manifests
+    manifests = open_operands(repo, commits, names, purpose=Purpose.RUN).manifests
     combination = combine(repo.objects, transfer_program(1.0), manifests, is_transfer=True)
     return geometry(repo.objects, combination.triples, repo.resources)["all"]
 

@@ -10,9 +10,8 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from deltavcs.adapters.adapter_config import adapter_config_of
-from deltavcs.advice import Advice
 from deltavcs.checkpoint import layout as names
-from deltavcs.checkpoint.quantised import check_arithmetic
+from deltavcs.checkpoint.quantised import Purpose, check_arithmetic
 from deltavcs.errors import DeltaVCSError, ErrorKind, InvalidInputError
 from deltavcs.evaluation.architecture import architecture_digest, tensor_shapes, whole_keys
 from deltavcs.history.walk import walk
@@ -113,11 +112,11 @@ class _Reader:
         base = value.parent_as(Role.BASE)
         manifest = self._objects.get_manifest(value.manifest)
         below = self.base_manifest(value)
-        check_arithmetic(self._objects, manifest, "it", advice=Advice.CHECK_OUT_DEQUANTIZED)
+        check_arithmetic(self._objects, manifest, "it", Purpose.RUN)
         if value.kind is Kind.ADAPTER:
             if below is not None:
                 under = self._objects.get_manifest(below)
-                check_arithmetic(self._objects, under, "its base", advice=Advice.FOLD_UNQUANTISED)
+                check_arithmetic(self._objects, under, "its base", Purpose.RUN)
             group, model_key = self._adapter_keys(manifest, below)
         else:
             group, model_key = whole_keys(self._objects, manifest)

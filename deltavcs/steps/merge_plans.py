@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from deltavcs.advice import Advice
+from deltavcs.checkpoint.quantised import Purpose
 from deltavcs.errors import ErrorKind, InvalidInputError
 from deltavcs.history.ancestors import common_base
 from deltavcs.merging.alignment import MergeInput
@@ -96,8 +97,8 @@ def _operands(
     runs = method.statistics is not None
     if method.needs_base and base is not None:
         commits, names = [*commits, base], [*names, name_of(repo, base)]
-    advice = Advice.CHECK_OUT_DEQUANTIZED if runs else Advice.DEQUANTIZE
-    return open_operands(repo, commits, names, dequantize=dequantize and not runs, advice=advice)
+    purpose = Purpose.RUN if runs else Purpose.COMPUTE
+    return open_operands(repo, commits, names, dequantize=dequantize and not runs, purpose=purpose)
 
 
 def _check_exact(asked: MergeMethod, *, is_adapter: bool) -> None:

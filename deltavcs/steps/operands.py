@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from deltavcs.advice import Advice
-from deltavcs.checkpoint.quantised import check_arithmetic, describe, quantisations_of
+from deltavcs.checkpoint.quantised import Purpose, check_arithmetic, describe, quantisations_of
 from deltavcs.checkpoint.view import View, view_of
 from deltavcs.objects.model import Manifest
 from deltavcs.objects.store import ObjectStore
@@ -22,17 +21,21 @@ class Operands:
         objects: reads their tensors.
         manifests: in order.
         dequantised: by revision, how those that were dequantised are stored, such as `block-scaled fp8`.
+        dtypes: of the first one's dequantised weights, by key: what results are rounded to.
     """
 
     objects: ObjectStore
     manifests: tuple[Manifest, ...]
     dequantised: Mapping[str, str] = field(default_factory=dict)
+    dtypes: Mapping[str, str] = field(default_factory=dict)
 
     def stored_view(self, view: View) -> View:
         """A view that was made of them as one that the repository can store, write and load."""
         from deltavcs.checkpoint.computed_store import ComputedStore
 
-        return self.objects.stored_view(view) if isinstance(self.objects, ComputedStore) else view
+        if not isinstance(self.objects, ComputedStore):
+            return view
+        return self.objects.stored_view(view, self.dtypes)
 
 
 def open_operands(
@@ -41,14 +44,14 @@ def open_operands(
     names: Sequence[str],
     *,
     dequantize: bool = False,
-    advice: Advice = Advice.DEQUANTIZE,
+    purpose: Purpose = Purpose.COMPUTE,
 ) -> Operands:
     """Check that arithmetic on checkpoints gives weights, or dequantise those where it would not.
 
     Args:
         names: what to call them in messages.
         dequantize: compute with the weights that quantised checkpoints stand for.
-        advice: what helps where that is not done.
+        purpose: decides what would help where that is not done.
 
     Raises:
         InvalidInputError: `quantised`, naming revision and scheme.
@@ -56,20 +59,24 @@ def open_operands(
     manifests = [repo.manifest(commit) for commit in commits]
     if not dequantize:
         for manifest, name in zip(manifests, names, strict=True):
-            check_arithmetic(repo.objects, manifest, name, advice=advice)
+            check_arithmetic(repo.objects, manifest, name, purpose)
         return Operands(repo.objects, tuple(manifests))
     if not any(quantisations_of(repo.objects, m) for m in manifests):
         return Operands(repo.objects, tuple(manifests))
     from deltavcs.checkpoint.computed_store import ComputedStore
     from deltavcs.checkpoint.dequantise import dequantise
 
-    store, dequantised = ComputedStore(repo.objects), {}
+    store = ComputedStore(repo.objects)
+    dequantised: dict[str, str] = {}
+    dtypes: dict[str, str] = {}
     for position, name in enumerate(names):
         view, found = dequantise(repo.objects, view_of(manifests[position]), name)
         if found:
             manifests[position] = store.add(view)
+            if position == 0:
+                dtypes = {k: c.dtype for k, c in view.tensors.items() if c.computed is not None}
             dequantised[name] = describe(found)
-    return Operands(store, tuple(manifests), dequantised)
+    return Operands(store, tuple(manifests), dequantised, dtypes)
 
 
 def dequantised_facts(verb: str, operands: Operands) -> dict[str, str]:

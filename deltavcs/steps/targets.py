@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from deltavcs.advice import Advice
-from deltavcs.checkpoint.quantised import check_arithmetic
+from deltavcs.checkpoint.quantised import Purpose, check_arithmetic
 from deltavcs.checkpoint.view import View, cast, replace_files, view_of
 from deltavcs.errors import DeltaVCSError, ErrorKind, InvalidInputError
 from deltavcs.merging.expression import (
@@ -190,7 +190,7 @@ def _folded(repo: Repository, target: Target, *, dequantize: bool) -> Target:
     from deltavcs.adapters.folding import fold_adapter
 
     named = f"{name_of(repo, base)}, the base of {target.text},"
-    below = open_operands(repo, [base], [named], dequantize=dequantize, advice=Advice.FOLD_UNQUANTISED)
+    below = open_operands(repo, [base], [named], dequantize=dequantize, purpose=Purpose.FOLD)
     view = fold_adapter(below.objects, repo.objects.get_manifest(value.manifest), below.manifests[0])
     return replace(target, view=below.stored_view(view), commit=None, dequantised=below.dequantised)
 

@@ -10,6 +10,7 @@ COMMITTED = {
     "n_tensors",
     "raw_bytes",
     "stored_bytes",
+    "overflowed",
     "unchanged",
     "nonfinite",
 }
@@ -26,7 +27,7 @@ SHAPES = {
     },
     ("diff", "v1", "chat"): {
         "a", "b", "n_common", "n_identical", "elements", "changed", "l2", "relative_l2", "cosine", "tensors",
-        "only_in_a", "only_in_b", "files_changed", "files_only_in_a", "files_only_in_b",
+        "only_in_a", "only_in_b", "files_changed", "files_only_in_a", "files_only_in_b", "quantised",
     },
     ("lineage", "v2+chat"): {"root", "direction", "nodes", "edges", "n_previous"},
     ("lineage", "v1", "--down"): {"root", "direction", "nodes", "edges", "n_previous"},
@@ -45,14 +46,13 @@ SHAPES = {
     ("doctor", "--no-device"): {"ok": None, "findings": {"topic", "value", "ok", "hint"}},
     ("reflog",): {"moves": {"ref", "old", "new", "author", "time", "message"}},
     ("checkout", "chat", "-o", "out"): {"path", "commit", "recipe", "n_files", "n_tensors", "n_bytes",
-        "revision"},
+        "revision", "dequantized", "overflowed"},
     ("init", "other"): {"path"},
     ("transfer", "--from", "chat", "--to", "v2", "--dry-run"): {
         "dry_run": None,
         "transfers": {
             "delta", "source", "target", "name", "scale", "recipe", "backport", "compatibility", "geometry",
-            "connectivity",
-            "recorded",
+            "connectivity", "dequantized", "recorded",
         },
     },
 }  # fmt: skip
@@ -73,7 +73,7 @@ def test_writing_commands(folder, dvx, models):
     imported = dvx.json("import", models.v1)
     assert set(imported) == COMMITTED | {"source", "skipped", "converted"}
     committed = dvx.json("commit", models.chat)
-    assert set(committed) == COMMITTED | {"changed_share", "skipped", "converted"}
+    assert set(committed) == COMMITTED | {"changed_share", "skipped", "converted", "quantised_base"}
     assert committed["base"]["how"] == "inferred"
     assert committed["base"]["commit"] == imported["commit"]
     status = dvx.json("status", str(models.chat), "--base", "chat")
