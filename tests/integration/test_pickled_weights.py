@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from tiny_llama import build_model
 
 from deltavcs.advice import Advice
 from deltavcs.errors import ErrorKind, InvalidInputError
@@ -145,3 +146,52 @@ def test_training_state_beside_safetensors_comes_along(repo: Repository, tmp_pat
     checkout_files(repo, "run", tmp_path / "out")
     for name in ("optimizer.pt", "training_args.bin"):
         assert (tmp_path / "out" / name).read_bytes() == (source / name).read_bytes()
+
+
+def test_training_state_beside_pickled_weights_is_not_converted(
+    repo: Repository, tmp_path: Path, sign: Sign
+) -> None:
+    others = {"optimizer_DOT_bin": {"state": {}}, "sampler_DOT_bin": {"epoch": 1}, "notes_DOT_pt": {"a": 1}}
+    source = folder(tmp_path / "acc", pytorch_model_DOT_bin=state(1), **others)
+    done = import_base(repo, str(source), allow_pickle=True, draft=Draft("acc", signature=sign()))
+    assert done.converted == ("pytorch_model.bin",)
+    assert show(repo, "acc").n_tensors == len(state(1))
+
+
+def test_what_a_training_loop_wrapped_is_opened_and_said(
+    repo: Repository, tmp_path: Path, sign: Sign
+) -> None:
+    source = folder(tmp_path / "tut", checkpoint_DOT_pt={"epoch": 3, "model_state_dict": state(1)})
+    done = import_base(repo, str(source), allow_pickle=True, draft=Draft("tut", signature=sign()))
+    assert done.converted == ("checkpoint.pt (model_state_dict)",)
+    checkout_files(repo, "tut", tmp_path / "out")
+    assert load_file(tmp_path / "out/model.safetensors").keys() == state(1).keys()
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_tied_weights_are_stored_as_transformers_stores_them(
+    repo: Repository, tmp_path: Path, sign: Sign, tied: bool
+) -> None:
+    model = build_model(tied=tied)
+    if not tied:  # the memory is shared, but the model would not tie it
+        model.lm_head.weight = model.model.embed_tokens.weight
+    model.config.save_pretrained(tmp_path / "old")
+    torch.save(model.state_dict(), tmp_path / "old/pytorch_model.bin")
+    import_base(repo, str(tmp_path / "old"), allow_pickle=True, draft=Draft("old", signature=sign()))
+    checkout_files(repo, "old", tmp_path / "out")
+    found = load_file(tmp_path / "out/model.safetensors")
+    if tied:
+        model.save_pretrained(tmp_path / "new")
+        assert found.keys() == load_file(tmp_path / "new/model.safetensors").keys()
+    else:
+        assert torch.equal(found["lm_head.weight"], found["model.embed_tokens.weight"])
+
+
+def test_an_adapter_beside_a_whole_model(repo: Repository, tmp_path: Path, sign: Sign) -> None:
+    factors = {"base_model.model.q.lora_A.weight": torch.ones(1, 2)}
+    source = folder(tmp_path / "both", pytorch_model_DOT_bin=state(1), adapter_model_DOT_bin=factors)
+    import_base(repo, str(source), allow_pickle=True, draft=Draft("both", signature=sign()))
+    checkout_files(repo, "both", tmp_path / "out")
+    assert load_file(tmp_path / "out/model.safetensors").keys() == state(1).keys()
+    assert load_file(tmp_path / "out/adapter_model.safetensors").keys() == factors.keys()
+    assert not list((tmp_path / "out").glob("*.index.json"))
