@@ -167,10 +167,9 @@ def _families() -> dict[str, Any]:
     bloom = whole.causal(t.BloomConfig(vocab_size=VOCABULARY, hidden_size=32, n_layer=2, n_head=4))
     picture = t.AutoModelForImageTextToText.from_pretrained
     tagged = partial(t.AutoModelForTokenClassification.from_pretrained, num_labels=5)
-    experts = {
-        "target_modules": [],
-        "target_parameters": ["mlp.experts.down_proj", "mlp.experts.gate_up_proj"],
-    }
+    stacks = ["mlp.experts.down_proj", "mlp.experts.gate_up_proj"]
+    experts = {"target_modules": [], "target_parameters": stacks}
+    text = r".*language_model.*\.(q_proj|v_proj)"
     return {
         "Qwen 2 MoE, both fused parameters": partial(_made, partial(lora, **experts), build=moe),
         "Phi 3 (fused qkv)": partial(

@@ -236,7 +236,7 @@ def _loader(task: str | None, base: Path) -> Callable[[Path], Any]:
         "SEQ_CLS": partial(t.AutoModelForSequenceClassification.from_pretrained, num_labels=3),
         "TOKEN_CLS": partial(t.AutoModelForTokenClassification.from_pretrained, num_labels=5),
     }
-    return heads.get(str(task), t.AutoModelForCausalLM.from_pretrained)
+    return heads.get(task or "", t.AutoModelForCausalLM.from_pretrained)
 
 
 def _whole(folder: Path) -> Any:
