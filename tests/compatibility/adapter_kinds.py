@@ -8,9 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import checkpoint_kinds as whole
 import torch
 import transformers as t
-from checkpoint_kinds import bert, causal, gpt2, llama, save
 from kind import VOCABULARY, Kind, nudged, trained
 from safetensors.torch import load_file, save_file
 from tiny_llama import build_tokenizer
@@ -27,14 +27,14 @@ def lora(**more: Any) -> Any:
 
 
 def _made(
-    configure: Configure, root: Path, *, build: Any = llama, load: Load | None = None
+    configure: Configure, root: Path, *, build: Any = whole.llama, load: Load | None = None
 ) -> Callable[[], Any]:
     """Base, two adapters, and the base's next version; gives back PEFT's own merge of the first."""
     import peft
 
     load = load or t.AutoModelForCausalLM.from_pretrained
-    save(build(), root / "base")
-    save(nudged(build(), 3), root / "new")
+    whole.save(build(), root / "base")
+    whole.save(nudged(build(), 3), root / "new")
     merged = None
     for name, seed in (("tuned", 1), ("other", 2)):
         torch.manual_seed(seed)
@@ -78,7 +78,7 @@ def _classifier(root: Path) -> Callable[[], Any]:
 def _bert_classifier(root: Path) -> Callable[[], Any]:
     load = partial(t.AutoModelForSequenceClassification.from_pretrained, num_labels=3)
     configure = partial(lora, task_type="SEQ_CLS", target_modules=["query", "value"])
-    return _made(configure, root, build=partial(bert, t.BertModel), load=load)
+    return _made(configure, root, build=partial(whole.bert, t.BertModel), load=load)
 
 
 def _new_tokens(root: Path) -> Callable[[], Any]:
@@ -98,7 +98,7 @@ def _new_tokens(root: Path) -> Callable[[], Any]:
 def _beside_a_model(root: Path) -> Callable[[], Any]:
     merged = _made(lora, root)
     for name in ("tuned", "other"):
-        save(llama(), root / name)
+        whole.save(whole.llama(), root / name)
     return merged
 
 
@@ -109,9 +109,9 @@ def _on_nf4(root: Path) -> None:
         load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.float32
     )
     for name, seed in (("base", 0), ("new", 3)):
-        save(nudged(llama(), seed), root / "16-bit" / name)
+        whole.save(nudged(whole.llama(), seed), root / "16-bit" / name)
         model = t.AutoModelForCausalLM.from_pretrained(root / "16-bit" / name, quantization_config=how)
-        save(model, root / name)
+        whole.save(model, root / name)
     for name, seed in (("tuned", 1), ("other", 2)):
         model = t.AutoModelForCausalLM.from_pretrained(root / "base")
         trained(peft.get_peft_model(model, lora()), seed).save_pretrained(root / name)
@@ -121,7 +121,7 @@ def _kohya(root: Path) -> None:
     generator = torch.Generator().manual_seed(0)
     stem = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q"
     for name in ("base", "new"):
-        save(llama(), root / name)
+        whole.save(whole.llama(), root / name)
     for name in ("tuned", "other"):
         factors = {
             f"{stem}.lora_down.weight": torch.randn(4, 32, generator=generator),
@@ -160,6 +160,45 @@ def _others() -> list[Kind]:
     ]
 
 
+def _families() -> dict[str, Any]:
+    """LoRA over architectures whose modules lie, or are called, otherwise than Llama's."""
+    moe = whole.causal(t.Qwen2MoeConfig(**whole.MOE, num_experts=4, shared_expert_intermediate_size=16))
+    phi3 = whole.causal(t.Phi3Config(**whole.GROUPED, **whole.IDS))
+    bloom = whole.causal(t.BloomConfig(vocab_size=VOCABULARY, hidden_size=32, n_layer=2, n_head=4))
+    picture = t.AutoModelForImageTextToText.from_pretrained
+    tagged = partial(t.AutoModelForTokenClassification.from_pretrained, num_labels=5)
+    stacks = ["mlp.experts.down_proj", "mlp.experts.gate_up_proj"]
+    experts = {"target_modules": [], "target_parameters": stacks}
+    text = r".*language_model.*\.(q_proj|v_proj)"
+    return {
+        "Qwen 2 MoE, both fused parameters": partial(_made, partial(lora, **experts), build=moe),
+        "Phi 3 (fused qkv)": partial(
+            _made, partial(lora, target_modules=["qkv_proj", "gate_up_proj"]), build=phi3
+        ),
+        "Bloom (fused qkv)": partial(
+            _made, partial(lora, target_modules=["query_key_value", "dense"]), build=bloom
+        ),
+        "T5 (SEQ_2_SEQ_LM)": partial(
+            _made, partial(lora, task_type="SEQ_2_SEQ_LM", target_modules=["q", "v", "wo"]),
+            build=whole.t5, load=t.AutoModelForSeq2SeqLM.from_pretrained,
+        ),
+        "Gemma 3 with pictures": partial(_made, lora, build=whole.gemma3, load=picture),
+        "LLaVA": partial(
+            _made, partial(lora, target_modules=text), build=whole.llava, load=picture
+        ),
+        "new head (TOKEN_CLS) over a bare BERT": partial(
+            _made, partial(lora, task_type="TOKEN_CLS", target_modules=["query", "value"]),
+            build=partial(whole.bert, t.BertModel), load=tagged,
+        ),
+        "DoRA, rank-stabilised, all-linear": partial(
+            _made, partial(lora, use_dora=True, use_rslora=True, target_modules="all-linear")
+        ),
+        "LoRA in bfloat16 on bfloat16": partial(
+            _made, lora, build=lambda: whole.llama().to(torch.bfloat16)
+        ),
+    }  # fmt: skip
+
+
 def kinds() -> list[Kind]:
     """All of them, in the order of the page."""
     pattern = {"rank_pattern": {"layers.0.self_attn.q_proj": 2}, "alpha_pattern": {r"layers\.1\..*": 32}}
@@ -177,9 +216,9 @@ def kinds() -> list[Kind]:
         "norms saved whole": partial(lora, modules_to_save=["norm", "input_layernorm"]),
         "target_parameters": partial(lora, target_modules=[], target_parameters=["mlp.gate_proj.weight"]),
     }
-    biased = partial(llama, attention_bias=True)
-    tied = partial(llama, tie_word_embeddings=True)
-    mixtral = causal(
+    biased = partial(whole.llama, attention_bias=True)
+    tied = partial(whole.llama, tie_word_embeddings=True)
+    mixtral = whole.causal(
         t.MixtralConfig(
             vocab_size=VOCABULARY, hidden_size=32, intermediate_size=48, num_hidden_layers=2,
             num_attention_heads=4, num_key_value_heads=2, num_local_experts=4, max_position_embeddings=128,
@@ -192,9 +231,9 @@ def kinds() -> list[Kind]:
         "LoRA with `bias=all`": partial(_made, partial(lora, bias="all"), build=biased),
         "tied head, saved whole": partial(_made, partial(lora, modules_to_save=["lm_head"]), build=tied),
         "tied head, LoRA": partial(_made, partial(lora, target_modules=["lm_head", "q_proj"]), build=tied),
-        "GPT-2 (square Conv1D)": partial(_made, gpt2_mixed, build=gpt2),
+        "GPT-2 (square Conv1D)": partial(_made, gpt2_mixed, build=whole.gpt2),
         "GPT-2, bare base": partial(
-            _made, partial(lora, target_modules=["c_attn"]), build=partial(gpt2, t.GPT2Model),
+            _made, partial(lora, target_modules=["c_attn"]), build=partial(whole.gpt2, t.GPT2Model),
             load=t.GPT2LMHeadModel.from_pretrained,
         ),
         "Mixtral, fused experts": partial(_made, experts, build=mixtral),
@@ -212,10 +251,12 @@ def kinds() -> list[Kind]:
         "QLoRA on an nf4 base": _on_nf4,
         "kohya": _kohya,
     }  # fmt: skip
-    heads = {"new head (SEQ_CLS) over a causal LM", "new head (SEQ_CLS) over a bare BERT", "kohya"}
+    more |= _families()
+    no_text = {"kohya", "T5 (SEQ_2_SEQ_LM)", "Gemma 3 with pictures", "LLaVA"}
+    no_text |= {name for name in more if "head (" in name}
     return [
         *(Kind(name, partial(_made, configure), adapter=True) for name, configure in variants.items()),
-        *(Kind(name, make, adapter=True, asks=name not in heads) for name, make in more.items()),
+        *(Kind(name, make, adapter=True, asks=name not in no_text) for name, make in more.items()),
         *_others(),
     ]
 

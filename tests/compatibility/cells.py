@@ -219,14 +219,24 @@ def _model(folder: Path, bench: _Bench) -> Any:
     import peft
 
     found = peft.PeftConfig.from_pretrained(folder)
-    auto = {
-        "SEQ_CLS": partial(t.AutoModelForSequenceClassification.from_pretrained, num_labels=3),
-    }.get(str(found.task_type), t.AutoModelForCausalLM.from_pretrained)
-    base = auto(bench.source("base"))
+    base = _loader(found.task_type, bench.source("base"))(bench.source("base"))
     vocabulary = folder / "tokenizer.json"
     if vocabulary.is_file() and (n := len(t.AutoTokenizer.from_pretrained(folder))) > base.config.vocab_size:
         base.resize_token_embeddings(n, mean_resizing=False)
     return peft.PeftModel.from_pretrained(base, folder)
+
+
+def _loader(task: str | None, base: Path) -> Callable[[Path], Any]:
+    """What a user calls to load the model that an adapter of a task was trained in."""
+    architecture = json.loads((base / "config.json").read_text())["architectures"][0]
+    if architecture.endswith("ForConditionalGeneration"):
+        loader: Callable[[Path], Any] = getattr(t, architecture).from_pretrained
+        return loader
+    heads = {
+        "SEQ_CLS": partial(t.AutoModelForSequenceClassification.from_pretrained, num_labels=3),
+        "TOKEN_CLS": partial(t.AutoModelForTokenClassification.from_pretrained, num_labels=5),
+    }
+    return heads.get(task or "", t.AutoModelForCausalLM.from_pretrained)
 
 
 def _whole(folder: Path) -> Any:

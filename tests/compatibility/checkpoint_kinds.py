@@ -15,10 +15,10 @@ from kind import VOCABULARY, Kind, nudged
 from safetensors.torch import load_file, save_file
 from tiny_llama import build_tokenizer
 
-_SMALL = {"vocab_size": VOCABULARY, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
-_DENSE = {**_SMALL, "intermediate_size": 48, "max_position_embeddings": 128, "initializer_range": 0.2}
-_GROUPED = {**_DENSE, "num_key_value_heads": 2}
-_IDS = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
+SMALL = {"vocab_size": VOCABULARY, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
+DENSE = {**SMALL, "intermediate_size": 48, "max_position_embeddings": 128, "initializer_range": 0.2}
+GROUPED = {**DENSE, "num_key_value_heads": 2}
+IDS = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
 
 Build = Callable[[], Any]
 
@@ -30,16 +30,16 @@ def from_config(auto: Any, config: Any) -> Any:
 
 
 def llama(**more: Any) -> Any:
-    return from_config(t.AutoModelForCausalLM, t.LlamaConfig(**_GROUPED, **_IDS, **more))
+    return from_config(t.AutoModelForCausalLM, t.LlamaConfig(**GROUPED, **IDS, **more))
 
 
 def gpt2(cls: Any = t.GPT2LMHeadModel) -> Any:
-    config = t.GPT2Config(vocab_size=VOCABULARY, n_positions=128, n_embd=32, n_layer=2, n_head=4, **_IDS)
+    config = t.GPT2Config(vocab_size=VOCABULARY, n_positions=128, n_embd=32, n_layer=2, n_head=4, **IDS)
     return from_config(cls, config)
 
 
 def bert(cls: Any, **more: Any) -> Any:
-    return from_config(cls, t.BertConfig(**_DENSE, **more))
+    return from_config(cls, t.BertConfig(**DENSE, **more))
 
 
 def causal(config: Any) -> Build:
@@ -277,41 +277,41 @@ def _gguf(root: Path) -> None:
         (root / name / "model.gguf").write_bytes(b"GGUF" + name.encode() * 99)
 
 
-_MOE = {**_GROUPED, "num_experts_per_tok": 2, "moe_intermediate_size": 16}
+MOE = {**GROUPED, "num_experts_per_tok": 2, "moe_intermediate_size": 16}
 _VISION = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
 _PICTURE = {**_VISION, "image_size": 8, "patch_size": 4}
 
 
-def _llava() -> Any:
-    text, vision = t.LlamaConfig(**_GROUPED), t.CLIPVisionConfig(**_PICTURE)
+def llava() -> Any:
+    text, vision = t.LlamaConfig(**GROUPED), t.CLIPVisionConfig(**_PICTURE)
     return from_config(
         t.LlavaForConditionalGeneration,
         t.LlavaConfig(text_config=text, vision_config=vision, image_token_index=VOCABULARY - 1),
     )
 
 
-def _gemma3() -> Any:
-    text = t.Gemma3TextConfig(**_GROUPED, head_dim=8)
+def gemma3() -> Any:
+    text = t.Gemma3TextConfig(**GROUPED, head_dim=8)
     config = t.Gemma3Config(text_config=text, vision_config=t.SiglipVisionConfig(**_PICTURE))
     return from_config(t.Gemma3ForConditionalGeneration, config)
 
 
-def _t5() -> Any:
+def t5() -> Any:
     config = t.T5Config(vocab_size=VOCABULARY, d_model=32, d_ff=48, d_kv=8, num_layers=1, num_heads=4)
     return from_config(t.T5ForConditionalGeneration, config)
 
 
-def _bart() -> Any:
+def bart() -> Any:
     size = {"d_model": 32, "encoder_layers": 1, "decoder_layers": 1, "encoder_ffn_dim": 48}
     heads = {"decoder_ffn_dim": 48, "encoder_attention_heads": 4, "decoder_attention_heads": 4}
     config = t.BartConfig(vocab_size=VOCABULARY, **size, **heads, max_position_embeddings=128)
     return from_config(t.BartForConditionalGeneration, config)
 
 
-def _deepseek() -> Any:
+def deepseek() -> Any:
     ranks = {"q_lora_rank": 8, "kv_lora_rank": 8, "qk_rope_head_dim": 4, "qk_nope_head_dim": 4}
     config = t.DeepseekV3Config(
-        **_MOE, **ranks, v_head_dim=8, n_routed_experts=4, n_group=2, topk_group=1, first_k_dense_replace=1
+        **MOE, **ranks, v_head_dim=8, n_routed_experts=4, n_group=2, topk_group=1, first_k_dense_replace=1
     )
     return from_config(t.AutoModelForCausalLM, config)
 
@@ -319,9 +319,9 @@ def _deepseek() -> Any:
 def kinds() -> list[Kind]:
     """All of them, in the order of the page."""
     mamba = t.MambaConfig(vocab_size=VOCABULARY, hidden_size=32, num_hidden_layers=2, state_size=4)
-    opt = t.OPTConfig(**_SMALL, ffn_dim=48, max_position_embeddings=128, word_embed_proj_dim=32)
+    opt = t.OPTConfig(**SMALL, ffn_dim=48, max_position_embeddings=128, word_embed_proj_dim=32)
     jamba = t.JambaConfig(
-        **_GROUPED, num_experts=2, num_experts_per_tok=1, mamba_d_state=4, attn_layer_period=2,
+        **GROUPED, num_experts=2, num_experts_per_tok=1, mamba_d_state=4, attn_layer_period=2,
         attn_layer_offset=1, expert_layer_period=2, expert_layer_offset=1, use_mamba_kernels=False,
     )  # fmt: skip
     shared = {"shared_expert_intermediate_size": 16}
@@ -329,26 +329,26 @@ def kinds() -> list[Kind]:
         "Llama": llama,
         "Llama, bfloat16": lambda: llama().to(torch.bfloat16),
         "Llama, tied embeddings": partial(llama, tie_word_embeddings=True),
-        "Qwen 3": causal(t.Qwen3Config(**_GROUPED, head_dim=8)),
-        "Phi 3": causal(t.Phi3Config(**_GROUPED, **_IDS)),
+        "Qwen 3": causal(t.Qwen3Config(**GROUPED, head_dim=8)),
+        "Phi 3": causal(t.Phi3Config(**GROUPED, **IDS)),
         "GPT-2 (Conv1D)": gpt2,
-        "GPT-NeoX": causal(t.GPTNeoXConfig(**_DENSE)),
+        "GPT-NeoX": causal(t.GPTNeoXConfig(**DENSE)),
         "OPT": causal(opt),
         "Bloom": causal(t.BloomConfig(vocab_size=VOCABULARY, hidden_size=32, n_layer=2, n_head=4)),
-        "Falcon": causal(t.FalconConfig(**_SMALL, alibi=False)),
+        "Falcon": causal(t.FalconConfig(**SMALL, alibi=False)),
         "Mamba": causal(mamba),
-        "Mixtral (one tensor an expert)": causal(t.MixtralConfig(**_GROUPED, num_local_experts=4)),
-        "Qwen 2 MoE": causal(t.Qwen2MoeConfig(**_MOE, num_experts=4, **shared)),
-        "OLMoE": causal(t.OlmoeConfig(**_GROUPED, num_experts=4, num_experts_per_tok=2)),
-        "PhiMoE": causal(t.PhimoeConfig(**_GROUPED, num_local_experts=4)),
-        "DeepSeek V3": _deepseek,
+        "Mixtral (one tensor an expert)": causal(t.MixtralConfig(**GROUPED, num_local_experts=4)),
+        "Qwen 2 MoE": causal(t.Qwen2MoeConfig(**MOE, num_experts=4, **shared)),
+        "OLMoE": causal(t.OlmoeConfig(**GROUPED, num_experts=4, num_experts_per_tok=2)),
+        "PhiMoE": causal(t.PhimoeConfig(**GROUPED, num_local_experts=4)),
+        "DeepSeek V3": deepseek,
         "Jamba": causal(jamba),
-        "Gemma 3 with pictures": _gemma3,
-        "LLaVA": _llava,
+        "Gemma 3 with pictures": gemma3,
+        "LLaVA": llava,
     }
     encoders = {
-        "T5": _t5,
-        "BART": _bart,
+        "T5": t5,
+        "BART": bart,
         "BERT, masked language model": partial(bert, t.BertForMaskedLM),
     }
     made = [Kind(name, partial(plain, build)) for name, build in whole.items()]
@@ -369,8 +369,8 @@ def kinds() -> list[Kind]:
         Kind("Llama, vocabulary grown by the fine-tune", partial(_grown, llama)),
         Kind("GPT-2, vocabulary grown", partial(_grown, gpt2)),
         Kind("Mamba, vocabulary grown", partial(_grown, causal(mamba))),
-        Kind("T5, vocabulary grown", partial(_grown, _t5), asks=False),
-        Kind("BART, vocabulary grown", partial(_grown, _bart), asks=False),
+        Kind("T5, vocabulary grown", partial(_grown, t5), asks=False),
+        Kind("BART, vocabulary grown", partial(_grown, bart), asks=False),
         Kind("BERT masked, vocabulary grown", partial(_grown, partial(bert, t.BertForMaskedLM)), asks=False),
         Kind("old buffers (`inv_freq`) in some", _old_buffers),
         Kind("a weight is missing", _missing_weight),
