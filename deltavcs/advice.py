@@ -105,7 +105,6 @@ class Advice(StrEnum):
     ONLY_TENSORS = "only-tensors"
     SAVE_STATE = "save-state"
     FINISH_DOWNLOAD = "finish-download"
-    REMOVE_FILE = "remove-file"
     ONE_SHARD = "one-shard"
     NAME_DIRECTORY = "name-directory"
     REMOVE_LINK = "remove-link"
@@ -116,3 +115,6 @@ class Advice(StrEnum):
     KEEP_SUBNORMALS = "keep-subnormals"
     KNOWN_DTYPES = "known-dtypes"  # dtypes
     RAISE_FILE_LIMIT = "raise-file-limit"
+    FETCH_POINTERS = "fetch-pointers"
+    MEND_OR_EXCLUDE = "mend-or-exclude"  # path
+    NAME_FOLDER = "name-folder"  # path

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from deltavcs.advice import Advice
 from deltavcs.brief import brief
+from deltavcs.checkpoint.intake import Intake
+from deltavcs.checkpoint.source import Findings
 from deltavcs.errors import DeltaVCSError, ErrorKind, InvalidInputError
 from deltavcs.objects.model import Parent, Role, check_role
 from deltavcs.oid import CommitId
@@ -26,14 +28,14 @@ class Committed:
 
     Attributes:
         changed_share: share of the weights that differ from the base; None if nothing was compared.
-        skipped: folders of the source that were left out.
+        findings: what there is to say of the source: what was left out, what does not agree.
         converted: weight files that were converted from pickle.
     """
 
     recorded: Recorded
     base: Base
     changed_share: float | None
-    skipped: tuple[str, ...]
+    findings: Findings
     converted: tuple[str, ...]
 
     __repr__ = brief
@@ -47,6 +49,7 @@ def commit(
     draft: Draft | None = None,
     parents: Sequence[str] = (),
     origin: Mapping[str, str] | None = None,
+    intake: Intake | None = None,
     allow_pickle: bool = False,
 ) -> Committed:
     """Commit a fine-tune.
@@ -58,11 +61,12 @@ def commit(
         draft: branch, by default called as the source; message, task and metadata.
         parents: further parents, `REVISION` or `REVISION:ROLE`.
         origin: where the bytes came from, if `source` is only a copy.
+        intake: which files of the source are taken; by default all but what trainers and editors leave.
         allow_pickle: convert `.bin` and `.pt` weights through `torch.load(weights_only=True)`.
 
     Raises:
         InvalidInputError: `base-unknown` with the nearest candidates and why each fails;
-            `incompatible` if tensors do not fit the base.
+            `incompatible` if tensors do not fit the base; `bad-checkpoint` if the source is incomplete.
         NotFoundError: an unknown source or revision.
     """
     source = str(source)
@@ -71,12 +75,12 @@ def commit(
     given = Base(repo.resolve(base), base, "given") if base is not None else None
     further = tuple(_parent(repo, text) for text in several(parents, "parents"))
     tip = tip_of(repo, branch)
-    with open_source(repo, source, allow_pickle=allow_pickle) as opened:
+    with open_source(repo, source, intake=intake, allow_pickle=allow_pickle) as opened:
         found = given or find_base(repo, opened.checkpoint, Path(source), tip)
         opened = opened if origin is None else replace(opened, origin=dict(origin))
         made = commit_source(repo, opened, found, replace(draft, name=branch), parents=further)
-    skipped = tuple(opened.checkpoint.skipped)
-    return Committed(made, found, _changed_share(repo, made.commit), skipped, opened.converted)
+    findings = opened.checkpoint.findings
+    return Committed(made, found, _changed_share(repo, made.commit), findings, opened.converted)
 
 
 def _changed_share(repo: Repository, commit_id: CommitId) -> float | None:

@@ -1,8 +1,8 @@
 """Reading safetensors headers as hostile input, and writing them canonically.
 
-The safetensors library does not give the header's own bytes, which a byte-identical checkout needs. What it opens
-is read here too, and means the same: white space before the text, fields that it does not know, `null` for no
-metadata, and of a name that stands there twice the last. Beyond the limits below it is refused.
+The safetensors library does not give the header's own bytes, which a byte-identical checkout needs. What it
+opens is read here too, and means the same: white space before the text, fields that it does not know, `null`
+for no metadata, and of a name that stands there twice the last. Beyond the limits below it is refused.
 """
 
 from __future__ import annotations

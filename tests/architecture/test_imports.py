@@ -18,6 +18,7 @@ ALLOWED = {
     "numpy": {
         "checkpoint", "codec", "index", "merging", "objects", "operators", "porcelain", "tensors", "testing",
     },
+    "pathspec": {"checkpoint"},
     "peft": {"evaluation"},
     "rich": {"dvx"},
     "safetensors": {"checkpoint"},

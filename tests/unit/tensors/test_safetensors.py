@@ -79,7 +79,7 @@ def test_unknown_dtype():
 
 BEYOND = {
     "dimension": (text({"a": t(shape=(2**63, 0), offsets=(0, 0))}), 0),
-    "rank": (text({"a": t(shape=(1,) * 65, offsets=(0, 4))}), 4),
+    "65 dimensions": (text({"a": t(shape=(1,) * 65, offsets=(0, 4))}), 4),
     "name": (text({"n" * 5000: t()}), 8),
 }
 
