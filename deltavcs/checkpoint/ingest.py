@@ -54,7 +54,7 @@ def ingest(
     entries = tuple(
         FileEntry(f.path, f.size, tally.files[f.path], f.keys, executable=f.executable) for f in source.files
     )
-    return Ingested(Manifest(entries, tally.tensors), tally.stats, total, tally.stored_bytes)
+    return Ingested(Manifest(entries, tally.tensors), tally.stats, total)
 
 
 def _no_weights(source: SourceCheckpoint) -> InvalidInputError:

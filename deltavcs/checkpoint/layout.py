@@ -21,7 +21,7 @@ MAX_JSON_BYTES = 64 << 20
 # Models and arrays in formats of other libraries, which are kept as files.
 _OTHER_FORMATS = (
     ".gguf", ".ggml", ".onnx", ".ort", ".npz", ".npy", ".h5", ".hdf5", ".keras", ".msgpack", ".tflite",
-    ".mlmodel", ".mlpackage", ".pb", ".nemo", ".engine", ".plan", ".pte",
+    ".mlmodel", ".mlpackage", ".pb", ".ot", ".onnx_data", ".nemo", ".engine", ".plan", ".pte",
 )  # fmt: skip
 _SAYS_WHAT_IT_IS = frozenset({CONFIG, ADAPTER_CONFIG, "model_index.json"})
 

@@ -231,7 +231,8 @@ def incomplete(survey: Survey, problem: str) -> InvalidInputError:
 
 
 def _findings(survey: Survey, made: Arrangement, *, whole_files: bool) -> Findings:
-    beside = (p for p in survey.files if p not in made.own and (is_safetensors(p) or is_pickle(p)))
+    weights = (p for p in survey.files if is_safetensors(p) or is_pickle(p) or is_other_format(p))
+    beside = (p for p in weights if p not in made.own)
     return Findings(
         left_out=tuple(survey.left_out),
         links=tuple(survey.links),

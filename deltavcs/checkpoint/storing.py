@@ -68,7 +68,7 @@ def store_view(
         FileEntry(f.path, f.size, f.blob or tally.files[f.path], f.keys, executable=f.executable)
         for f in view.files
     )
-    return Ingested(Manifest(entries, tally.tensors), tally.stats, view.size, tally.stored_bytes)
+    return Ingested(Manifest(entries, tally.tensors), tally.stats, view.size)
 
 
 def _new_blobs(view: View, base: Manifest | None, against: Manifest | None) -> Iterator[NewBlob]:

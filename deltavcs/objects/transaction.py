@@ -65,9 +65,18 @@ class Transaction:
         """Queue a commit."""
         return CommitId(self.put(commit))
 
-    def finish(self) -> None:
-        """Publish the pack, its index, then the small objects in the order they were queued."""
+    def finish(self) -> int:
+        """Publish the pack, its index, then the small objects in the order they were queued.
+
+        Returns:
+            Bytes of the files that were added: pack, index and those objects that were not there. The ref,
+            its line in the reflog and the lineage index are not among them.
+        """
         self._writer.finish()
+        added = self._writer.published_bytes
         for oid, framed in self._objects:
-            self._storage.put(object_key(oid), framed, overwrite=False)
+            key = object_key(oid)
+            added += 0 if self._storage.path(key).exists() else len(framed)
+            self._storage.put(key, framed, overwrite=False)
         self._objects.clear()
+        return added

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deltavcs.checkpoint.intake import Intake
+from deltavcs.checkpoint.intake import Cause, Intake
+from deltavcs.checkpoint.listing import Choice, choose_listed
 from deltavcs.checkpoint.pickle_weights import convert_pickles, pickled_weights
 from deltavcs.checkpoint.shards import folders_of, listed, parse_index, pickle_index, problem_of_others
 from deltavcs.checkpoint.source import (
@@ -20,6 +21,7 @@ from deltavcs.checkpoint.source import (
     survey_source,
 )
 from deltavcs.checkpoint.survey import Survey
+from deltavcs.errors import InvalidInputError
 from deltavcs.repo import Repository
 from deltavcs.storage import Workspace
 from deltavcs.storage.hub_models import download, is_hub_source
@@ -56,18 +58,36 @@ def open_source(
     with Workspace(repo.storage) as workspace:
         if is_hub_source(source):
             path = workspace.folder("download")
-            origin = download(source, path, allow_pickle=allow_pickle)
+            origin, choice = _fetch(source, path, intake, allow_pickle=allow_pickle)
         else:
-            path = Path(source)
+            path, choice = Path(source), None
             # A path need not be text; what is stored must be.
             origin = {"path": os.fsencode(path.absolute()).decode("utf-8", "replace")}
         survey = survey_source(path, intake)
+        if choice is not None:
+            ours = [x for x in survey.left_out if x.cause is not Cause.INTERNAL]
+            survey.left_out = sorted([*ours, *choice.left_out], key=lambda x: x.path)
+            survey.unmatched = choice.unmatched
         converted, named = _convert(survey, intake, workspace.folder, allowed=allow_pickle)
         with open_survey(survey, intake) as checkpoint:
             _check_converted(checkpoint, survey, named, intake)
             yield OpenedSource(
                 checkpoint, {**origin, "converted": list(converted)} if converted else origin, converted
             )
+
+
+def _fetch(source: str, folder: Path, intake: Intake, *, allow_pickle: bool) -> tuple[dict[str, Any], Choice]:
+    """Download what is wanted of a model, and say what is not."""
+    choices: list[Choice] = []
+
+    def choose(sizes: Mapping[str, int]) -> Collection[str]:
+        choices.append(choose_listed(sizes, intake, allow_pickle=allow_pickle))
+        return choices[-1].wanted
+
+    try:
+        return download(source, folder, choose=choose), choices[-1]
+    except InvalidInputError as exc:
+        raise exc if source in exc.message else exc.within(source) from exc.__cause__
 
 
 def _convert(

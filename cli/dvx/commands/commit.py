@@ -98,6 +98,7 @@ def _lines(done: Committed) -> Iterator[str]:
     made = done.recorded
     if made.unchanged:
         yield from reports.unchanged_lines(made)
+        yield from findings.findings_lines(done.findings, done.converted)
         return
     what = "an adapter" if made.kind == "adapter" else "a fine-tune"
     title = f"{reports.name(made.name)} {reports.commit_id(made.commit)}"

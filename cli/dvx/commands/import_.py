@@ -75,6 +75,7 @@ def _lines(done: Imported) -> Iterator[str]:
     made = done.recorded
     if made.unchanged:
         yield from reports.unchanged_lines(made)
+        yield from findings.findings_lines(done.findings, done.converted)
         return
     yield f"{reports.name(made.name)} {reports.commit_id(made.commit)} imported as a base"
     yield reports.stored_line(made)
