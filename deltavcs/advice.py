@@ -118,3 +118,4 @@ class Advice(StrEnum):
     FETCH_POINTERS = "fetch-pointers"
     MEND_OR_EXCLUDE = "mend-or-exclude"  # path
     NAME_FOLDER = "name-folder"  # path
+    GIVE_NAME = "give-name"

@@ -119,6 +119,7 @@ BY_ADVICE: dict[Advice, str] = {
     Advice.ONLY_TENSORS: "Only files that hold nothing but tensors can be converted.",
     Advice.SAVE_STATE: "Save the model's state_dict only.",
     Advice.FINISH_DOWNLOAD: "Finish the download, or mend the index. To keep what is there, add --allow-incomplete.",
+    Advice.GIVE_NAME: "Name the branch with --as NAME: letters, digits and . _ + - /.",
     Advice.FETCH_POINTERS: "Fetch the files with 'git lfs pull', or leave it out with --exclude '{path}'.",
     Advice.MEND_OR_EXCLUDE: "Mend it, or leave it out with --exclude '{path}'.",
     Advice.NAME_FOLDER: "Name that folder itself: dvx import {path}",

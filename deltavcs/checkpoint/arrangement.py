@@ -32,6 +32,7 @@ class Arrangement:
     Attributes:
         keys: by file and the tensor's name in it.
         own: files that hold the checkpoint's own tensors.
+        index: the file that names those; None if it is their own names.
         unnamed: own tensors that the index does not name.
         overlaid: own tensors that are in several files.
         unindexed: own files that are shards without an index.
@@ -40,6 +41,7 @@ class Arrangement:
 
     keys: Mapping[tuple[str, str], str]
     own: tuple[str, ...] = ()
+    index: str | None = None
     unnamed: tuple[str, ...] = ()
     overlaid: tuple[Overlaid, ...] = ()
     unindexed: tuple[str, ...] = ()
@@ -60,7 +62,7 @@ def arrange(
         InvalidInputError: `bad-checkpoint` if a tensor is in two shards and no index says that these are one
             checkpoint, or if the name of an own tensor holds `::`.
     """
-    problems = []
+    problems = [f"{path} has not been downloaded to its end" for path in sorted(_underway(paths))]
     own = Weights()
     for folder in folders_of(paths, read):
         prefix = folder.prefix
@@ -81,11 +83,17 @@ def arrange(
     return Arrangement(
         keys,
         own.files,
+        own.index,
         tuple(n for n in holders if n not in own.weight_map) if own.index else (),
         tuple(Overlaid(n, f[-1], own.weight_map.get(n)) for n, f in holders.items() if len(f) > 1),
         own.files if len(own.files) > 1 and own.index is None else (),
         tuple(problems),
     )
+
+
+def _underway(paths: Collection[str]) -> set[str]:
+    """Files beside which aria2 keeps what it still has to fetch; they have their full length already."""
+    return {p.removesuffix(".aria2") for p in paths if p.endswith(".aria2")} & set(paths)
 
 
 def _lacking(weights: Weights, tensors: Mapping[str, Sequence[str]]) -> str:

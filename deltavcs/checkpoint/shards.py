@@ -201,6 +201,11 @@ def problem_of_others(folder: SourceFolder) -> str:
     return _gaps([n for n in folder.names if not is_safetensors(n)])
 
 
+def is_index(name: str) -> bool:
+    """True for an index of shards, by its name."""
+    return _INDEX.match(name) is not None
+
+
 def pickle_index(names: Iterable[str]) -> str | None:
     """The index of pickled shards among some names."""
     return next((n for n in names if (m := _INDEX.match(n)) and is_pickle(m["weights"])), None)

@@ -22,6 +22,7 @@ from deltavcs.checkpoint.layout import (
     is_pickle,
     is_safetensors,
 )
+from deltavcs.checkpoint.shards import is_index
 from deltavcs.checkpoint.survey import OutsideLink, Survey, survey_file, survey_folder
 from deltavcs.errors import ConflictError, ErrorKind, FormatError, InvalidInputError, NotFoundError
 from deltavcs.objects.incoming import FileRange
@@ -74,7 +75,7 @@ class Findings:
     Attributes:
         left_out: files and folders that are not committed.
         links: that were followed out of the source.
-        beside: files of weights that are kept and are not the checkpoint's own.
+        beside: files of weights, and indexes, that are kept and are not the checkpoint's own.
         unnamed: own tensors that the index does not name; transformers reads whole shards, and so do we.
         overlaid: own tensors that are in several shards.
         unindexed: own shards without an index, which transformers does not load.
@@ -231,12 +232,13 @@ def incomplete(survey: Survey, problem: str) -> InvalidInputError:
 
 
 def _findings(survey: Survey, made: Arrangement, *, whole_files: bool) -> Findings:
-    weights = (p for p in survey.files if is_safetensors(p) or is_pickle(p) or is_other_format(p))
-    beside = (p for p in weights if p not in made.own)
+    weights = [p for p in survey.files if is_safetensors(p) or is_pickle(p) or is_other_format(p)]
+    indexes = [p for p in survey.files if "/" not in p and is_index(p)]
+    beside = {*weights, *indexes} - {*made.own, made.index}
     return Findings(
         left_out=tuple(survey.left_out),
         links=tuple(survey.links),
-        beside=() if whole_files else tuple(sorted(beside)),
+        beside=() if whole_files else tuple(sorted(p for p in beside if p)),
         unnamed=made.unnamed,
         overlaid=made.overlaid,
         unindexed=made.unindexed,

@@ -79,6 +79,7 @@ def survey_folder(root: Path, intake: Intake) -> Survey:
     _settle_names(walk.survey)
     check_paths(walk.survey.files)
     walk.survey.left_out.sort(key=lambda x: x.path)
+    walk.survey.links.sort(key=lambda x: x.path)
     walk.survey.unmatched = walk.rules.unmatched
     return walk.survey
 

@@ -13,13 +13,12 @@ from deltavcs.checkpoint.source import Findings
 from deltavcs.errors import DeltaVCSError, ErrorKind, InvalidInputError
 from deltavcs.objects.model import Parent, Role, check_role
 from deltavcs.oid import CommitId
-from deltavcs.refs import check_name
 from deltavcs.repo import Repository
 from deltavcs.steps.arguments import several
 from deltavcs.steps.bases import Base, find_base
 from deltavcs.steps.commits import commit_source
 from deltavcs.steps.recording import Draft, Recorded, tip_of
-from deltavcs.steps.sources import default_name, open_source
+from deltavcs.steps.sources import branch_for, open_source, readable
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +69,8 @@ def commit(
         NotFoundError: an unknown source or revision.
     """
     source = str(source)
-    draft = (draft or Draft()).signed(repo, f"commit {source}")
-    branch = check_name(default_name(source) if draft.name is None else draft.name)
+    draft = (draft or Draft()).signed(repo, f"commit {readable(source)}")
+    branch = branch_for(source, draft.name)
     given = Base(repo.resolve(base), base, "given") if base is not None else None
     further = tuple(_parent(repo, text) for text in several(parents, "parents"))
     tip = tip_of(repo, branch)

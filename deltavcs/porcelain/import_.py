@@ -13,10 +13,9 @@ from deltavcs.checkpoint.intake import Intake
 from deltavcs.checkpoint.source import Findings
 from deltavcs.errors import ErrorKind, InvalidInputError
 from deltavcs.objects.model import Kind
-from deltavcs.refs import check_name
 from deltavcs.repo import Repository
 from deltavcs.steps.recording import Draft, MadeAs, Recorded, recording
-from deltavcs.steps.sources import default_name, open_source
+from deltavcs.steps.sources import branch_for, open_source, readable
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +60,8 @@ def import_base(
     """
     draft = draft or Draft()
     if draft.signature is None:  # where it came from, whatever the message says
-        draft = replace(draft, signature=repo.identity.sign(f"import {source}"))
-    branch = check_name(default_name(source) if draft.name is None else draft.name)
+        draft = replace(draft, signature=repo.identity.sign(f"import {readable(str(source))}"))
+    branch = branch_for(str(source), draft.name)
     with open_source(repo, str(source), intake=intake, allow_pickle=allow_pickle) as opened:
         if opened.checkpoint.is_adapter:
             raise InvalidInputError(

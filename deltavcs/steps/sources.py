@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from deltavcs.advice import Advice
 from deltavcs.checkpoint.intake import Cause, Intake
 from deltavcs.checkpoint.listing import Choice, choose_listed
 from deltavcs.checkpoint.pickle_weights import convert_pickles, pickled_weights
@@ -22,6 +23,7 @@ from deltavcs.checkpoint.source import (
 )
 from deltavcs.checkpoint.survey import Survey
 from deltavcs.errors import InvalidInputError
+from deltavcs.refs import check_name
 from deltavcs.repo import Repository
 from deltavcs.storage import Workspace
 from deltavcs.storage.hub_models import download, is_hub_source
@@ -61,8 +63,7 @@ def open_source(
             origin, choice = _fetch(source, path, intake, allow_pickle=allow_pickle)
         else:
             path, choice = Path(source), None
-            # A path need not be text; what is stored must be.
-            origin = {"path": os.fsencode(path.absolute()).decode("utf-8", "replace")}
+            origin = {"path": readable(str(path.absolute()))}
         survey = survey_source(path, intake)
         if choice is not None:
             ours = [x for x in survey.left_out if x.cause is not Cause.INTERNAL]
@@ -116,6 +117,25 @@ def _check_converted(
     gone = [name for name in named if name not in checkpoint.tensors]
     if gone and not intake.incomplete:
         raise incomplete(survey, f"the index names {listed(gone)}, which none of its files holds")
+
+
+def readable(source: str) -> str:
+    """A source as text: a path need not be text, but what is stored must be."""
+    return os.fsencode(source).decode("utf-8", "replace")
+
+
+def branch_for(source: str, name: str | None) -> str:
+    """The branch that a source is committed to: the name that was given, or the last part of the source.
+
+    Raises:
+        InvalidInputError: `bad-ref-name`.
+    """
+    if name is not None:
+        return check_name(name)
+    try:
+        return check_name(default_name(source))
+    except InvalidInputError as exc:
+        raise InvalidInputError(exc.message, kind=exc.kind, advice=Advice.GIVE_NAME) from exc
 
 
 def default_name(source: str) -> str:

@@ -17,6 +17,7 @@ from deltavcs.objects.model import Kind, Role
 from deltavcs.oid import CommitId
 from deltavcs.repo import Repository
 from deltavcs.resources import SPAN_BYTES
+from deltavcs.steps.whole_files import check_tensors
 from deltavcs.tensors.programs import Token
 
 DTYPES = {
@@ -72,6 +73,7 @@ def find_target(repo: Repository, text: str) -> Target:
                 advice=Advice.FOLD_ADAPTER,
                 facts={"revision": operand},
             )
+    check_tensors(repo, commits)
     order = _order(expression)
     program = [order.index(t) if isinstance(t, int) else t for t in expression.program]
     combination = combine(
@@ -100,6 +102,7 @@ def prepare_target(repo: Repository, text: str, *, dtype: str | None, merge_adap
         from deltavcs.checkpoint.materialize import torch_name
         from deltavcs.checkpoint.patching import retyped_files
 
+        check_tensors(repo, target.operands)
         view = cast(repo.objects, target.view, parse_dtype(dtype))
         files = retyped_files(repo.objects, view, torch_name(parse_dtype(dtype)))
         target = replace(target, view=replace_files(view, files))

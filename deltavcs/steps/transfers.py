@@ -16,6 +16,7 @@ from deltavcs.oid import CommitId
 from deltavcs.repo import Repository
 from deltavcs.steps.naming import name_of
 from deltavcs.steps.recording import Draft, MadeAs, Recorded, recording
+from deltavcs.steps.whole_files import check_tensors
 
 _FINETUNED = (Kind.FINETUNE, Kind.MERGE, Kind.TRANSFER)
 
@@ -62,6 +63,7 @@ def plan_transfer(
             kind=ErrorKind.INCOMPATIBLE,
             advice=Advice.NAME_FINETUNE,
         )
+    check_tensors(repo, (target, delta, source))
     manifests = [repo.manifest(c) for c in (target, delta, source)]
     combination = combine(repo.objects, transfer_program(scale), manifests, is_transfer=True, vocab=vocab)
     return TransferPlan(delta, source, target, scale, combination)
