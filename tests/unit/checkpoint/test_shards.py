@@ -98,8 +98,8 @@ def test_the_choice_is_that_of_transformers(tmp_path, names):
 @pytest.mark.parametrize(
     ("names", "words"),
     [
-        (["model-00001-of-00003.safetensors"], "00002-of-00003.safetensors, model-00003-of-00003.safetensors are"),
-        (["x-00001-of-00003.safetensors", "x-00003-of-00003.safetensors"], "x-00002-of-00003.safetensors is missing"),
+        (["y-1-of-3.safetensors"], "y-2-of-3.safetensors, y-3-of-3.safetensors are missing (1 of 3"),
+        (["x-00001-of-00003.safetensors", "x-00003-of-00003.safetensors"], "x-00002-of-00003.safetensors is"),
         (["model-1-of-40.safetensors"], "model-4-of-40.safetensors and 36 more are missing (1 of 40"),
         (["model-00001-of-000163.safetensors"], "model-00002-of-000163.safetensors"),
         (["model.fp16-00001-of-00002.safetensors"], "model.fp16-00002-of-00002.safetensors is missing"),
