@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from deltavcs.advice import Advice
-from deltavcs.brief import brief
-from deltavcs.checkpoint.arrangement import Arrangement, Overlaid, arrange
-from deltavcs.checkpoint.intake import Cause, Intake, LeftOut
+from deltavcs.checkpoint.arrangement import arrange
+from deltavcs.checkpoint.findings import Findings, findings_of
+from deltavcs.checkpoint.intake import Cause, Intake
 from deltavcs.checkpoint.layout import (
     ADAPTER_CONFIG,
     ADAPTER_WEIGHTS,
@@ -19,11 +19,9 @@ from deltavcs.checkpoint.layout import (
     MAX_JSON_BYTES,
     holds_tokenizer,
     is_other_format,
-    is_pickle,
     is_safetensors,
 )
-from deltavcs.checkpoint.shards import is_index
-from deltavcs.checkpoint.survey import OutsideLink, Survey, survey_file, survey_folder
+from deltavcs.checkpoint.survey import Survey, survey_file, survey_folder
 from deltavcs.errors import ConflictError, ErrorKind, FormatError, InvalidInputError, NotFoundError
 from deltavcs.objects.incoming import FileRange
 from deltavcs.storage import FileReader, translate_os_errors
@@ -66,35 +64,6 @@ class SourceFile:
     stamp: Stamp
     header: bytes | None = None
     keys: tuple[str, ...] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Findings:
-    """What there is to say of a source that was read.
-
-    Attributes:
-        left_out: files and folders that are not committed.
-        links: that were followed out of the source.
-        beside: files of weights, and indexes, that are kept and are not the checkpoint's own.
-        unnamed: own tensors that the index does not name; transformers reads whole shards, and so do we.
-        overlaid: own tensors that are in several shards.
-        unindexed: own shards without an index, which transformers does not load.
-        incomplete: what is not all there, where that was asked for.
-        unmatched: patterns that matched nothing.
-        whole_files: nothing in it is safetensors, and all is kept as files.
-    """
-
-    left_out: tuple[LeftOut, ...] = ()
-    links: tuple[OutsideLink, ...] = ()
-    beside: tuple[str, ...] = ()
-    unnamed: tuple[str, ...] = ()
-    overlaid: tuple[Overlaid, ...] = ()
-    unindexed: tuple[str, ...] = ()
-    incomplete: tuple[str, ...] = ()
-    unmatched: tuple[str, ...] = ()
-    whole_files: bool = False
-
-    __repr__ = brief
 
 
 @dataclass(slots=True)
@@ -216,7 +185,7 @@ def open_survey(survey: Survey, intake: Intake) -> Iterator[SourceCheckpoint]:
             for key, span in zip(keys or (), found.spans, strict=True):
                 checkpoint.tensors[key] = SourceTensor(span.dtype, span.shape, span.data)
             checkpoint.files.append(found.as_file(path, keys))
-        checkpoint.findings = _findings(survey, made, whole_files=not checkpoint.tensors)
+        checkpoint.findings = findings_of(survey, made, whole_files=not checkpoint.tensors)
         yield checkpoint
 
 
@@ -228,23 +197,6 @@ def incomplete(survey: Survey, problem: str) -> InvalidInputError:
         f"{survey.root} is incomplete: {problem}{why}",
         kind=ErrorKind.BAD_CHECKPOINT,
         advice=Advice.FINISH_DOWNLOAD,
-    )
-
-
-def _findings(survey: Survey, made: Arrangement, *, whole_files: bool) -> Findings:
-    weights = [p for p in survey.files if is_safetensors(p) or is_pickle(p) or is_other_format(p)]
-    indexes = [p for p in survey.files if "/" not in p and is_index(p)]
-    beside = {*weights, *indexes} - {*made.own, made.index}
-    return Findings(
-        left_out=tuple(survey.left_out),
-        links=tuple(survey.links),
-        beside=() if whole_files else tuple(sorted(p for p in beside if p)),
-        unnamed=made.unnamed,
-        overlaid=made.overlaid,
-        unindexed=made.unindexed,
-        incomplete=made.problems,
-        unmatched=survey.unmatched,
-        whole_files=whole_files,
     )
 
 
@@ -262,7 +214,7 @@ def _stamp(location: Path) -> Stamp:
 
 
 @dataclass(frozen=True, slots=True)
-class _Span:
+class _FileTensor:
     """A tensor of a file, by its own name."""
 
     name: str
@@ -279,7 +231,7 @@ class _Opened:
     stamp: Stamp
     executable: bool
     header: bytes | None = None
-    spans: tuple[_Span, ...] = ()
+    spans: tuple[_FileTensor, ...] = ()
 
     def as_file(self, path: str, keys: tuple[str, ...] | None) -> SourceFile:
         return SourceFile(path, self.location, self.stamp[0], self.executable, self.stamp, self.header, keys)
@@ -299,11 +251,11 @@ def _open_file(stack: contextlib.ExitStack, path: str, location: Path) -> _Opene
     return _Opened(location, stamp, executable, header, spans)
 
 
-def _read_header(file: FileReader) -> tuple[bytes, tuple[_Span, ...]]:
+def _read_header(file: FileReader) -> tuple[bytes, tuple[_FileTensor, ...]]:
     length = header_length(file.read(0, min(8, file.size)), file.size)
     data = bytes(file.read(0, 8 + length))
     header = parse_header(data[8:], file.size)
     return data, tuple(
-        _Span(s.name, s.dtype, s.shape, FileRange(file, header.n_bytes + s.begin, s.end - s.begin))
+        _FileTensor(s.name, s.dtype, s.shape, FileRange(file, header.n_bytes + s.begin, s.end - s.begin))
         for s in header.spans
     )

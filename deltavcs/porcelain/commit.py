@@ -8,8 +8,8 @@ from pathlib import Path
 
 from deltavcs.advice import Advice
 from deltavcs.brief import brief
+from deltavcs.checkpoint.findings import Findings
 from deltavcs.checkpoint.intake import Intake
-from deltavcs.checkpoint.source import Findings
 from deltavcs.errors import DeltaVCSError, ErrorKind, InvalidInputError
 from deltavcs.objects.model import Parent, Role, check_role
 from deltavcs.oid import CommitId

@@ -8,9 +8,9 @@ from typing import Any
 
 from deltavcs.advice import Advice
 from deltavcs.brief import brief
+from deltavcs.checkpoint.findings import Findings
 from deltavcs.checkpoint.ingest import ingest
 from deltavcs.checkpoint.intake import Intake
-from deltavcs.checkpoint.source import Findings
 from deltavcs.errors import ErrorKind, InvalidInputError
 from deltavcs.objects.model import Kind
 from deltavcs.repo import Repository
