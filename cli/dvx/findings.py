@@ -87,7 +87,7 @@ def _weight_lines(found: Findings) -> Iterator[str]:
     if found.unindexed:
         yield f"{WARNING} no index: the shards are read together, but transformers needs one to load them"
     if found.beside:
-        yield f"beside the model's own weights, kept as they are: {text.join(found.beside)}"
+        yield f"not the model's own weights, kept as they are: {text.join(found.beside)}"
 
 
 def _listed(parts: Sequence[LeftOut]) -> str:

@@ -19,7 +19,8 @@ class Findings:
     Attributes:
         left_out: files and folders that are not committed.
         links: that were followed out of the source.
-        beside: files of weights, and indexes, that are kept and are not the checkpoint's own.
+        beside: files of weights, and indexes, that are kept and are not the checkpoint's own. Where it has
+            none of its own, those in folders are not among them: they are its parts.
         unnamed: own tensors that the index does not name; transformers reads whole shards, and so do we.
         overlaid: own tensors that are in several shards.
         unindexed: own shards without an index, which transformers does not load.
@@ -49,7 +50,7 @@ def findings_of(survey: Survey, made: Arrangement, *, whole_files: bool) -> Find
     return Findings(
         left_out=tuple(survey.left_out),
         links=tuple(survey.links),
-        beside=tuple(sorted(p for p in beside if p)) if made.own else (),
+        beside=() if whole_files else tuple(sorted(p for p in beside if p and (made.own or "/" not in p))),
         unnamed=made.unnamed,
         overlaid=made.overlaid,
         unindexed=made.unindexed,

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from deltavcs.advice import Advice
 from deltavcs.checkpoint.ingested import BlobTally, Ingested, counterpart
+from deltavcs.checkpoint.shards import listed
 from deltavcs.checkpoint.source import LazyFile, SourceCheckpoint, SourceFile, SourceTensor
 from deltavcs.errors import ErrorKind, IntegrityError, InvalidInputError, NotFoundError
 from deltavcs.objects.domain import FILE_DOMAIN, tensor_domain
@@ -66,10 +67,12 @@ def _no_weights(source: SourceCheckpoint) -> InvalidInputError:
             advice=Advice.NAME_FOLDER,
             facts={"path": str(source.root / inside[0])},
         )
+    empty = [f.path for f in source.files if f.header is not None]
+    what = f"no tensors: {empty[0]} is empty" if empty else "no safetensors weights"
+    folders = [x.path for x in source.findings.left_out if x.path.endswith("/")]
+    why = f" ({listed(folders)} left out)" if folders else ""
     return InvalidInputError(
-        f"{source.root} holds no safetensors weights",
-        kind=ErrorKind.BAD_CHECKPOINT,
-        advice=Advice.GIVE_WEIGHTS,
+        f"{source.root} holds {what}{why}", kind=ErrorKind.BAD_CHECKPOINT, advice=Advice.GIVE_WEIGHTS
     )
 
 

@@ -138,6 +138,11 @@ def weights_of(folder: SourceFolder) -> Weights:
     whole = [s for s in sets if next(s.missing(), None) is None]
     if len(whole or sets) == 1:
         return Weights(tuple((whole or sets)[0].names), problem=_gaps(tensors))
+    if len(whole) > 1:
+        first, second = whole[0].names[0], whole[1].names[0]
+        return Weights(
+            problem=f"{first} and {second} are of two sets, and no index says which of them counts"
+        )
     return Weights(tuple(tensors) if len(tensors) == 1 else (), problem=_gaps(tensors))
 
 

@@ -72,9 +72,9 @@ def open_source(
         converted, named = _convert(survey, intake, workspace.folder, allowed=allow_pickle)
         with open_survey(survey, intake) as checkpoint:
             _check_converted(checkpoint, survey, named, intake)
-            yield OpenedSource(
-                checkpoint, {**origin, "converted": list(converted)} if converted else origin, converted
-            )
+            facts = {"converted": list(converted), "incomplete": list(checkpoint.findings.incomplete)}
+            origin |= {name: value for name, value in facts.items() if value}
+            yield OpenedSource(checkpoint, origin, converted)
 
 
 def _fetch(source: str, folder: Path, intake: Intake, *, allow_pickle: bool) -> tuple[dict[str, Any], Choice]:

@@ -80,6 +80,9 @@ def _lines(done: Imported) -> Iterator[str]:
     yield f"{reports.name(made.name)} {reports.commit_id(made.commit)} imported as a base"
     yield reports.stored_line(made)
     if not done.n_own_tensors and not done.findings.whole_files:
-        yield f"{reports.WARNING} no weights at the top of it; those of its folders are kept as they are"
+        where = (
+            "no file is the weights by its name" if done.findings.beside else "no weights at the top of it"
+        )
+        yield f"{reports.WARNING} {where}; all are kept as they are, and take no part in arithmetic"
         yield "If these are several models, import each of them: dvx import DIR/MODEL --as NAME"
     yield from findings.findings_lines(done.findings, done.converted)

@@ -106,6 +106,7 @@ def test_the_choice_is_that_of_transformers(tmp_path, names):
         (["adapter_config.json", "adapter_model-00001-of-00002.safetensors"], "adapter_model-00002-of-00002"),
         ([INDEX, SHARDS[0]], "index.json names model-00002-of-00002.safetensors, which is not there"),
         ([INDEX], "which are not there"),
+        (["a-1-of-1.safetensors", "b-1-of-1.safetensors"], "of two sets, and no index says"),
         (["shard-00001-model-00001-of-00001.safetensors"], "pieces of tensors"),
     ],
 )  # fmt: skip

@@ -7,6 +7,7 @@ import threading
 import time
 
 import pytest
+from safetensors import safe_open
 
 from deltavcs.errors import (
     ConflictError,
@@ -226,3 +227,43 @@ def test_a_commit_that_could_not_be_read_is_not_written(repo, tmp_path, sign, se
         import_base(repo, str(directory), draft=Draft("m", **settings, signature=sign()))
     assert caught.value.kind is ErrorKind.BAD_ARGUMENT
     assert repo.refs.all() == {}
+
+
+# What the safetensors library opens
+
+
+ONE = '{"dtype":"F32","shape":[2],"data_offsets":[0,8]}'
+HEADERS = {
+    "null metadata": f'{{"__metadata__":null,"a":{ONE}}}',
+    "empty metadata": f'{{"__metadata__":{{}},"a":{ONE}}}',
+    "no metadata": f'{{"a":{ONE}}}',
+    "metadata of another library, last": f'{{"a":{ONE},"__metadata__":{{"format":"mlx","x":"1","x":"2"}}}}',
+    "white space all over": f'  {{\n"a"\t: {ONE} }}\r\n      ',
+    "unknown fields": '{"a":{"x":[1,{}],"dtype":"F32","shape":[2],"data_offsets":[0,8]}}',
+    "a tensor twice": f'{{"a":{ONE},"a":{ONE}}}',
+    "no name": f'{{"":{ONE}}}',
+    "escapes": f'{{"\\u0061\\ud83d\\ude00\\/b c":{ONE}}}',
+    "scalar and empty": '{"s":{"dtype":"F64","shape":[],"data_offsets":[0,8]},'
+    '"e":{"dtype":"BF16","shape":[3,0],"data_offsets":[8,8]},"f":{"dtype":"I64","shape":[0],"data_offsets":[0,0]}}',
+}
+
+
+@pytest.mark.parametrize("case", HEADERS)
+def test_any_header_that_the_library_opens_comes_back(repo, tmp_path, sign, case):
+    text = HEADERS[case].encode()
+    data = len(text).to_bytes(8, "little") + text + b"12345678"
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / "model.safetensors").write_bytes(data)
+    with safe_open(tmp_path / "m" / "model.safetensors", "np") as file:
+        names = set(file.keys())
+    done = import_base(repo, str(tmp_path / "m"), draft=Draft("m", signature=sign()))
+    assert repo.manifest(done.recorded.commit).primary.keys() == names
+    checkout_files(repo, "m", tmp_path / "out")
+    assert (tmp_path / "out" / "model.safetensors").read_bytes() == data
+
+
+def test_a_file_without_tensors_is_called_that(repo, tmp_path, sign):
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / "model.safetensors").write_bytes(b"\x02" + bytes(7) + b"{}")
+    exc = refused(repo, tmp_path / "m", sign, InvalidInputError)
+    assert "holds no tensors: model.safetensors is empty" in exc.message
