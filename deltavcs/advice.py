@@ -106,7 +106,6 @@ class Advice(StrEnum):
     ONLY_TENSORS = "only-tensors"
     SAVE_STATE = "save-state"
     FINISH_DOWNLOAD = "finish-download"
-    REMOVE_FILE = "remove-file"
     ONE_SHARD = "one-shard"
     NAME_DIRECTORY = "name-directory"
     REMOVE_LINK = "remove-link"
@@ -126,3 +125,7 @@ class Advice(StrEnum):
     SAVE_STATE_DICT = "save-state-dict"
     RENAME_TENSOR = "rename-tensor"
     GATHER_PARTS = "gather-parts"
+    FETCH_POINTERS = "fetch-pointers"
+    MEND_OR_EXCLUDE = "mend-or-exclude"  # path
+    NAME_FOLDER = "name-folder"  # path
+    GIVE_NAME = "give-name"

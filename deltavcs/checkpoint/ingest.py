@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from deltavcs.advice import Advice
 from deltavcs.checkpoint.ingested import BlobTally, Ingested, counterpart
+from deltavcs.checkpoint.shards import listed
 from deltavcs.checkpoint.source import LazyFile, SourceCheckpoint, SourceFile, SourceTensor
 from deltavcs.errors import ErrorKind, IntegrityError, InvalidInputError, NotFoundError
 from deltavcs.objects.domain import FILE_DOMAIN, tensor_domain
@@ -34,15 +35,11 @@ def ingest(
         resources: threads, memory, progress.
 
     Raises:
-        InvalidInputError: `bad-checkpoint` if there is no tensor in it.
+        InvalidInputError: `bad-checkpoint` if there is no tensor in it, nor anything that is kept as files.
         ConflictError: `source-changed` if a file was written to meanwhile.
     """
-    if not source.tensors:
-        raise InvalidInputError(
-            f"{source.root} holds no safetensors weights",
-            kind=ErrorKind.BAD_CHECKPOINT,
-            advice=Advice.GIVE_WEIGHTS,
-        )
+    if not source.tensors and not source.is_kept_as_files:
+        raise _no_weights(source)
     tally = BlobTally()
     done, total = 0, source.size
     with _changes_first(source):
@@ -58,7 +55,25 @@ def ingest(
     entries = tuple(
         FileEntry(f.path, f.size, tally.files[f.path], f.keys, executable=f.executable) for f in source.files
     )
-    return Ingested(Manifest(entries, tally.tensors), tally.stats, total, tally.stored_bytes)
+    return Ingested(Manifest(entries, tally.tensors), tally.stats, total)
+
+
+def _no_weights(source: SourceCheckpoint) -> InvalidInputError:
+    inside = [x.path for x in source.findings.left_out if x.holds_weights and x.path.endswith("/")]
+    if inside:
+        return InvalidInputError(
+            f"{source.root} holds no weights of its own; there are some in {inside[0]}, which is left out",
+            kind=ErrorKind.BAD_CHECKPOINT,
+            advice=Advice.NAME_FOLDER,
+            facts={"path": str(source.root / inside[0])},
+        )
+    empty = [f.path for f in source.files if f.header is not None]
+    what = f"no tensors: {empty[0]} is empty" if empty else "no safetensors weights"
+    folders = [x.path for x in source.findings.left_out if x.path.endswith("/")]
+    why = f" ({listed(folders)} left out)" if folders else ""
+    return InvalidInputError(
+        f"{source.root} holds {what}{why}", kind=ErrorKind.BAD_CHECKPOINT, advice=Advice.GIVE_WEIGHTS
+    )
 
 
 @contextlib.contextmanager

@@ -17,14 +17,12 @@ class Ingested:
     Attributes:
         stats: per tensor, the difference from the base.
         raw_bytes: bytes of all files.
-        stored_bytes: bytes that were added to the repository's packs.
         overflowed: by tensor, how many finite values became Inf or NaN when it was computed.
     """
 
     manifest: Manifest
     stats: Mapping[str, TensorStats]
     raw_bytes: int
-    stored_bytes: int
     overflowed: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -36,23 +34,19 @@ class BlobTally:
         files: by path, those that were added.
         tensors: by manifest key.
         stats: per tensor, the difference from the base.
-        stored_bytes: added to the packs.
     """
 
     files: dict[str, BlobId] = field(default_factory=dict)
     tensors: dict[str, TensorEntry] = field(default_factory=dict)
     stats: dict[str, TensorStats] = field(default_factory=dict)
-    stored_bytes: int = 0
 
     def note_file(self, path: str, added: AddedBlob) -> None:
         """Take a file, or the header of one with tensors."""
         self.files[path] = added.blob
-        self.stored_bytes += added.stored_bytes
 
     def note_tensor(self, key: str, dtype: str, shape: tuple[int, ...], added: AddedBlob) -> None:
         """Take a tensor."""
         self.tensors[key] = TensorEntry(added.blob, dtype, shape)
-        self.stored_bytes += added.stored_bytes
         if added.difference is not None:
             d = added.difference
             self.stats[key] = TensorStats(d.changed, d.elements, d.l2)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +32,15 @@ _USUAL = re.compile(
 )
 
 
-def pickled_weights(path: Path) -> list[Path]:
-    """Top-level weight files that are pickles; none if there are safetensors beside them."""
+def pickled_weights(path: Path, taken: Collection[str] | None = None) -> list[Path]:
+    """Top-level weight files that are pickles; none if there are safetensors beside them.
+
+    Args:
+        taken: names of the files that are looked at; None for all.
+    """
     if not path.is_dir():
         return [path] if path.is_file() and path.suffix in PICKLE_SUFFIXES else []
-    top = sorted(p for p in path.iterdir() if p.is_file())
+    top = sorted(p for p in path.iterdir() if (taken is None or p.name in taken) and p.is_file())
     if any(is_safetensors(p.name) for p in top):
         return []
     found = [p for p in top if p.suffix in PICKLE_SUFFIXES and not _TRAINING_STATE.match(p.name)]
@@ -44,20 +48,21 @@ def pickled_weights(path: Path) -> list[Path]:
 
 
 def convert_pickles(
-    path: Path, *, scratch: Callable[[str], Path], allowed: bool
+    path: Path, *, scratch: Callable[[str], Path], allowed: bool, taken: Collection[str] | None = None
 ) -> tuple[Path, Mapping[str, str]]:
     """Give back a directory with safetensors in place of pickled weights, and what was converted.
 
     By name of each file the key that its tensors were found under, such as `model_state_dict`; empty if they
     were not wrapped.
 
-    A source without pickled weights is given back as it is. `scratch` makes the folder of the copy.
+    A source without pickled weights is given back as it is. `scratch` makes the folder of the copy;
+    `taken` is for `pickled_weights`.
 
     Raises:
         InvalidInputError: `pickle-refused` if there are pickled weights and `allowed` is False, or if
             they hold objects; `bad-checkpoint`, by name, for what safetensors cannot hold.
     """
-    pickles = pickled_weights(path)
+    pickles = pickled_weights(path, taken)
     if not pickles:
         return path, {}
     if not allowed:

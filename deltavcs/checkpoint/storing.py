@@ -74,8 +74,7 @@ def store_view(
         FileEntry(f.path, f.size, f.blob or tally.files[f.path], f.keys, executable=f.executable)
         for f in view.files
     )
-    manifest = Manifest(entries, tally.tensors)
-    return Ingested(manifest, tally.stats, view.size, tally.stored_bytes, watch.counts)
+    return Ingested(Manifest(entries, tally.tensors), tally.stats, view.size, watch.counts)
 
 
 def _new_blobs(

@@ -60,6 +60,9 @@ def _span_bytes(span: _PlannedSpan) -> int:
 class PackWriter:
     """Collects blobs into one new pack. For one thread; it runs its own.
 
+    Attributes:
+        published_bytes: of the pack and its index, once they are published.
+
     Args:
         workspace: where the pack is built.
         reader: reads delta bases and operands; sees only what is already in the repository.
@@ -89,6 +92,7 @@ class PackWriter:
         self._file: NewFile | None = None
         self._heads: list[tuple[int, p.EntryHead]] = []
         self._added: set[BlobId] = set()
+        self.published_bytes = 0
 
     def add(self, blobs: Iterable[NewBlob]) -> Iterator[AddedBlob]:
         """Store blobs, yielding a result for each, in order.
@@ -119,6 +123,7 @@ class PackWriter:
             self._file.publish(pack_key(pack))
             index = self._workspace.create("idx")
             index.append(encode_index(make_records(self._heads), self._file.size))
+            self.published_bytes = self._file.size + index.size
             index.publish(index_key(pack))
         return pack
 

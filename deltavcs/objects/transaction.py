@@ -79,10 +79,18 @@ class Transaction:
             return False
         return True
 
-    def finish(self) -> None:
-        """Publish the pack, its index, then the small objects in the order they were queued."""
+    def finish(self) -> int:
+        """Publish the pack, its index, then the small objects in the order they were queued.
+
+        Returns:
+            Bytes of the files that were added: pack, index and those objects that were not there. The ref,
+            its line in the reflog and the lineage index are not among them.
+        """
         self._writer.finish()
+        added = self._writer.published_bytes
         for oid, framed in self._objects:
             if not self._is_stored(oid):
                 self._storage.put(object_key(oid), framed)
+                added += len(framed)
         self._objects.clear()
+        return added

@@ -18,6 +18,7 @@ from deltavcs.oid import CommitId, is_oid
 from deltavcs.repo import Repository
 from deltavcs.steps.naming import name_of
 from deltavcs.steps.operands import Operands, open_operands
+from deltavcs.steps.whole_files import check_tensors
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,7 @@ def plan_merge(
     """
     method = method_named(asked.name)
     inputs = tuple(repo.resolve(r) for r in revisions)
+    check_tensors(repo, inputs)
     settings = settings_for(method, asked.options, len(inputs))
     adapters = [r for r, c in zip(revisions, inputs, strict=True) if repo.commit(c).kind is Kind.ADAPTER]
     is_adapter = bool(adapters)

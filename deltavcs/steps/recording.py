@@ -78,7 +78,8 @@ class Recorded:
     Attributes:
         name: the branch.
         raw_bytes: of the checkpoint's files.
-        stored_bytes: that were added to the packs.
+        stored_bytes: of the files that were added: pack, its index and small objects such as the manifest.
+            The ref, its line in the reflog and the lineage index are not counted.
         unchanged: True if the branch's tip had this content already and nothing was committed.
         nonfinite: tensors that differ from the base where one of both is NaN or Inf.
         overflowed: by tensor, how many finite values became Inf or NaN when it was computed and rounded.
@@ -132,16 +133,16 @@ class Recording:
         manifest = transaction.put_manifest(stored.manifest)
         commit = self._complete(stored, draft, made_as, manifest)
         if self.tip is not None and _adds_nothing(repo.commit(self.tip), commit):
-            return self._recorded(self.tip, stored, made_as, unchanged=True)
+            return self._recorded(self.tip, stored, made_as, added=0, unchanged=True)
         _check_parents(repo, commit)
         commit_id = transaction.put_commit(commit)
-        transaction.finish()
+        added = transaction.finish()
         self.moved_to = commit_id
         signature = _signature_of(draft)
         repo.refs.move(
             branch_ref(self._name), expected=self.tip or ABSENT, new=commit_id, signature=signature
         )
-        return self._recorded(commit_id, stored, made_as)
+        return self._recorded(commit_id, stored, made_as, added=added)
 
     def _complete(self, stored: Ingested, draft: Draft, made_as: MadeAs, manifest: ManifestId) -> Commit:
         stats = None
@@ -166,7 +167,7 @@ class Recording:
         )
 
     def _recorded(
-        self, commit_id: CommitId, stored: Ingested, made_as: MadeAs, *, unchanged: bool = False
+        self, commit_id: CommitId, stored: Ingested, made_as: MadeAs, *, added: int, unchanged: bool = False
     ) -> Recorded:
         return Recorded(
             commit=commit_id,
@@ -175,7 +176,7 @@ class Recording:
             base=made_as.base,
             n_tensors=len(stored.manifest.tensors),
             raw_bytes=stored.raw_bytes,
-            stored_bytes=0 if unchanged else stored.stored_bytes,
+            stored_bytes=added,
             unchanged=unchanged,
             nonfinite=_nonfinite(stored),
             overflowed=stored.overflowed,

@@ -20,6 +20,7 @@ from deltavcs.repo import Repository
 from deltavcs.resources import SPAN_BYTES
 from deltavcs.steps.naming import name_of
 from deltavcs.steps.operands import open_operands
+from deltavcs.steps.whole_files import check_tensors
 from deltavcs.tensors.programs import Token
 
 DTYPES = {
@@ -80,6 +81,7 @@ def find_target(repo: Repository, text: str, *, dequantize: bool = False) -> Tar
                 advice=Advice.FOLD_ADAPTER,
                 facts={"revision": operand},
             )
+    check_tensors(repo, commits)
     order = _order(expression)
     program = [order.index(t) if isinstance(t, int) else t for t in expression.program]
     names = [expression.operands[i] for i in order]
@@ -122,6 +124,7 @@ def prepare_target(
         from deltavcs.checkpoint.materialize import torch_name
         from deltavcs.checkpoint.patching import retyped_files
 
+        check_tensors(repo, target.operands)
         view = cast(repo.objects, target.view, parse_dtype(dtype))
         files = retyped_files(repo.objects, view, torch_name(parse_dtype(dtype)))
         target = replace(target, view=replace_files(view, files))

@@ -17,6 +17,7 @@ from deltavcs.repo import Repository
 from deltavcs.steps.naming import name_of
 from deltavcs.steps.operands import Operands, dequantised_facts, open_operands
 from deltavcs.steps.recording import Draft, MadeAs, Recorded, recording
+from deltavcs.steps.whole_files import check_tensors
 
 _FINETUNED = (Kind.FINETUNE, Kind.MERGE, Kind.TRANSFER)
 
@@ -74,6 +75,7 @@ def plan_transfer(
             advice=Advice.NAME_FINETUNE,
         )
     commits = (target, delta, source)
+    check_tensors(repo, commits)
     operands = open_operands(repo, commits, [name_of(repo, c) for c in commits], dequantize=dequantize)
     program = transfer_program(scale)
     combination = combine(operands.objects, program, operands.manifests, is_transfer=True, vocab=vocab)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import re
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +26,6 @@ _SCHEME = "hf://"
 _SOURCE = re.compile(
     r"hf://(?P<repo>[A-Za-z0-9][\w.-]*(?:/[A-Za-z0-9][\w.-]*)?)(?:@(?P<revision>[\w./-]+))?\Z"
 )
-_OTHER_FORMATS = ("*.msgpack", "*.h5", "*.onnx", "*.onnx_data", "*.gguf", "*.ot", "*.tflite", "*.mlmodel")
-_PICKLES = ("*.bin", "*.pt", "*.pth", "*.bin.index.json")
 
 
 def is_hub_source(source: str) -> bool:
@@ -33,11 +33,15 @@ def is_hub_source(source: str) -> bool:
     return source.startswith(_SCHEME)
 
 
-def download(source: str, folder: Path, *, allow_pickle: bool) -> dict[str, Any]:
+def download(
+    source: str, folder: Path, *, choose: Callable[[Mapping[str, int]], Collection[str]]
+) -> dict[str, Any]:
     """Download a model into `folder` and return where it came from: revision and file hashes.
 
-    The name is resolved to a commit once, so all files are of one commit. Weights in other formats are
-    left out, and pickled ones too where there are safetensors.
+    The name is resolved to a commit once, so all files are of one commit.
+
+    Args:
+        choose: which files of the model are wanted, given their sizes by path.
 
     Raises:
         InvalidInputError: `bad-argument` for a malformed source.
@@ -56,8 +60,9 @@ def download(source: str, folder: Path, *, allow_pickle: bool) -> dict[str, Any]
     hub = import_hub()
     try:
         info = hub.HfApi().model_info(found["repo"], revision=found["revision"], files_metadata=True)
-        ignore = [*_OTHER_FORMATS, *(_PICKLES if _has_safetensors(info) or not allow_pickle else ())]
-        hub.snapshot_download(found["repo"], revision=info.sha, local_dir=folder, ignore_patterns=ignore)
+        wanted = choose({s.rfilename: s.size or 0 for s in info.siblings or ()})
+        exact = [glob.escape(name) for name in wanted]
+        hub.snapshot_download(found["repo"], revision=info.sha, local_dir=folder, allow_patterns=exact)
     except Exception as exc:
         raise _translate(source, exc) from exc
     hashes = _verify(info, folder)
@@ -67,10 +72,6 @@ def download(source: str, folder: Path, *, allow_pickle: bool) -> dict[str, Any]
         "revision": info.sha,
         "sha256": hashes,
     }
-
-
-def _has_safetensors(info: Any) -> bool:
-    return any(s.rfilename.endswith(".safetensors") for s in info.siblings or ())
 
 
 def _verify(info: Any, folder: Path) -> dict[str, str]:

@@ -93,9 +93,8 @@ def bad_sources(repo, models, make):
     whole = (repo / "cut/model.safetensors").read_bytes()
     (repo / "cut/model.safetensors").write_bytes(whole[:-10])
     (repo / "twice").mkdir()
-    one = b'"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}'
-    header = b"{" + one + b"," + one + b"}"
-    (repo / "twice/model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
+    for part in ("1", "2"):
+        shutil.copy(models.v1 / "model.safetensors", repo / f"twice/model-{part}-of-2.safetensors")
     values = {k.replace("model.", "net."): v[:4] for k, v in tensors(9).items()}
     write_model(repo / "other", values)
 

@@ -15,6 +15,18 @@ COMMITTED = {
     "nonfinite",
 }
 
+FOUND = {
+    "left_out",
+    "links",
+    "beside",
+    "unnamed",
+    "overlaid",
+    "unindexed",
+    "incomplete",
+    "unmatched",
+    "whole_files",
+}
+
 SHAPES = {
     ("log",): {
         "commits": {"commit", "kind", "names", "message", "author", "time", "task", "parents", "scores"}
@@ -71,9 +83,9 @@ def test_shape(repo, dvx, args):
 def test_writing_commands(folder, dvx, models):
     dvx("init")
     imported = dvx.json("import", models.v1)
-    assert set(imported) == COMMITTED | {"source", "skipped", "converted"}
+    assert set(imported) == COMMITTED | FOUND | {"source", "converted"}
     committed = dvx.json("commit", models.chat)
-    assert set(committed) == COMMITTED | {"changed_share", "skipped", "converted", "quantised_base"}
+    assert set(committed) == COMMITTED | FOUND | {"changed_share", "converted", "quantised_base"}
     assert committed["base"]["how"] == "inferred"
     assert committed["base"]["commit"] == imported["commit"]
     status = dvx.json("status", str(models.chat), "--base", "chat")

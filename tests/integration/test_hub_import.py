@@ -202,3 +202,29 @@ def test_no_network(tmp_path: Path, dvx: Any, hub: type[Hub]) -> None:
     assert done.returncode == 14
     assert "cannot download" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_what_is_left_out_is_not_downloaded_and_is_named(dvx: Any, hub: type[Hub], tmp_path: Path) -> None:
+    hub.files["main"] |= {"m.gguf": b"GGUF", "optimizer.pt": b"1234", "runs/a": b"12", "a[1].md": b"#"}
+    told = ("--include", "*.gguf", "--exclude", "nested/", "--exclude", "*.none")
+    done = json.loads(dvx("import", "hf://acme/tiny", "--as", "tiny", "--json", *told).stdout)
+    assert {(x["path"], x["size"], x["cause"]) for x in done["left_out"]} == {
+        ("nested/", 4, "excluded"),
+        ("optimizer.pt", 4, "default"),
+        ("pytorch_model.bin", 16, "superseded"),
+        ("runs/", 2, "default"),
+    }
+    assert done["unmatched"] == ["*.none"]
+    assert set(done["source"]["sha256"]) == {"a[1].md", "config.json", "m.gguf", "model.safetensors"}
+
+
+def test_models_that_are_not_safetensors(dvx: Any, hub: type[Hub], tmp_path: Path) -> None:
+    hub.files["main"] = {"config.json": b"{}", "pytorch_model.bin": b"1"}
+    refused = dvx("import", "hf://acme/tiny", "--as", "tiny")
+    assert refused.returncode == 1
+    assert "hf://acme/tiny: the only weights are pickled ones" in refused.stderr
+    assert "--allow-pickle-weights" in refused.stderr
+    hub.files["v2"] = {"m.gguf": b"GGUF", "README.md": b"#"}
+    assert "no tensors: kept as files, whole" in dvx("import", "hf://acme/tiny@v2", "--as", "tiny").stdout
+    assert dvx("checkout", "tiny", "-o", str(tmp_path / "out")).returncode == 0
+    assert (tmp_path / "out" / "m.gguf").read_bytes() == b"GGUF"

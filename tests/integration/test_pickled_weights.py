@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from tiny_llama import build_model
 
 from deltavcs.advice import Advice
+from deltavcs.checkpoint.intake import Intake
 from deltavcs.errors import ErrorKind, InvalidInputError
 from deltavcs.porcelain.checkout import checkout_files
 from deltavcs.porcelain.commit import commit
@@ -87,7 +88,8 @@ def test_sharded(repo: Repository, tmp_path: Path, sign: Sign) -> None:
     source = folder(tmp_path / "old")
     for i, chosen in enumerate((names[:2], names[2:]), 1):
         torch.save({n: parts[n] for n in chosen}, source / f"pytorch_model-0000{i}-of-00002.bin")
-    (source / "pytorch_model.bin.index.json").write_text(json.dumps({"weight_map": {}}))
+    shards = {n: f"pytorch_model-0000{1 if n in names[:2] else 2}-of-00002.bin" for n in names}
+    (source / "pytorch_model.bin.index.json").write_text(json.dumps({"weight_map": shards}))
     import_base(repo, str(source), allow_pickle=True, draft=Draft("old", signature=sign()))
     checkout_files(repo, "old", tmp_path / "out")
     index = json.loads((tmp_path / "out" / "model.safetensors.index.json").read_text())
@@ -137,13 +139,47 @@ def test_anything_but_tensors(repo: Repository, tmp_path: Path, sign: Sign, valu
     assert caught.value.kind is ErrorKind.BAD_CHECKPOINT
 
 
-def test_training_state_beside_safetensors_comes_along(repo: Repository, tmp_path: Path, sign: Sign) -> None:
+def test_shards_of_pickles_that_are_not_all_there(repo: Repository, tmp_path: Path, sign: Sign) -> None:
+    parts = state(1)
+    source = folder(tmp_path / "old", **{"pytorch_model-00001-of-00002_DOT_bin": parts})
+
+    def refused(words: str) -> None:
+        with pytest.raises(InvalidInputError, match=words) as caught:
+            import_base(repo, str(source), allow_pickle=True, draft=Draft(signature=sign()))
+        assert caught.value.kind is ErrorKind.BAD_CHECKPOINT and caught.value.advice is Advice.FINISH_DOWNLOAD
+
+    refused(r"pytorch_model-00002-of-00002\.bin is missing")
+    shard = "pytorch_model-00001-of-00002.bin"
+    index = source / "pytorch_model.bin.index.json"
+    index.write_text(json.dumps({"weight_map": dict.fromkeys([*parts, "gone"], shard)}))
+    refused("gone, which none of its files holds")
+    index.write_text(json.dumps({"weight_map": dict.fromkeys(parts, shard) | {"x": "other.bin"}}))
+    refused(r"other\.bin, which is not there")
+    index.write_text(json.dumps({"weight_map": dict.fromkeys(parts, shard)}))
+    assert import_base(repo, str(source), allow_pickle=True, draft=Draft("old", signature=sign()))
+
+
+def test_a_pickle_that_is_left_out_is_not_converted(repo: Repository, tmp_path: Path, sign: Sign) -> None:
+    source = folder(tmp_path / "run", pytorch_model_DOT_bin=state(1), other_DOT_bin={"step": 3})
+    intake = Intake(exclude=("other.bin",))
+    done = import_base(
+        repo, str(source), allow_pickle=True, intake=intake, draft=Draft("run", signature=sign())
+    )
+    assert done.converted == ("pytorch_model.bin",)
+    assert [x.path for x in done.findings.left_out] == ["other.bin"]
+    assert not done.findings.links
+
+
+def test_training_state_beside_safetensors_is_left_out(repo: Repository, tmp_path: Path, sign: Sign) -> None:
     from safetensors.torch import save_file
 
     source = folder(tmp_path / "run", optimizer_DOT_pt={"lr": 1.0}, training_args_DOT_bin={"a": 1})
     save_file({"w": torch.zeros(4)}, source / "model.safetensors")
-    import_base(repo, str(source), draft=Draft("run", signature=sign()))
-    checkout_files(repo, "run", tmp_path / "out")
+    done = import_base(repo, str(source), draft=Draft("run", signature=sign()))
+    assert [x.path for x in done.findings.left_out] == ["optimizer.pt", "training_args.bin"]
+    both = Intake(include=("optimizer.pt", "training_args.bin"))
+    import_base(repo, str(source), intake=both, draft=Draft("all", signature=sign()))
+    checkout_files(repo, "all", tmp_path / "out")
     for name in ("optimizer.pt", "training_args.bin"):
         assert (tmp_path / "out" / name).read_bytes() == (source / name).read_bytes()
 
