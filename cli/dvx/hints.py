@@ -129,6 +129,7 @@ BY_ADVICE: dict[Advice, str] = {
     Advice.FREE_QUOTA: "Free some space of your quota and run the command again; nothing was changed.",
     Advice.KEEP_SUBNORMALS: "Call torch.set_flush_denormal(False).",
     Advice.KNOWN_DTYPES: "The known dtypes are {dtypes}.",
+    Advice.KEEP_TARGET_CONFIG: "Keep the target's with --config target, and change what you need in it.",
     Advice.RAISE_FILE_LIMIT: (
         "The file system or a limit of the shell ('ulimit -f') allows no file of that size."
     ),

@@ -33,7 +33,7 @@ def resized_files(objects: ObjectStore, view: View, lead: Manifest) -> dict[str,
         section["vocab_size"] = new_rows
         return True
 
-    return _patched(objects, view, _sized_patches(view, resize))
+    return edited_files(objects, view, _sized_patches(view, resize))
 
 
 def retyped_files(objects: ObjectStore, view: View, dtype: str) -> dict[str, ViewFile]:
@@ -49,7 +49,7 @@ def retyped_files(objects: ObjectStore, view: View, dtype: str) -> dict[str, Vie
         section.update(dict.fromkeys(changed, dtype))
         return bool(changed)
 
-    return _patched(objects, view, _sized_patches(view, retype))
+    return edited_files(objects, view, _sized_patches(view, retype))
 
 
 def reranked_files(objects: ObjectStore, view: View, rank: int) -> dict[str, ViewFile]:
@@ -60,7 +60,7 @@ def reranked_files(objects: ObjectStore, view: View, rank: int) -> dict[str, Vie
         config |= {"rank_pattern": {}, "alpha_pattern": {}}
         return True
 
-    return _patched(objects, view, {ADAPTER_CONFIG: rerank})
+    return edited_files(objects, view, {ADAPTER_CONFIG: rerank})
 
 
 def _sized_patches(view: View, patch: JsonPatch) -> dict[str, JsonPatch]:
@@ -80,8 +80,8 @@ def _sized_patches(view: View, patch: JsonPatch) -> dict[str, JsonPatch]:
     return {CONFIG: patch_config, **dict.fromkeys(paths, patch_index)}
 
 
-def _patched(objects: ObjectStore, view: View, patches: Mapping[str, JsonPatch]) -> dict[str, ViewFile]:
-    """The plain files that have a patch and are changed by it."""
+def edited_files(objects: ObjectStore, view: View, patches: Mapping[str, JsonPatch]) -> dict[str, ViewFile]:
+    """The plain JSON files that have a patch and are changed by it, by path."""
     out: dict[str, ViewFile] = {}
     for file in view.files:
         patch = patches.get(file.path)

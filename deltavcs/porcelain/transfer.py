@@ -15,6 +15,7 @@ from deltavcs.brief import brief
 from deltavcs.checkpoint.geometry import Geometry, geometry
 from deltavcs.errors import ErrorKind, InvalidInputError, NotFoundError
 from deltavcs.index.queries import children_of
+from deltavcs.merging.carried_files import CONFIGS, CarriedFiles
 from deltavcs.merging.combination import Compatibility
 from deltavcs.objects.model import Kind, Role
 from deltavcs.oid import CommitId
@@ -36,6 +37,7 @@ class Transferred:
         geometry: distances by group of tensors and in all (`all`).
         backport: True if the target base is older than the source.
         source_commit, target_commit: the two bases.
+        carried: whose configuration and tokenizer it has, and where the configurations differ.
     """
 
     delta: str
@@ -50,6 +52,7 @@ class Transferred:
     recorded: Recorded | None
     source_commit: CommitId
     target_commit: CommitId
+    carried: CarriedFiles
 
     __repr__ = brief
 
@@ -62,6 +65,7 @@ def transfer(
     deltas: Sequence[str] | Literal["all"] = (),
     scale: float = 1.0,
     vocab: str = "pad",
+    config: str = "target",
     draft: Draft | None = None,
     dry_run: bool = False,
 ) -> list[Transferred]:
@@ -73,6 +77,8 @@ def transfer(
         deltas: which fine-tunes of the base to take, or `all` of them.
         scale: λ, a finite number.
         vocab: `pad` counts rows that a base lacks as zeros; `strict` refuses them.
+        config: whose config.json the result has: `target` or `finetune`. The other's settings are in
+            `Transferred.carried`.
         draft: branch, by default `TO+DELTA`, and only with one fine-tune; message and metadata.
         dry_run: measure and report, but commit nothing.
 
@@ -83,19 +89,20 @@ def transfer(
     draft = (draft or Draft()).signed(repo, f"transfer {from_} to {to}")
     if not math.isfinite(scale):
         raise InvalidInputError(f"scale {scale} is not a finite number", kind=ErrorKind.BAD_ARGUMENT)
-    if vocab not in ("pad", "strict"):
-        raise InvalidInputError(
-            f"vocab is {vocab!r}",
-            kind=ErrorKind.BAD_ARGUMENT,
-            advice=Advice.ONE_OF,
-            facts={"choices": "pad, strict"},
-        )
+    for name, given, choices in (("vocab", vocab, ("pad", "strict")), ("config", config, CONFIGS)):
+        if given not in choices:
+            raise InvalidInputError(
+                f"{name} is {given!r}",
+                kind=ErrorKind.BAD_ARGUMENT,
+                advice=Advice.ONE_OF,
+                facts={"choices": ", ".join(choices)},
+            )
     deltas = deltas if deltas == "all" else several(deltas, "deltas")
     target = repo.resolve(to)
     chosen = _choose(repo, from_, deltas)
     _check_single(draft, len(chosen))
     _check_base(repo, target, to)
-    plans = [plan_transfer(repo, delta, target, scale=scale, vocab=vocab) for delta in chosen]
+    plans = [plan_transfer(repo, delta, target, scale=scale, vocab=vocab, config=config) for delta in chosen]
     names = [check_name(_branch(repo, plan) if draft.name is None else draft.name) for plan in plans]
     done = []
     for plan, name in zip(plans, names, strict=True):
@@ -185,6 +192,8 @@ def _result(
     distances: Mapping[str, Geometry],
     recorded: Recorded | None,
 ) -> Transferred:
+    carried = plan.combination.carried
+    assert carried is not None
     return Transferred(
         delta=name_of(repo, plan.delta),
         source=name_of(repo, plan.source),
@@ -198,4 +207,5 @@ def _result(
         recorded=recorded,
         source_commit=plan.source,
         target_commit=plan.target,
+        carried=carried,
     )

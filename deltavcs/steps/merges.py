@@ -32,7 +32,7 @@ class Merged:
         base: the checkpoint that diff vectors were taken from, or that all inputs were made from.
         parameters: the method's parameters as they were used.
         recorded: None after a dry run.
-        merged, untouched, copied, converted, lost: see `deltavcs.merging.alignment.Merging`.
+        merged, untouched, copied, converted, lost, apart: see `deltavcs.merging.alignment.Merging`.
     """
 
     method: str
@@ -49,6 +49,7 @@ class Merged:
     copied: tuple[str, ...] = ()
     converted: tuple[str, ...] = ()
     lost: Mapping[str, float] = field(default_factory=dict)
+    apart: tuple[str, ...] = ()
 
     __repr__ = brief
 
@@ -127,6 +128,7 @@ def describe_merge(repo: Repository, plan: MergePlan, computed: Merging, recorde
         copied=computed.copied,
         converted=computed.converted,
         lost=computed.lost,
+        apart=computed.apart,
     )
 
 

@@ -44,12 +44,19 @@ class TransferPlan:
 
 
 def plan_transfer(
-    repo: Repository, delta: CommitId, target: CommitId, *, scale: float = 1.0, vocab: str = "pad"
+    repo: Repository,
+    delta: CommitId,
+    target: CommitId,
+    *,
+    scale: float = 1.0,
+    vocab: str = "pad",
+    config: str = "target",
 ) -> TransferPlan:
     """Fit the diff vector of a fine-tune to a base.
 
     Args:
         vocab: `pad` counts rows that a base lacks as zeros; `strict` refuses them.
+        config: whose config.json the result has: `target` or `finetune`.
 
     Raises:
         InvalidInputError: `incompatible` with the tensors, or for what has no diff vector.
@@ -63,7 +70,9 @@ def plan_transfer(
             advice=Advice.NAME_FINETUNE,
         )
     manifests = [repo.manifest(c) for c in (target, delta, source)]
-    combination = combine(repo.objects, transfer_program(scale), manifests, is_transfer=True, vocab=vocab)
+    combination = combine(
+        repo.objects, transfer_program(scale), manifests, is_transfer=True, vocab=vocab, config=config
+    )
     return TransferPlan(delta, source, target, scale, combination)
 
 
