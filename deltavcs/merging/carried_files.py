@@ -85,36 +85,43 @@ def carry_files(
 
 
 def check_config(objects: ObjectStore, view: View, target: Manifest) -> None:
-    """Refuse a configuration, taken from a fine-tune, of other tensors than the target's.
+    """Refuse a configuration, taken from a fine-tune, of other tensors than the result's.
 
-    Both are built by transformers without weights and compared; for a type it does not know, settings that
-    speak of sizes must agree.
+    It is held against the tensors as `from_pretrained` would, without weights; for a type that transformers
+    does not know, settings that speak of sizes must be the target's.
 
     Raises:
         InvalidInputError: `incompatible`, naming the tensor or the setting.
     """
-    made = next((f for f in view.files if f.path == CONFIG), None)
-    ours, theirs = _json(objects, target, CONFIG), _parsed(_content(objects, made)) if made else None
-    if ours is None or theirs is None:
+    made = next(f for f in view.files if f.path == CONFIG)
+    data = _content(objects, made)
+    expected = _misfits(view, _bytes(objects, target, CONFIG))
+    if isinstance(expected, set):
+        found = _misfits(view, data)
+        if isinstance(found, str):
+            raise _contradiction(found)
+        if found - expected:
+            raise _contradiction(min(found - expected))
         return
-    from deltavcs.evaluation.described_shapes import described_shapes
-
-    rows = {"vocab_size": theirs.get("vocab_size", ours.get("vocab_size"))}
-    expected = described_shapes({**ours, **{k: v for k, v in rows.items() if v is not None}})
-    found = described_shapes(theirs)
-    if expected and found is not None:
-        wrong = sorted(k for k in expected.keys() | found.keys() if expected.get(k) != found.get(k))
-        if wrong:
-            shown = f"{wrong[0]} is {_shape(found.get(wrong[0]))}, and {_shape(expected.get(wrong[0]))} here"
-            raise _contradiction(shown if found else "transformers cannot build a model of it")
-        return
-    for one in config_differences(CONFIG, ours, theirs, {}, theirs):
-        if _SHAPING.search(one.key.rpartition(".")[2]) and one.key.rpartition(".")[2] != "vocab_size":
-            raise _contradiction(f"{one.key} is {one.finetune}, and {one.target} here")
+    ours, theirs = _parsed(_bytes(objects, target, CONFIG)), _parsed(data)
+    for one in config_differences(CONFIG, ours or {}, theirs or {}, {}, theirs or {}):
+        name = one.key.rpartition(".")[2]
+        if _SHAPING.search(name) and name != "vocab_size":
+            raise _contradiction(f"{one.key} is {one.finetune}, and {one.target} in the target's")
 
 
-def _shape(shape: tuple[int, ...] | None) -> str:
-    return "missing" if shape is None else str(list(shape))
+def _misfits(view: View, config: bytes) -> set[str] | str:
+    """What does not fit between the tensors and the model of a configuration; why it has no such model."""
+    from deltavcs.skeleton.skeleton import build_skeleton
+    from deltavcs.skeleton.weight_names import check_fit
+
+    try:
+        fit = check_fit(build_skeleton(config), {k: c.shape for k, c in view.primary.items()})
+    except InvalidInputError as exc:
+        return exc.message
+    shapes = (f"{k} is {list(has)}, and {list(wants)} by it" for k, (has, wants) in fit.mismatched.items())
+    missing = (f"{k} is missing" for k in fit.missing)
+    return {*shapes, *missing, *(f"it has no {k}" for k in fit.unexpected)}
 
 
 def _contradiction(why: str) -> InvalidInputError:
@@ -177,8 +184,13 @@ def _configs(view: View) -> list[str]:
 
 
 def _json(objects: ObjectStore, manifest: Manifest, path: str) -> JsonObject | None:
+    data = _bytes(objects, manifest, path)
+    return _parsed(data) if data else None
+
+
+def _bytes(objects: ObjectStore, manifest: Manifest, path: str) -> bytes:
     found = next((f for f in manifest.files if f.path == path and f.tensors is None), None)
-    return _parsed(_content(objects, found)) if found is not None else None
+    return _content(objects, found) if found is not None else b""
 
 
 def _content(objects: ObjectStore, file: ViewFile | FileEntry) -> bytes:

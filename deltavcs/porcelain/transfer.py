@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, TypedDict, Unpack
 
 from deltavcs.advice import Advice
 from deltavcs.brief import brief
@@ -57,6 +57,13 @@ class Transferred:
     __repr__ = brief
 
 
+class Fitting(TypedDict, total=False):
+    """How two models that are not quite alike are fitted together; see `transfer`."""
+
+    vocab: str
+    config: str
+
+
 def transfer(
     repo: Repository,
     from_: str,
@@ -64,10 +71,9 @@ def transfer(
     *,
     deltas: Sequence[str] | Literal["all"] = (),
     scale: float = 1.0,
-    vocab: str = "pad",
-    config: str = "target",
     draft: Draft | None = None,
     dry_run: bool = False,
+    **fitting: Unpack[Fitting],
 ) -> list[Transferred]:
     """Commit `to + scale · (fine-tune − its base)` for one or more fine-tunes.
 
@@ -76,11 +82,11 @@ def transfer(
         to: the target base.
         deltas: which fine-tunes of the base to take, or `all` of them.
         scale: λ, a finite number.
-        vocab: `pad` counts rows that a base lacks as zeros; `strict` refuses them.
-        config: whose config.json the result has: `target` or `finetune`. The other's settings are in
-            `Transferred.carried`.
         draft: branch, by default `TO+DELTA`, and only with one fine-tune; message and metadata.
         dry_run: measure and report, but commit nothing.
+        fitting: `vocab`, by default `pad`, which counts rows that a base lacks as zeros, or `strict`, which
+            refuses them; `config`, whose config.json the result has: by default the `target`'s, or the
+            `finetune`'s. Where the two differ is in `Transferred.carried`.
 
     Raises:
         InvalidInputError: `ambiguous-delta` with the choices; `incompatible` with the tensors.
@@ -89,20 +95,13 @@ def transfer(
     draft = (draft or Draft()).signed(repo, f"transfer {from_} to {to}")
     if not math.isfinite(scale):
         raise InvalidInputError(f"scale {scale} is not a finite number", kind=ErrorKind.BAD_ARGUMENT)
-    for name, given, choices in (("vocab", vocab, ("pad", "strict")), ("config", config, CONFIGS)):
-        if given not in choices:
-            raise InvalidInputError(
-                f"{name} is {given!r}",
-                kind=ErrorKind.BAD_ARGUMENT,
-                advice=Advice.ONE_OF,
-                facts={"choices": ", ".join(choices)},
-            )
+    _check_fitting(fitting)
     deltas = deltas if deltas == "all" else several(deltas, "deltas")
     target = repo.resolve(to)
     chosen = _choose(repo, from_, deltas)
     _check_single(draft, len(chosen))
     _check_base(repo, target, to)
-    plans = [plan_transfer(repo, delta, target, scale=scale, vocab=vocab, config=config) for delta in chosen]
+    plans = [plan_transfer(repo, delta, target, scale=scale, **fitting) for delta in chosen]
     names = [check_name(_branch(repo, plan) if draft.name is None else draft.name) for plan in plans]
     done = []
     for plan, name in zip(plans, names, strict=True):
@@ -112,6 +111,18 @@ def transfer(
             recorded = record_transfer(repo, plan, replace(draft, name=name), distances)
         done.append(_result(repo, plan, name, distances, recorded))
     return done
+
+
+def _check_fitting(fitting: Fitting) -> None:
+    for name, choices in (("vocab", ("pad", "strict")), ("config", CONFIGS)):
+        given = fitting.get(name, choices[0])
+        if given not in choices:
+            raise InvalidInputError(
+                f"{name} is {given!r}",
+                kind=ErrorKind.BAD_ARGUMENT,
+                advice=Advice.ONE_OF,
+                facts={"choices": ", ".join(choices)},
+            )
 
 
 def _choose(repo: Repository, from_: str, deltas: Sequence[str] | Literal["all"]) -> list[CommitId]:

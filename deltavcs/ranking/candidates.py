@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-from deltavcs.checkpoint.adapter import adapter_config_of
+from deltavcs.adapters.adapter_config import adapter_config_of
 from deltavcs.checkpoint.side_files import holds_tokenizer
 from deltavcs.errors import DeltaVCSError, ErrorKind, InvalidInputError
 from deltavcs.evaluation.architecture import architecture_digest, tensor_shapes, whole_keys
