@@ -29,6 +29,11 @@ def component_of(key: str) -> str:
     return _stem(path) if apart else ""
 
 
+def own_name(key: str) -> str:
+    """The name that a tensor has in its file, by its key in a manifest."""
+    return key.partition("::")[2] or key
+
+
 def _stem(path: str) -> str:
     return _SHARD.sub("", path.removesuffix(".safetensors"))
 
@@ -86,7 +91,7 @@ def _tables(manifest: Manifest) -> dict[str, dict[str, str]]:
     """Per component the key of every tensor by its own name."""
     tables: dict[str, dict[str, str]] = {}
     for key in manifest.tensors:
-        tables.setdefault(component_of(key), {})[key.partition("::")[2] or key] = key
+        tables.setdefault(component_of(key), {})[own_name(key)] = key
     return tables
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from deltavcs.advice import Advice
 from deltavcs.brief import brief
-from deltavcs.checkpoint.components import component_of, match_components, weights_apart
+from deltavcs.checkpoint.components import component_of, match_components, own_name, weights_apart
 from deltavcs.checkpoint.layout import is_vocabulary
 from deltavcs.checkpoint.patching import resized_files
 from deltavcs.checkpoint.view import Content, View, replace_files, view_of, with_tensors
@@ -65,16 +65,16 @@ class _Draft:
     copied: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
 
-    def freeze(self, extra: Sequence[str], apart: tuple[str, ...]) -> Compatibility:
+    def freeze(self, meeting: _Meeting) -> Compatibility:
         return Compatibility(
             tuple(self.matched),
             tuple(self.padded),
             tuple(self.missing),
-            tuple(extra),
+            meeting.extra,
             tuple(self.renamed),
             tuple(self.converted),
             tuple(self.copied),
-            apart,
+            meeting.apart,
         )
 
 
@@ -118,35 +118,24 @@ def combine(
         InvalidInputError: `incompatible`, naming tensors, if names or shapes do not allow it.
     """
     lead = operands[0]
-    components = [match_components(lead, m) for m in operands]
-    tables = [m.tensors for m in operands]
-    own = [m.primary for m in operands]
-    lookups = [
-        _names_in(own[0], table) | dict(found.names) for table, found in zip(own, components, strict=True)
-    ]
-    alone = {name for found in components for name in found.lacking}
+    meeting = _meet(operands)
     draft = _Draft()
     tensors: dict[str, Content] = {k: Content(t.dtype, t.shape, blob=t.blob) for k, t in lead.tensors.items()}
     triples: dict[str, tuple[TensorEntry, ...]] = {}
-    for key in tables[0]:
-        if component_of(key) in alone and component_of(key):
-            continue
-        found = [table.get(lookup[key]) for table, lookup in zip(tables, lookups, strict=True)]
+    for key, names in meeting.names.items():
+        found = [m.tensors.get(name) for m, name in zip(operands, names, strict=True)]
         entries = [t for t in found if t is not None]
         if len(entries) < len(found):
             draft.missing.append(key)
         elif not dtype_of(entries[0].dtype).arithmetic:
             draft.copied.append(key)
         else:
-            renamed = [lookup[key] for lookup in lookups if lookup[key] != key]
             content = _combine_one(key, entries, program, draft, is_transfer=is_transfer, vocab=vocab)
             if content is not None:
                 tensors[key] = content
                 triples[key] = tuple(entries)
-                draft.renamed += [f"{key} ← {renamed[0]}"] if renamed else []
-    unknown = [set(found.unknown) for found in components]
-    extra = _extras(lookups, operands, unknown)
-    _check(draft, extra, is_transfer=is_transfer)
+                draft.renamed += [f"{key} ← {n}" for n in names if own_name(n) != own_name(key)][:1]
+    _check(draft, meeting.extra, is_transfer=is_transfer)
     view = with_tensors(objects, view_of(lead), tensors)
     carried = None
     if is_transfer:
@@ -155,8 +144,38 @@ def combine(
         view = replace_files(view, resized_files(objects, view, operands[config == "finetune"]))
     if config == "finetune":
         check_config(objects, view, lead)
-    apart = weights_apart(operands, components[1:])
-    return Combination(view, draft.freeze(extra, apart), triples, carried)
+    return Combination(view, draft.freeze(meeting), triples, carried)
+
+
+@dataclass(frozen=True, slots=True)
+class _Meeting:
+    """Which tensors of the operands belong together.
+
+    Attributes:
+        names: per key of the leading checkpoint, that of the same tensor in every operand.
+        extra: tensors of the others that it lacks.
+        apart: components and files that take no part.
+    """
+
+    names: Mapping[str, tuple[str, ...]]
+    extra: tuple[str, ...]
+    apart: tuple[str, ...]
+
+
+def _meet(operands: Sequence[Manifest]) -> _Meeting:
+    lead = operands[0]
+    components = [match_components(lead, m) for m in operands]
+    own = [m.primary for m in operands]
+    lookups = [
+        _names_in(own[0], table) | dict(found.names) for table, found in zip(own, components, strict=True)
+    ]
+    alone = {name for found in components for name in found.lacking if name}
+    names = {k: tuple(lookup[k] for lookup in lookups) for k in lead.tensors if component_of(k) not in alone}
+    extra: dict[str, None] = {}
+    for lookup, manifest, found in zip(lookups, operands, components, strict=True):
+        left = sorted(manifest.tensors.keys() - set(lookup.values()))
+        extra.update(dict.fromkeys(k for k in left if component_of(k) not in found.unknown))
+    return _Meeting(names, tuple(extra), weights_apart(operands, components[1:]))
 
 
 def _combine_one(
@@ -226,17 +245,6 @@ def _prefixes(lead: Mapping[str, object], other: Mapping[str, object]) -> list[t
 
 def _heads(key: str) -> set[str]:
     return {".".join(key.split(".")[:n]) + "." for n in (1, 2)}
-
-
-def _extras(
-    lookups: Sequence[Mapping[str, str]], operands: Sequence[Manifest], unknown: Sequence[set[str]]
-) -> list[str]:
-    """Tensors of the others that the leading one lacks, but for those of whole components that it lacks."""
-    extra: dict[str, None] = {}
-    for lookup, manifest, apart in zip(lookups, operands, unknown, strict=True):
-        left = sorted(manifest.tensors.keys() - set(lookup.values()))
-        extra.update(dict.fromkeys(k for k in left if component_of(k) not in apart))
-    return list(extra)
 
 
 def _check(draft: _Draft, extra: Sequence[str], *, is_transfer: bool) -> None:
