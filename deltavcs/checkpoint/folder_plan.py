@@ -28,6 +28,7 @@ class FolderPlan:
         keep: there already, with the content that is wanted.
         remove: written by the checkout before, and not part of the new one.
         stay: likewise, but changed since: left as they are.
+        gone: all that checkouts before wrote, or were about to, and the new one does not have.
         have: what is there and as a checkout wrote it, or with the content that is wanted.
     """
 
@@ -35,6 +36,7 @@ class FolderPlan:
     keep: tuple[str, ...] = ()
     remove: tuple[str, ...] = ()
     stay: tuple[str, ...] = ()
+    gone: frozenset[str] = frozenset()
     have: Mapping[str, WrittenFile] = field(default_factory=dict)
 
 
@@ -84,11 +86,12 @@ def plan_folder(
         AlreadyExistsError: `output-not-empty`, naming files that would be lost, or weights that would stay
             beside the new ones.
     """
-    folder = _Folder(out, owned, strict)
+    going = frozenset(owned.keys() - wanted.keys())
+    folder = _Folder(out, owned, going, strict)
     modes = {f.path: f.executable for f in view.files}
     for path, identity in wanted.items():
         folder.want(path, identity, executable=modes[path])
-    for path in owned.keys() - wanted.keys():
+    for path in going:
         folder.give_up(path)
     known = {*wanted, *owned}
     lost = folder.lost + [p for p in _beside(out, known) if p not in known and loads_as_weights(p)]
@@ -96,14 +99,16 @@ def plan_folder(
         raise _would_be_lost(out, sorted(lost))
     parts = (folder.write, folder.keep, folder.remove, folder.stay)
     write, keep, remove, stay = (tuple(sorted(part)) for part in parts)
-    return FolderPlan(write, keep, remove, stay, folder.have)
+    return FolderPlan(write, keep, remove, stay, going, folder.have)
 
 
 class _Folder:
     """A directory that is being compared, file by file."""
 
-    def __init__(self, out: Path, owned: Mapping[str, Sequence[WrittenFile]], strict: bool) -> None:
-        self._out, self._owned, self._strict = out, owned, strict
+    def __init__(
+        self, out: Path, owned: Mapping[str, Sequence[WrittenFile]], going: frozenset[str], strict: bool
+    ) -> None:
+        self._out, self._owned, self._going, self._strict = out, owned, going, strict
         self.write: list[str] = []
         self.keep: list[str] = []
         self.remove: list[str] = []
@@ -114,7 +119,7 @@ class _Folder:
     def want(self, path: str, identity: str | None, *, executable: bool) -> None:
         """Sort in a file that is to be there."""
         at, astray = self._out / path, leads_elsewhere(self._out, path)
-        if not astray and not os.path.lexists(at):
+        if (not astray and not os.path.lexists(at)) or self._makes_room(path):
             self.write.append(path)
             return
         found = None if astray else self._ours(path, identity)
@@ -133,6 +138,17 @@ class _Folder:
             self.remove.append(path)
         else:
             (self.lost if loads_as_weights(path) else self.stay).append(path)
+
+    def _makes_room(self, path: str) -> bool:
+        """True if only what is given up is in the way: a folder of such files, or one above the path."""
+        at = self._out / path
+        above = {str(p) for p in PurePosixPath(path).parents} & self._going
+        if above:
+            return self._ours(above.pop(), None) is not None
+        if at.is_symlink() or not at.is_dir() or leads_elsewhere(self._out, path):
+            return False
+        inside = [str(x.relative_to(self._out)) for x in at.rglob("*") if x.is_symlink() or not x.is_dir()]
+        return all(x in self._going and self._ours(x, None) is not None for x in inside)
 
     def _ours(self, path: str, wanted: str | None) -> str | None:
         """The identity of a file with the content that a checkout wrote, or that is wanted; else None."""

@@ -114,7 +114,8 @@ def change_folder(draft: Path, out: Path, plan: FolderPlan, named: Path, *, dura
         if not leads_elsewhere(out, path):
             with translate_os_errors(f"cannot remove {named / path}"):
                 at.unlink(missing_ok=True)
-            _remove_empty(out, path)
+    for path in plan.gone:
+        _remove_empty(out, path)
     for path in plan.write:  # folders first: making one may fail, for want of room or of permission
         _make_parents(out, path, named)
     for done, path in enumerate(plan.write):
@@ -148,11 +149,13 @@ def _make_parents(out: Path, path: str, named: Path) -> None:
 
 
 def _remove_empty(out: Path, path: str) -> None:
-    """Remove the folders of a file that was removed, as long as nothing else is in them."""
+    """Remove the folders of a file that is gone, as long as nothing else is in them."""
     for parent in PurePosixPath(path).parents:
-        if str(parent) == ".":
+        if str(parent) == "." or leads_elsewhere(out, f"{parent}/x"):
             return
         try:
             (out / parent).rmdir()
+        except FileNotFoundError:
+            continue
         except OSError:
             return

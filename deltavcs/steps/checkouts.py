@@ -203,7 +203,7 @@ def _change(
 def _owned(repo: Repository, out: Path) -> dict[str, list[WrittenFile]]:
     """What checkouts wrote into a directory.
 
-    A marker that does not say so, of an earlier version, names a commit: what has its content is taken for it.
+    A marker of an earlier version only names a commit: files with its content are taken for it.
     """
     state = read_state(out)
     if not isinstance(state, Marker) or state.files is not None:
