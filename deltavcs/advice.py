@@ -119,3 +119,4 @@ class Advice(StrEnum):
     KEEP_TARGET_CONFIG = "keep-target-config"
     MOVE_FILES_AWAY = "move-files-away"
     CHECK_OUT_FIRST = "check-out-first"
+    FORCE_PLAIN_FILES = "force-plain-files"

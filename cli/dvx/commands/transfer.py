@@ -156,7 +156,7 @@ def _document(done: Transferred, probe: Segment | None) -> dict[str, object]:
         "apart": done.compatibility.apart,
         "config": done.carried.config,
         "config_differences": done.carried.differences,
-        "side_files": done.carried.side,
+        "files": done.carried.files,
         "geometry": {
             group: {
                 "base_l2": g.base,
@@ -231,12 +231,12 @@ def _plain_files(done: Transferred) -> Iterator[str]:
     apart = done.compatibility.apart
     if apart:
         yield f"  apart (weights that took no part): {text.join(apart, 6)}"
-    side = done.carried.side
-    for folder, whose in side.tokenizer.items():
+    files = done.carried.files
+    for folder, whose in files.tokenizer.items():
         where = f" in {text.plain(folder)}" if folder else ""
         yield f"tokenizer{where}: the {_WHOSE[whose]}'s"
-    if side.left_out:
-        yield f"  left out, since the fine-tune has no whole tokenizer: {text.join(side.left_out, 6)}"
+    if files.left_out:
+        yield f"  left out, since the fine-tune has no whole tokenizer: {text.join(files.left_out, 6)}"
     found = done.carried.differences
     if not found:
         return

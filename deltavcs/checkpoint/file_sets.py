@@ -41,7 +41,7 @@ _SETTING = re.compile(r"chat_template[\w.-]*\.(?:jinja2?|json)\Z|tokeni[sz](?:at
 _PROCESSOR = re.compile(r"(?:processing|image_processing|video_processing|feature_extraction)_?\w*\.py\Z")
 
 
-class SideRole(StrEnum):
+class FileSet(StrEnum):
     """What a file beside the weights is part of.
 
     `vocabulary` and `settings` are the tokenizer; only with a vocabulary is it whole.
@@ -53,37 +53,37 @@ class SideRole(StrEnum):
     GENERATION = "generation"
 
 
-def side_role(path: str) -> SideRole | None:
+def set_of(path: str) -> FileSet | None:
     """The set that a plain file belongs to, by its name; None for any other file."""
     pure = PurePosixPath(path)
     name = pure.name
     if pure.parent.name == _TEMPLATES_FOLDER or name in _SETTINGS | _TABLES or _SETTING.match(name):
-        return SideRole.SETTINGS
+        return FileSet.SETTINGS
     if name == GENERATION_CONFIG:
-        return SideRole.GENERATION
+        return FileSet.GENERATION
     if name in _PROCESSORS or _PROCESSOR.match(name):
-        return SideRole.PROCESSOR
+        return FileSet.PROCESSOR
     if name in _VOCABULARIES or _VOCABULARY.match(name):
-        return SideRole.VOCABULARY
+        return FileSet.VOCABULARY
     return None
 
 
 def follows_finetune(path: str) -> bool:
     """True for what decides how text becomes tokens and what ends it: tokenizer, template, generation."""
-    return side_role(path) not in (None, SideRole.PROCESSOR)
+    return set_of(path) not in (None, FileSet.PROCESSOR)
 
 
 def holds_tokenizer(paths: Iterable[str]) -> bool:
     """True if there is a tokenizer among the files, and not only a template or ids around one."""
     return any(
-        side_role(path) is SideRole.VOCABULARY or PurePosixPath(path).name == "tokenizer_config.json"
+        set_of(path) is FileSet.VOCABULARY or PurePosixPath(path).name == "tokenizer_config.json"
         for path in paths
     )
 
 
 @dataclass(frozen=True, slots=True)
-class SideChoice:
-    """Which side files a checkpoint gets that is made from a leading one and a fine-tune.
+class FileChoice:
+    """Which of these files a checkpoint gets that is made from a leading one and a fine-tune.
 
     Attributes:
         taken: of the fine-tune.
@@ -103,7 +103,7 @@ class SideChoice:
         return self.tokenizer.get("") == "finetune"
 
 
-def choose_side_files(lead: Iterable[str], finetune: Iterable[str]) -> SideChoice:
+def choose_file_sets(lead: Iterable[str], finetune: Iterable[str]) -> FileChoice:
     """Take tokenizer, processor and generation files, each as a set from one of two checkpoints.
 
     Folder by folder: the fine-tune's tokenizer if it has one there, else the leading checkpoint's; never a
@@ -134,7 +134,7 @@ def choose_side_files(lead: Iterable[str], finetune: Iterable[str]) -> SideChoic
             if replaced:
                 taken += mine.get(part, ())
                 dropped += [p for p in other.get(part, ()) if p not in mine.get(part, ())]
-    return SideChoice(tuple(sorted(taken)), tuple(sorted(dropped)), tuple(sorted(left_out)), owner)
+    return FileChoice(tuple(sorted(taken)), tuple(sorted(dropped)), tuple(sorted(left_out)), owner)
 
 
 def _is_whole(ours: Mapping[str, list[str]], theirs: Mapping[str, list[str]]) -> bool:
@@ -146,19 +146,19 @@ def _is_whole(ours: Mapping[str, list[str]], theirs: Mapping[str, list[str]]) ->
 
 
 def _has_vocabulary(paths: Iterable[str]) -> bool:
-    return any(side_role(path) is SideRole.VOCABULARY for path in paths)
+    return any(set_of(path) is FileSet.VOCABULARY for path in paths)
 
 
 def _sets(paths: Iterable[str]) -> dict[str, dict[str, list[str]]]:
     """Side files by folder and set."""
     found: dict[str, dict[str, list[str]]] = {}
     for path in paths:
-        role = side_role(path)
+        role = set_of(path)
         if role is None:
             continue
         parent = PurePosixPath(path).parent
         folder = parent.parent if parent.name == _TEMPLATES_FOLDER else parent
-        part = "tokenizer" if role in (SideRole.VOCABULARY, SideRole.SETTINGS) else role.value
+        part = "tokenizer" if role in (FileSet.VOCABULARY, FileSet.SETTINGS) else role.value
         key = "" if str(folder) == "." else str(folder)
         found.setdefault(key, {}).setdefault(part, []).append(path)
     return found
