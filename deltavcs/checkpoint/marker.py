@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from deltavcs.checkpoint.layout import MARKER, MAX_JSON_BYTES
-from deltavcs.errors import DeltaVCSError
+from deltavcs.errors import FormatError
 from deltavcs.objects.paths import check_path
 from deltavcs.oid import CommitId, is_oid
 from deltavcs.storage.file_calls import sync_directory
@@ -101,7 +101,7 @@ def read_state(directory: Path) -> Marker | Change | None:
             return _parse_marker(raw)
         to = _parse_marker(raw["changing"]) if "changing" in raw else None
         return Change(_parse_files(raw["files"]), to)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, DeltaVCSError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, FormatError):
         return None
 
 

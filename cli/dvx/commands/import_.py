@@ -73,6 +73,6 @@ def _lines(done: Imported) -> Iterator[str]:
     yield f"{reports.name(made.name)} {reports.commit_id(made.commit)} imported as a base"
     yield reports.stored_line(made)
     if not done.n_own_tensors:
-        yield f"{reports.WARNING} no weights at the top of it; those in folders are transferred and merged folder by folder"
+        yield f"{reports.WARNING} no weights at the top of it; those in folders are merged folder by folder"
         yield "If these are several models, import each of them: dvx import DIR/MODEL --as NAME"
     yield from reports.source_lines(done.skipped, done.converted)
