@@ -32,6 +32,8 @@ class PackStore:
     Attributes:
         blobs: reads blobs out of these packs; made anew by `forget`.
         damaged: packs that could not be read when their index was missing, and why.
+        cut: packs that are not as long as their index says. Their blobs are looked for in other packs first,
+            and do not count as stored.
     """
 
     def __init__(self, storage: LocalStorage) -> None:
@@ -41,6 +43,7 @@ class PackStore:
         self._pack_bytes: dict[PackId, int] = {}
         self._lock = threading.Lock()
         self.damaged: dict[PackId, DeltaVCSError] = {}
+        self.cut: frozenset[PackId] = frozenset()
         self.blobs = BlobReader(self.locate, self.open)
 
     # Where blobs lie
@@ -55,8 +58,9 @@ class PackStore:
         return found
 
     def knows(self, blob: BlobId) -> bool:
-        """True if `blob` is in a pack that was there when the packs were last listed."""
-        return self.table.find(blob) is not None
+        """True if `blob` is in a whole pack that was there when the packs were last listed."""
+        found = self.table.find(blob)
+        return found is not None and found.pack not in self.cut
 
     @property
     def table(self) -> BlobTable:
@@ -67,14 +71,15 @@ class PackStore:
         return self._table
 
     def refresh(self) -> None:
-        """Load the indexes of packs that are new, and leave out those that are gone."""
+        """Load the indexes of packs that are new, and leave out those that are gone or were cut."""
         with self._lock:
             known = self._table.packs if self._table else {}
             on_disk = self.ids()
-            if self._table is None or on_disk != known.keys():
-                self._table = BlobTable(
-                    {x: known[x] if x in known else self._load(x) for x in sorted(on_disk)}
-                )
+            records = {x: known[x] if x in known else self._load(x) for x in on_disk}
+            cut = frozenset(x for x in on_disk if _is_cut(self._storage, x, self._pack_bytes.get(x)))
+            if self._table is None or on_disk != known.keys() or cut != self.cut:
+                self.cut = cut
+                self._table = BlobTable({x: records[x] for x in sorted(on_disk, key=lambda x: (x in cut, x))})
 
     def forget(self) -> None:
         """Drop what was read of the packs, after some were removed."""
@@ -193,6 +198,15 @@ def pack_key(pack: PackId) -> str:
 def index_key(pack: PackId) -> str:
     """Storage key of a pack's index."""
     return f"packs/{pack}.idx"
+
+
+def _is_cut(storage: LocalStorage, pack: PackId, expected: int | None) -> bool:
+    """True if a pack is not as long as its index says."""
+    try:
+        found = storage.path(pack_key(pack)).stat().st_size
+    except FileNotFoundError:  # removed by a gc
+        return False
+    return expected is not None and found != expected
 
 
 def _read_index(storage: LocalStorage, pack: PackId) -> tuple[Records, int]:

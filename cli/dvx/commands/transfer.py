@@ -153,7 +153,6 @@ def _document(done: Transferred, probe: Segment | None) -> dict[str, object]:
         "recipe": done.recipe,
         "backport": done.backport,
         "compatibility": done.compatibility,
-        "apart": done.compatibility.apart,
         "config": done.carried.config,
         "config_differences": done.carried.differences,
         "files": done.carried.files,

@@ -1,0 +1,54 @@
+"""Storing content again mends what became of its stored copy."""
+
+from __future__ import annotations
+
+import pytest
+from tiny_checkpoints import weights
+
+import deltavcs as dv
+from deltavcs.testing.checkpoints import fine_tuned, write_checkpoint
+
+
+@pytest.fixture
+def stored(tmp_path):
+    """A repository with a base and a fine-tune, and their folders."""
+    base = weights()
+    write_checkpoint(tmp_path / "base", base, files={"config.json": b"{}"})
+    write_checkpoint(tmp_path / "tuned", fine_tuned(base, seed=1), files={"config.json": b'{"a": 1}'})
+    repo = dv.init(tmp_path / "repo", sync=False)
+    dv.import_base(repo, str(tmp_path / "base"), draft=dv.Draft("base"))
+    dv.commit(repo, str(tmp_path / "tuned"), base="base", draft=dv.Draft("tuned"))
+    return repo
+
+
+def _packs(repo):
+    return sorted((repo.path / "packs").glob("*.pack"))
+
+
+@pytest.mark.parametrize("keep", [0, 1, 40, -1])
+@pytest.mark.parametrize("which", [0, 1])
+def test_a_pack_that_was_cut(stored, tmp_path, keep, which):
+    pack = _packs(stored)[which]
+    pack.chmod(0o644)
+    pack.write_bytes(pack.read_bytes()[:keep])
+    repo = dv.open(tmp_path / "repo")
+    dv.import_base(repo, str(tmp_path / "base"), draft=dv.Draft("base-again"))
+    dv.commit(repo, str(tmp_path / "tuned"), base="base-again", draft=dv.Draft("tuned-again"))
+    for name in ("base", "tuned"):
+        again = dv.open(tmp_path / "repo")
+        for revision in (name, f"{name}-again"):
+            out = tmp_path / "out" / revision
+            dv.checkout_files(again, revision, out)
+            for file in ("model.safetensors", "config.json"):
+                assert (out / file).read_bytes() == (tmp_path / name / file).read_bytes()
+
+
+@pytest.mark.parametrize("damage", [b"", b"DVXO", b"\0" * 300])
+def test_a_damaged_small_object(stored, tmp_path, damage):
+    manifest = stored.commit(stored.resolve("tuned")).manifest
+    path = stored.path / "objects" / manifest[:2] / manifest[2:]
+    path.write_bytes(damage)
+    repo = dv.open(tmp_path / "repo")
+    dv.commit(repo, str(tmp_path / "tuned"), base="base", draft=dv.Draft("again"))
+    dv.checkout_files(repo, "tuned", tmp_path / "out")
+    assert dv.fsck(dv.open(tmp_path / "repo"), full=True).problems == ()
