@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deltavcs.brief import brief
+from deltavcs.checkpoint.components import match_components
 from deltavcs.checkpoint.view import Content
 from deltavcs.objects.store import ObjectStore
 from deltavcs.pool import Pool
@@ -70,14 +71,16 @@ class Diff:
 
 
 def diff(repo: Repository, a: str, b: str) -> Diff:
-    """Compare two revisions or expressions. Norms and cosine are computed in float64.
+    """Compare two revisions or expressions, component by component. Norms and cosine are computed in float64.
 
     Raises:
         NotFoundError: an unknown revision.
         IntegrityError: stored data is damaged.
     """
     left, right = find_target(repo, a), find_target(repo, b)
-    ours, theirs = left.view.tensors, right.view.tensors
+    ours = left.view.tensors
+    names = {b: a for a, b in match_components(left.view, right.view).names.items()}
+    theirs = {names.get(k, k): content for k, content in right.view.tensors.items()}
     common = [k for k in ours if k in theirs]
     same = {k for k in common if ours[k].blob is not None and ours[k].blob == theirs[k].blob}
     pairs = [(k, ours[k], theirs[k]) for k in common if k not in same]

@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from deltavcs.merging.settings import MergeMethod
 from deltavcs.porcelain.checkout import checkout_files
 from deltavcs.porcelain.commit import commit
+from deltavcs.porcelain.diff import diff
 from deltavcs.porcelain.import_ import import_base
 from deltavcs.porcelain.merge import merge
 from deltavcs.porcelain.transfer import transfer
@@ -156,3 +157,22 @@ def test_the_dense_layer_of_a_sentence_encoder(tmp_path) -> None:
     a, b, c = (dense[n]["linear.weight"].double() for n in ("v2", "chat", "v1"))
     got = load_file(tmp_path / "out" / "2_Dense" / "model.safetensors")["linear.weight"]
     assert torch.equal(got, (a + (b - c)).float())
+
+
+def test_a_diff_of_pipelines_does_not_depend_on_shards(repo) -> None:
+    found = diff(repo, "v1", "v2")
+    assert found.only_in_a == found.only_in_b == ()
+    assert found.n_common == sum(len(sources(repo, part)["v1"]) for part in ("unet", "text_encoder"))
+    assert 0 < found.relative_l2 < 1
+
+
+def test_a_converted_pipeline_loads_in_its_new_dtype(repo, tmp_path) -> None:
+    import torch
+    from transformers import BertModel
+
+    checkout_files(repo, "v2", tmp_path / "out", dtype="bfloat16")
+    model = BertModel.from_pretrained(tmp_path / "out" / "text_encoder", dtype="auto")
+    assert model.dtype is torch.bfloat16
+    index = json.loads(next((tmp_path / "out" / "unet").glob("*.index.json")).read_text())
+    held = sum(t.numel() * 2 for t in component(tmp_path / "out", "unet").values())
+    assert index["metadata"]["total_size"] == held
