@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 from safetensors.torch import load_file, save_file
 
+from deltavcs.errors import InvalidInputError
 from deltavcs.merging.settings import MergeMethod
 from deltavcs.porcelain.checkout import checkout_files
 from deltavcs.porcelain.commit import commit
@@ -176,3 +178,20 @@ def test_a_converted_pipeline_loads_in_its_new_dtype(repo, tmp_path) -> None:
     index = json.loads(next((tmp_path / "out" / "unet").glob("*.index.json")).read_text())
     held = sum(t.numel() * 2 for t in component(tmp_path / "out", "unet").values())
     assert index["metadata"]["total_size"] == held
+
+
+def test_the_configurations_of_a_finetunes_components_on_request(repo, tmp_path) -> None:
+    sizes = repo.path.parent / "sizes"
+    shutil.copytree(repo.path.parent / "chat", sizes)
+    path = sizes / "text_encoder" / "config.json"
+    settings = json.loads(path.read_text())
+    path.write_text(json.dumps(settings | {"layer_norm_eps": 1e-3}))
+    commit(repo, str(sizes), base="v1")
+    transfer(repo, "sizes", "v2", draft=Draft("eps"), config="finetune")
+    checkout_files(repo, "eps", tmp_path / "out")
+    made = json.loads((tmp_path / "out" / "text_encoder" / "config.json").read_text())
+    assert made["layer_norm_eps"] == 1e-3
+    path.write_text(json.dumps(settings | {"hidden_size": 16}))
+    commit(repo, str(sizes), base="v1")
+    with pytest.raises(InvalidInputError, match=r"text_encoder/config\.json .* hidden_size is 16, and 8"):
+        transfer(repo, "sizes", "v2", draft=Draft("size"), config="finetune")

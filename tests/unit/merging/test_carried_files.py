@@ -114,3 +114,32 @@ def test_a_finetune_without_a_config_cannot_give_one(repo, tmp_path, sign, text)
 def test_a_word_for_a_config_that_is_none_is_refused(repo) -> None:
     with pytest.raises(InvalidInputError, match="config is 'base'"):
         transfer(repo, "chat", "v2", config="base")
+
+
+@pytest.mark.parametrize(
+    ("settings", "why"),
+    [
+        ({"num_hidden_layers": 3}, r"model\.layers\.2\.input_layernorm\.weight is missing"),
+        ({"num_hidden_layers": 1}, r"it has no model\.layers\.1\.input_layernorm\.weight"),
+        ({"intermediate_size": 50}, r"down_proj\.weight is \[32, 48\], and \[32, 50\] by it"),
+        ({"num_attention_heads": "many"}, "transformers refuses config.json"),
+    ],
+)
+def test_a_config_is_held_against_the_tensors_as_transformers_does(
+    repo, tmp_path, sign, settings, why
+) -> None:
+    from tiny_llama import build_model
+
+    for name, seed in (("v1", 0), ("v2", 1), ("chat", 2)):
+        build_model(seed=seed).save_pretrained(tmp_path / name)
+    path = tmp_path / "chat" / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"rope_theta": 7.0}))
+    for name in ("v1", "v2"):
+        import_base(repo, str(tmp_path / name), draft=Draft(signature=sign()))
+    commit(repo, str(tmp_path / "chat"), base="v1", draft=Draft(signature=sign()))
+    transfer(repo, "chat", "v2", draft=Draft("fits", signature=sign()), config="finetune")
+    path.write_text(json.dumps(json.loads(path.read_text()) | settings))
+    commit(repo, str(tmp_path / "chat"), base="v1", draft=Draft(signature=sign()))
+    with pytest.raises(InvalidInputError, match=why):
+        transfer(repo, "chat", "v2", draft=Draft("no", signature=sign()), config="finetune")
+    transfer(repo, "chat", "v2", draft=Draft("yes", signature=sign()))
