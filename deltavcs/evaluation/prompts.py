@@ -6,7 +6,7 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
-from deltavcs.checkpoint.file_sets import follows_finetune, holds_tokenizer
+from deltavcs.checkpoint.side_files import follows_finetune, holds_tokenizer
 from deltavcs.checkpoint.view import View
 from deltavcs.errors import ErrorKind, InvalidInputError
 from deltavcs.evaluation.encode import Sample, check_ids, context_length, encode_examples, pad_token

@@ -17,9 +17,9 @@ from deltavcs.checkpoint.config_differences import (
     config_differences,
     with_dtypes_of,
 )
-from deltavcs.checkpoint.file_sets import GENERATION_CONFIG, FileChoice, choose_file_sets
 from deltavcs.checkpoint.layout import CONFIG, MAX_JSON_BYTES
 from deltavcs.checkpoint.patching import edited_files
+from deltavcs.checkpoint.side_files import GENERATION_CONFIG, SideChoice, choose_side_files
 from deltavcs.checkpoint.view import View, ViewFile, data_file, replace_files
 from deltavcs.errors import ErrorKind, InvalidInputError
 from deltavcs.objects.model import FileEntry, Manifest
@@ -36,12 +36,12 @@ class CarriedFiles:
     Attributes:
         config: whose `config.json` it has: `target` or `finetune`.
         differences: settings that the two do not share.
-        files: whose tokenizer, processor and generation files.
+        side: whose tokenizer, processor and generation files.
     """
 
     config: str
     differences: tuple[ConfigDifference, ...]
-    files: FileChoice
+    side: SideChoice
 
     __repr__ = brief
 
@@ -62,25 +62,25 @@ def carry_files(
     Raises:
         InvalidInputError: `incompatible` if the fine-tune has no configuration, or one of other tensors.
     """
-    files = choose_file_sets(_plain(target), _plain(finetune))
+    side = choose_side_files(_plain(target), _plain(finetune))
     theirs = {f.path: f for f in finetune.files if f.tensors is None}
     taken = {
-        p: ViewFile(p, theirs[p].size, theirs[p].blob, None, None, theirs[p].executable) for p in files.taken
+        p: ViewFile(p, theirs[p].size, theirs[p].blob, None, None, theirs[p].executable) for p in side.taken
     }
-    view = replace_files(view, taken, drop=files.dropped)
+    view = replace_files(view, taken, drop=side.dropped)
     tables = {
         path: tuple(_json(objects, m, path) for m in (target, finetune, source)) for path in _configs(view)
     }
     if config == "finetune":
         view = _with_finetune_configs(view, finetune, tables)
-    view = _with_token_ids(objects, view, files, tables)
+    view = _with_token_ids(objects, view, side, tables)
     differences: list[ConfigDifference] = []
     made = {f.path: f for f in view.files}
     for path, (m_t, tuned, m_s) in tables.items():
         if m_t is not None and tuned is not None:
             written = _parsed(_content(objects, made[path])) or {}
             differences += config_differences(path, m_t, tuned, m_s or {}, written)
-    return view, CarriedFiles(config, tuple(differences), files)
+    return view, CarriedFiles(config, tuple(differences), side)
 
 
 def check_config(objects: ObjectStore, view: View, target: Manifest) -> None:
@@ -157,18 +157,18 @@ def _with_finetune_configs(
 
 
 def _with_token_ids(
-    objects: ObjectStore, view: View, files: FileChoice, tables: Mapping[str, tuple[JsonObject | None, ...]]
+    objects: ObjectStore, view: View, side: SideChoice, tables: Mapping[str, tuple[JsonObject | None, ...]]
 ) -> View:
     _, tuned, m_s = tables.get(CONFIG, (None, None, None))
     if tuned is None:
         return view
-    before = None if files.follows else m_s or {}
+    before = None if side.follows else m_s or {}
 
     def carry(section: dict[str, Any]) -> bool:
         return carry_token_ids(section, tuned, before)
 
     patches = {CONFIG: carry}
-    if GENERATION_CONFIG not in files.taken:
+    if GENERATION_CONFIG not in side.taken:
         ids = {k: v for k, v in tuned.items() if k.endswith("_token_id")}
         old = {k: v for k, v in (m_s or {}).items() if k in ids}
         patches[GENERATION_CONFIG] = lambda section: carry_token_ids(

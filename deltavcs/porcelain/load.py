@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from deltavcs.checkpoint.device import checked_device
-from deltavcs.checkpoint.file_sets import holds_tokenizer
 from deltavcs.checkpoint.materialize import load_state, torch_dtype
+from deltavcs.checkpoint.side_files import holds_tokenizer
 from deltavcs.evaluation.models import build_model, config_directory
 from deltavcs.repo import Repository
 from deltavcs.skeleton.model_config import import_transformers

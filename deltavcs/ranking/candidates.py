@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from deltavcs.adapters.adapter_config import adapter_config_of
-from deltavcs.checkpoint.file_sets import holds_tokenizer
+from deltavcs.checkpoint.side_files import holds_tokenizer
 from deltavcs.errors import DeltaVCSError, ErrorKind, InvalidInputError
 from deltavcs.evaluation.architecture import architecture_digest, tensor_shapes, whole_keys
 from deltavcs.history.walk import walk

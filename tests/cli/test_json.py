@@ -53,7 +53,7 @@ SHAPES = {
         "dry_run": None,
         "transfers": {
             "delta", "source", "target", "name", "scale", "recipe", "backport", "compatibility", "geometry",
-            "config", "config_differences", "files", "connectivity",
+            "config", "config_differences", "side_files", "connectivity",
             "recorded",
         },
     },

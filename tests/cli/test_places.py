@@ -74,4 +74,4 @@ def test_a_transfer_lists_the_settings_that_differ(repo, dvx):
     assert [(d["key"], d["written"]) for d in found["config_differences"]] == [
         ("eos_token_id", "finetune"), ("rope", "finetune"),
     ]  # fmt: skip
-    assert found["files"]["tokenizer"] == {"": "finetune"}
+    assert found["side_files"]["tokenizer"] == {"": "finetune"}

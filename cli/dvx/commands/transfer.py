@@ -155,7 +155,7 @@ def _document(done: Transferred, probe: Segment | None) -> dict[str, object]:
         "compatibility": done.compatibility,
         "config": done.carried.config,
         "config_differences": done.carried.differences,
-        "files": done.carried.files,
+        "side_files": done.carried.side,
         "geometry": {
             group: {
                 "base_l2": g.base,
@@ -230,12 +230,12 @@ def _plain_files(done: Transferred) -> Iterator[str]:
     apart = done.compatibility.apart
     if apart:
         yield f"  apart (weights that took no part): {text.join(apart, 6)}"
-    files = done.carried.files
-    for folder, whose in files.tokenizer.items():
+    side = done.carried.side
+    for folder, whose in side.tokenizer.items():
         where = f" in {text.plain(folder)}" if folder else ""
         yield f"tokenizer{where}: the {_WHOSE[whose]}'s"
-    if files.left_out:
-        yield f"  left out, since the fine-tune has no whole tokenizer: {text.join(files.left_out, 6)}"
+    if side.left_out:
+        yield f"  left out, since the fine-tune has no whole tokenizer: {text.join(side.left_out, 6)}"
     found = done.carried.differences
     if not found:
         return

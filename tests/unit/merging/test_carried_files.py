@@ -44,7 +44,7 @@ def test_the_files_of_a_tokenizer_are_of_one_model(repo, tmp_path, sign) -> None
     files["v2"] |= {"tokenizer.json": b"v2", "tokenizer/merges.txt": b"v2", "README.md": b"v2"}
     done, found = transferred(repo, tmp_path, sign, files)
     assert found == dict.fromkeys(common, b"chat") | {"README.md": b"v2"}
-    assert done.carried.files.dropped == ("tokenizer.json", "tokenizer/merges.txt")
+    assert done.carried.side.dropped == ("tokenizer.json", "tokenizer/merges.txt")
 
 
 def test_without_a_tokenizer_of_its_own_a_finetune_gets_the_targets(repo, tmp_path, sign) -> None:
@@ -54,7 +54,7 @@ def test_without_a_tokenizer_of_its_own_a_finetune_gets_the_targets(repo, tmp_pa
     }
     done, found = transferred(repo, tmp_path, sign, files)
     assert found == files["v2"]
-    assert done.carried.files.left_out == ("chat_template.jinja",)
+    assert done.carried.side.left_out == ("chat_template.jinja",)
 
 
 def test_ids_that_a_finetune_set_only_in_its_config_survive(repo, tmp_path, sign) -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from deltavcs.checkpoint.file_sets import FileSet, choose_file_sets, holds_tokenizer, set_of
+from deltavcs.checkpoint.side_files import SideRole, choose_side_files, holds_tokenizer, side_role
 
-TOKENIZER = (FileSet.VOCABULARY, FileSet.SETTINGS)
+TOKENIZER = (SideRole.VOCABULARY, SideRole.SETTINGS)
 
 
 def tables_of_transformers() -> Iterator[str]:
@@ -32,21 +32,21 @@ def tables_of_transformers() -> Iterator[str]:
 def test_every_file_of_a_tokenizer_of_transformers_is_one() -> None:
     names = set(tables_of_transformers())
     assert len(names) > 20
-    assert {n for n in names if set_of(n) not in TOKENIZER} == set()
+    assert {n for n in names if side_role(n) not in TOKENIZER} == set()
 
 
 def test_the_files_that_transformers_names_itself() -> None:
     from transformers import utils
 
-    assert set_of(utils.CHAT_TEMPLATE_FILE) is FileSet.SETTINGS
-    assert set_of(utils.LEGACY_PROCESSOR_CHAT_TEMPLATE_FILE) is FileSet.SETTINGS
-    assert set_of(f"{utils.CHAT_TEMPLATE_DIR}/rag.jinja") is FileSet.SETTINGS
-    assert set_of(utils.GENERATION_CONFIG_NAME) is FileSet.GENERATION
+    assert side_role(utils.CHAT_TEMPLATE_FILE) is SideRole.SETTINGS
+    assert side_role(utils.LEGACY_PROCESSOR_CHAT_TEMPLATE_FILE) is SideRole.SETTINGS
+    assert side_role(f"{utils.CHAT_TEMPLATE_DIR}/rag.jinja") is SideRole.SETTINGS
+    assert side_role(utils.GENERATION_CONFIG_NAME) is SideRole.GENERATION
     for name in ("FEATURE_EXTRACTOR_NAME", "IMAGE_PROCESSOR_NAME", "PROCESSOR_NAME", "VIDEO_PROCESSOR_NAME",
                  "AUDIO_TOKENIZER_NAME"):  # fmt: skip
-        assert set_of(getattr(utils, name)) is FileSet.PROCESSOR
+        assert side_role(getattr(utils, name)) is SideRole.PROCESSOR
     for name in ("CONFIG_NAME", "SAFE_WEIGHTS_NAME", "SAFE_WEIGHTS_INDEX_NAME", "WEIGHTS_NAME"):
-        assert set_of(getattr(utils, name)) is None
+        assert side_role(getattr(utils, name)) is None
 
 
 OUTSIDE = """spm.model tekken.json qwen.tiktoken tokenizer.model.v3 tokenizer.model.v7m1 vocab.bpe
@@ -59,16 +59,16 @@ encoder_config.json training_tokens.json scheduler/scheduler_config.json all_res
 
 @pytest.mark.parametrize("path", OUTSIDE.split())
 def test_what_other_tools_call_their_tokenizers(path) -> None:
-    assert set_of(path) in TOKENIZER
+    assert side_role(path) in TOKENIZER
 
 
 @pytest.mark.parametrize("path", NEITHER.split())
 def test_what_is_no_tokenizer(path) -> None:
-    assert set_of(path) is None
+    assert side_role(path) is None
 
 
 def test_a_whole_tokenizer_replaces_the_other_in_whole() -> None:
-    found = choose_file_sets(
+    found = choose_side_files(
         ["vocab.json", "merges.txt", "tokenizer_config.json", "config.json", "generation_config.json"],
         ["spm.model", "tokenizer_config.json", "config.json"],
     )
@@ -80,19 +80,19 @@ def test_a_whole_tokenizer_replaces_the_other_in_whole() -> None:
 @pytest.mark.parametrize("files", [["tokenizer_config.json"], ["chat_template.jinja"], ["normalizer.json"],
                                    ["added_tokens.json", "special_tokens_map.json"]])  # fmt: skip
 def test_a_part_of_a_tokenizer_is_not_put_beside_another(files) -> None:
-    found = choose_file_sets(["tokenizer.json", "tokenizer_config.json"], files)
+    found = choose_side_files(["tokenizer.json", "tokenizer_config.json"], files)
     assert (found.taken, found.dropped) == ((), ())
     assert found.left_out == tuple(sorted(files))
     assert found.tokenizer == {"": "target"}
 
 
 def test_a_tokenizer_of_bytes_has_no_vocabulary() -> None:
-    found = choose_file_sets(["tokenizer_config.json", "added_tokens.json"], ["tokenizer_config.json"])
+    found = choose_side_files(["tokenizer_config.json", "added_tokens.json"], ["tokenizer_config.json"])
     assert (found.taken, found.dropped) == (("tokenizer_config.json",), ("added_tokens.json",))
 
 
 def test_folders_are_chosen_one_by_one() -> None:
-    found = choose_file_sets(
+    found = choose_side_files(
         ["tokenizer/vocab.json", "tokenizer/merges.txt", "tokenizer_2/spiece.model"], ["tokenizer/vocab.json"]
     )
     assert (found.taken, found.dropped) == (("tokenizer/vocab.json",), ("tokenizer/merges.txt",))
@@ -101,14 +101,14 @@ def test_folders_are_chosen_one_by_one() -> None:
 
 def test_a_processor_is_kept_where_the_finetune_has_none() -> None:
     lead = ["tokenizer.json", "preprocessor_config.json", "processor_config.json"]
-    assert choose_file_sets(lead, ["tokenizer.json"]).dropped == ()
-    found = choose_file_sets(lead, ["preprocessor_config.json"])
+    assert choose_side_files(lead, ["tokenizer.json"]).dropped == ()
+    found = choose_side_files(lead, ["preprocessor_config.json"])
     assert (found.taken, found.dropped) == (("preprocessor_config.json",), ("processor_config.json",))
     assert found.tokenizer == {"": "target"}
 
 
 def test_templates_in_their_folder_belong_to_the_folder_above() -> None:
-    found = choose_file_sets(["tokenizer.json", "additional_chat_templates/a.jinja"], ["tokenizer.json"])
+    found = choose_side_files(["tokenizer.json", "additional_chat_templates/a.jinja"], ["tokenizer.json"])
     assert found.dropped == ("additional_chat_templates/a.jinja",)
 
 

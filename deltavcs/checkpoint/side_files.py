@@ -41,7 +41,7 @@ _SETTING = re.compile(r"chat_template[\w.-]*\.(?:jinja2?|json)\Z|tokeni[sz](?:at
 _PROCESSOR = re.compile(r"(?:processing|image_processing|video_processing|feature_extraction)_?\w*\.py\Z")
 
 
-class FileSet(StrEnum):
+class SideRole(StrEnum):
     """What a file beside the weights is part of.
 
     `vocabulary` and `settings` are the tokenizer; only with a vocabulary is it whole.
@@ -53,36 +53,36 @@ class FileSet(StrEnum):
     GENERATION = "generation"
 
 
-def set_of(path: str) -> FileSet | None:
+def side_role(path: str) -> SideRole | None:
     """The set that a plain file belongs to, by its name; None for any other file."""
     pure = PurePosixPath(path)
     name = pure.name
     if pure.parent.name == _TEMPLATES_FOLDER or name in _SETTINGS | _TABLES or _SETTING.match(name):
-        return FileSet.SETTINGS
+        return SideRole.SETTINGS
     if name == GENERATION_CONFIG:
-        return FileSet.GENERATION
+        return SideRole.GENERATION
     if name in _PROCESSORS or _PROCESSOR.match(name):
-        return FileSet.PROCESSOR
+        return SideRole.PROCESSOR
     if name in _VOCABULARIES or _VOCABULARY.match(name):
-        return FileSet.VOCABULARY
+        return SideRole.VOCABULARY
     return None
 
 
 def follows_finetune(path: str) -> bool:
     """True for what decides how text becomes tokens and what ends it: tokenizer, template, generation."""
-    return set_of(path) not in (None, FileSet.PROCESSOR)
+    return side_role(path) not in (None, SideRole.PROCESSOR)
 
 
 def holds_tokenizer(paths: Iterable[str]) -> bool:
     """True if there is a tokenizer among the files, and not only a template or ids around one."""
     return any(
-        set_of(path) is FileSet.VOCABULARY or PurePosixPath(path).name == "tokenizer_config.json"
+        side_role(path) is SideRole.VOCABULARY or PurePosixPath(path).name == "tokenizer_config.json"
         for path in paths
     )
 
 
 @dataclass(frozen=True, slots=True)
-class FileChoice:
+class SideChoice:
     """Which of these files a checkpoint gets that is made from a leading one and a fine-tune.
 
     Attributes:
@@ -103,7 +103,7 @@ class FileChoice:
         return self.tokenizer.get("") == "finetune"
 
 
-def choose_file_sets(lead: Iterable[str], finetune: Iterable[str]) -> FileChoice:
+def choose_side_files(lead: Iterable[str], finetune: Iterable[str]) -> SideChoice:
     """Take tokenizer, processor and generation files, each as a set from one of two checkpoints.
 
     Folder by folder: the fine-tune's tokenizer if it has one there, else the leading checkpoint's; never a
@@ -134,7 +134,7 @@ def choose_file_sets(lead: Iterable[str], finetune: Iterable[str]) -> FileChoice
             if replaced:
                 taken += mine.get(part, ())
                 dropped += [p for p in other.get(part, ()) if p not in mine.get(part, ())]
-    return FileChoice(tuple(sorted(taken)), tuple(sorted(dropped)), tuple(sorted(left_out)), owner)
+    return SideChoice(tuple(sorted(taken)), tuple(sorted(dropped)), tuple(sorted(left_out)), owner)
 
 
 def _is_whole(ours: Mapping[str, list[str]], theirs: Mapping[str, list[str]]) -> bool:
@@ -146,19 +146,19 @@ def _is_whole(ours: Mapping[str, list[str]], theirs: Mapping[str, list[str]]) ->
 
 
 def _has_vocabulary(paths: Iterable[str]) -> bool:
-    return any(set_of(path) is FileSet.VOCABULARY for path in paths)
+    return any(side_role(path) is SideRole.VOCABULARY for path in paths)
 
 
 def _sets(paths: Iterable[str]) -> dict[str, dict[str, list[str]]]:
     """Side files by folder and set."""
     found: dict[str, dict[str, list[str]]] = {}
     for path in paths:
-        role = set_of(path)
+        role = side_role(path)
         if role is None:
             continue
         parent = PurePosixPath(path).parent
         folder = parent.parent if parent.name == _TEMPLATES_FOLDER else parent
-        part = "tokenizer" if role in (FileSet.VOCABULARY, FileSet.SETTINGS) else role.value
+        part = "tokenizer" if role in (SideRole.VOCABULARY, SideRole.SETTINGS) else role.value
         key = "" if str(folder) == "." else str(folder)
         found.setdefault(key, {}).setdefault(part, []).append(path)
     return found
