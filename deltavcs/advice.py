@@ -121,3 +121,4 @@ class Advice(StrEnum):
     MOVE_FILES_AWAY = "move-files-away"
     CHECK_OUT_FIRST = "check-out-first"
     FORCE_PLAIN_FILES = "force-plain-files"
+    FINISH_CHECKOUT = "finish-checkout"  # revision, directory
