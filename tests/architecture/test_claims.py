@@ -38,6 +38,8 @@ def test_where_damage_is_caught() -> None:
     assert {_name(p) for p in LIBRARY if "IntegrityError" in _caught(p)} == {
         "maintenance.check",
         "objects.packstore",
+        "objects.planner",
+        "objects.reader",
         "objects.transaction",
         "refs.refstore",
         "steps.refnames",
