@@ -52,6 +52,33 @@ def retyped_files(objects: ObjectStore, view: View, dtype: str) -> dict[str, Vie
     return edited_files(objects, view, {**_nested_patches(view, retype), **_sized_patches(view, retype)})
 
 
+def _nested_patches(view: View, patch: JsonPatch) -> dict[str, JsonPatch]:
+    """The same for the components of a checkpoint, each in its folder."""
+
+    def patch_config(config: dict[str, Any]) -> bool:
+        return sum(patch(x) for x in (config, *config.values()) if isinstance(x, dict)) > 0
+
+    patches: dict[str, JsonPatch] = {}
+    for file in view.files:
+        folder, nested, name = file.path.rpartition("/")
+        if nested and name == CONFIG and file.keys is None:
+            patches[file.path] = patch_config
+        elif nested and name.endswith(INDEX_SUFFIX):
+            held = (f for f in view.files if f.path.rpartition("/")[0] == folder)
+            patches[file.path] = _total(sum(view.tensors[k].size for f in held for k in f.keys or ()))
+    return patches
+
+
+def _total(n_bytes: int) -> JsonPatch:
+    def patch_index(index: dict[str, Any]) -> bool:
+        if not isinstance(index.get("metadata"), dict):
+            return False
+        index["metadata"]["total_size"] = n_bytes
+        return True
+
+    return patch_index
+
+
 def reranked_files(objects: ObjectStore, view: View, rank: int) -> dict[str, ViewFile]:
     """adapter_config.json with one rank for all modules, and scale 1."""
 
@@ -65,42 +92,19 @@ def reranked_files(objects: ObjectStore, view: View, rank: int) -> dict[str, Vie
 
 def _sized_patches(view: View, patch: JsonPatch) -> dict[str, JsonPatch]:
     """A patch of the configuration and of those nested in it, and the new total for every index of shards."""
-    paths = [f.path for f in view.files if f.path.endswith(INDEX_SUFFIX) and "/" not in f.path]
-    total = sum(c.size for c in view.primary.values())
-    return {CONFIG: _in_sections(patch), **dict.fromkeys(paths, _total(total))}
 
-
-def _nested_patches(view: View, patch: JsonPatch) -> dict[str, JsonPatch]:
-    """The same for the components of a checkpoint, each in its folder."""
-    patches: dict[str, JsonPatch] = {}
-    for file in view.files:
-        folder, nested, name = file.path.rpartition("/")
-        if not nested or file.keys is not None:
-            continue
-        if name == CONFIG:
-            patches[file.path] = _in_sections(patch)
-        elif name.endswith(INDEX_SUFFIX):
-            held = (f for f in view.files if f.path.rpartition("/")[0] == folder)
-            patches[file.path] = _total(sum(view.tensors[k].size for f in held for k in f.keys or ()))
-    return patches
-
-
-def _in_sections(patch: JsonPatch) -> JsonPatch:
     def patch_config(config: dict[str, Any]) -> bool:
         sections = [config, *(v for v in config.values() if isinstance(v, dict))]
         return sum(patch(section) for section in sections) > 0
 
-    return patch_config
-
-
-def _total(n_bytes: int) -> JsonPatch:
     def patch_index(index: dict[str, Any]) -> bool:
         if not isinstance(index.get("metadata"), dict):
             return False
-        index["metadata"]["total_size"] = n_bytes
+        index["metadata"]["total_size"] = sum(c.size for c in view.primary.values())
         return True
 
-    return patch_index
+    paths = [f.path for f in view.files if f.path.endswith(INDEX_SUFFIX) and "/" not in f.path]
+    return {CONFIG: patch_config, **dict.fromkeys(paths, patch_index)}
 
 
 def edited_files(objects: ObjectStore, view: View, patches: Mapping[str, JsonPatch]) -> dict[str, ViewFile]:
