@@ -129,3 +129,8 @@ class Advice(StrEnum):
     MEND_OR_EXCLUDE = "mend-or-exclude"  # path
     NAME_FOLDER = "name-folder"  # path
     GIVE_NAME = "give-name"
+    KEEP_TARGET_CONFIG = "keep-target-config"
+    MOVE_FILES_AWAY = "move-files-away"
+    CHECK_OUT_FIRST = "check-out-first"
+    FORCE_PLAIN_FILES = "force-plain-files"
+    FINISH_CHECKOUT = "finish-checkout"  # revision, directory

@@ -103,6 +103,7 @@ def document(merged: Merged) -> dict[str, object]:
         "converted": merged.converted,
         "lost": merged.lost,
         "dequantized": merged.dequantised,
+        "apart": merged.apart,
         "recorded": reports.recorded_document(merged.recorded) if merged.recorded else None,
     }
 
@@ -128,6 +129,8 @@ def lines(merged: Merged) -> Iterator[str]:
         worst = max(merged.lost, key=lambda k: merged.lost[k])
         share = text.percent(merged.lost[worst])
         yield f"cut off by the rank: at most {share} of an update ({text.plain(worst)})"
+    if merged.apart:
+        yield f"not merged: {text.join(merged.apart, 6)}"
     if made is None:
         yield "a dry run: nothing was committed"
     elif made.unchanged:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
 
 MARKER = ".dvx-checkout.json"
 ADAPTER_CONFIG = "adapter_config.json"
@@ -24,24 +23,6 @@ _OTHER_FORMATS = (
     ".mlmodel", ".mlpackage", ".pb", ".ot", ".onnx_data", ".nemo", ".engine", ".plan", ".pte",
 )  # fmt: skip
 _SAYS_WHAT_IT_IS = frozenset({CONFIG, ADAPTER_CONFIG, "model_index.json"})
-
-_TOKENIZER_FILES = frozenset(
-    {
-        "tokenizer.json",
-        "tokenizer_config.json",
-        "tokenizer.model",
-        "special_tokens_map.json",
-        "added_tokens.json",
-        "vocab.json",
-        "vocab.txt",
-        "merges.txt",
-        "spiece.model",
-        "sentencepiece.bpe.model",
-        "chat_template.jinja",
-        "chat_template.json",
-        "generation_config.json",
-    }
-)
 
 _VOCABULARY = (
     "embed_tokens",
@@ -64,19 +45,9 @@ def is_draft(path: str) -> bool:
     return _DRAFT.match(path) is not None
 
 
-def follows_finetune(path: str) -> bool:
-    """True for tokenizer, chat template and generation files: a transfer takes them from the fine-tune."""
-    return path in _TOKENIZER_FILES or path.startswith("additional_chat_templates/")
-
-
 def is_vocabulary(key: str) -> bool:
     """True for tensors with one row per token: embeddings and heads."""
     return any(part in key for part in _VOCABULARY)
-
-
-def holds_tokenizer(paths: Iterable[str]) -> bool:
-    """True if there is a tokenizer among the files, and not only settings around one."""
-    return any(follows_finetune(p) and ("token" in p or p.startswith(("vocab", "spiece"))) for p in paths)
 
 
 def is_safetensors(path: str) -> bool:

@@ -1,15 +1,20 @@
-"""The directory that a checkout writes: refused if it holds something, filled at once when all is written."""
+"""The directory that a checkout writes: filled or changed when all that goes into it is written."""
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import shutil
-from pathlib import Path
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
 
 from deltavcs.advice import Advice
-from deltavcs.checkpoint.layout import draft_name
-from deltavcs.errors import AlreadyExistsError, ErrorKind, StorageError
-from deltavcs.storage.file_calls import os_error, translate_os_errors
+from deltavcs.checkpoint.folder_plan import FolderPlan, leads_elsewhere
+from deltavcs.checkpoint.layout import draft_name, is_draft
+from deltavcs.errors import AlreadyExistsError, ConflictError, ErrorKind, StorageError
+from deltavcs.interrupts import to_the_end
+from deltavcs.storage.file_calls import os_error, sync_directory, translate_os_errors
 
 
 def check_output(out: Path, *, force: bool) -> None:
@@ -42,54 +47,136 @@ def not_empty(out: Path) -> AlreadyExistsError:
     )
 
 
-def make_draft(out: Path) -> Path:
-    """A new folder on the file system of `out`.
+@contextlib.contextmanager
+def new_draft(out: Path, named: Path) -> Iterator[Path]:
+    """A new folder on the file system of `out`, gone afterwards.
 
     Beside a directory that is yet to be made; within one that is there, which may be a mount point, a link,
-    or the shell's own, and so must not be replaced.
+    or the shell's own, and so must not be replaced. It is locked, so that nobody takes it for left over.
     """
-    folder = out if out.is_dir() else out.parent
-    folder.mkdir(parents=True, exist_ok=True)
-    draft = folder / draft_name()
-    draft.mkdir()
-    return draft
+    with translate_os_errors(f"cannot create {named}"):
+        folder = out if out.is_dir() else out.parent
+        folder.mkdir(parents=True, exist_ok=True)
+        draft = folder / draft_name()
+        draft.mkdir()
+    lock = -1
+    try:
+        lock = _lock(draft)
+        yield draft
+    finally:
+        to_the_end(lambda: shutil.rmtree(draft, ignore_errors=True))
+        if lock >= 0:
+            os.close(lock)
 
 
-def move_into_place(draft: Path, out: Path, named: Path) -> None:
-    """Rename what is in `draft`; begun again, it goes on with what is still there.
+def _lock(folder: Path) -> int:
+    """Lock a folder until what is given back is closed. Raises BlockingIOError if another process has it."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        raise
+    except OSError:  # a file system without locks
+        pass
+    return fd
+
+
+def move_whole(draft: Path, out: Path, named: Path) -> None:
+    """Rename a draft beside `out` to it; begun again, it does nothing more.
 
     Args:
         named: `out` as the user wrote it.
     """
     if not draft.exists():
         return
-    if draft.parent != out:
+    try:
+        draft.replace(out)
+    except OSError as exc:
+        # Somebody else made it meanwhile, and put something there.
+        raise not_empty(named) if out.exists() else os_error(f"cannot write {named}", exc) from exc
+
+
+@contextlib.contextmanager
+def locked_folder(out: Path, named: Path) -> Iterator[None]:
+    """Keep other checkouts from a directory, and clear away the drafts of those that were killed.
+
+    Raises:
+        ConflictError: `locked` if one is under way.
+    """
+    with translate_os_errors(f"cannot open {named}"):
         try:
-            draft.replace(out)
-        except OSError as exc:
-            # Somebody else made it meanwhile, and put something there.
-            raise not_empty(named) if out.exists() else os_error(f"cannot write {named}", exc) from exc
-        return
-    found = sorted(draft.rglob("*"))
-    # Folders first: making one may fail, for want of room or of permission, when nothing is in place yet.
-    for path in (x for x in found if x.is_dir()):
-        target = out / path.relative_to(draft)
-        with translate_os_errors(f"cannot create {named / path.relative_to(draft)}"):
-            # A link is replaced, not followed: it may lead out of the directory.
-            if target.is_symlink() or (os.path.lexists(target) and not target.is_dir()):
-                target.unlink()
-            target.mkdir(exist_ok=True)
-    files = [x for x in found if not x.is_dir()]
-    for done, path in enumerate(files):
-        target = out / path.relative_to(draft)
+            fd = _lock(out)
+        except BlockingIOError as exc:
+            raise ConflictError(
+                f"another checkout into {named} is under way", kind=ErrorKind.LOCKED, advice=Advice.RUN_AGAIN
+            ) from exc
+    try:
+        for left in (x for x in out.iterdir() if is_draft(x.name)):
+            with contextlib.suppress(OSError):  # in use, or gone
+                os.close(_lock(left))
+                shutil.rmtree(left, ignore_errors=True)
+        yield
+    finally:
+        os.close(fd)
+
+
+def change_folder(draft: Path, out: Path, plan: FolderPlan, named: Path, *, durable: bool) -> None:
+    """Remove what a plan removes and rename what it writes from `draft`; begun again, it goes on.
+
+    Every file is replaced in one step and never written to, so that other links to it keep their content.
+
+    Args:
+        named: `out` as the user wrote it.
+        durable: wait for the disk.
+    """
+    for path in plan.remove:
+        at = out / path
+        if not leads_elsewhere(out, path):
+            with translate_os_errors(f"cannot remove {named / path}"):
+                at.unlink(missing_ok=True)
+    for path in plan.gone:
+        _remove_empty(out, path)
+    for path in plan.write:  # folders first: making one may fail, for want of room or of permission
+        _make_parents(out, path, named)
+    for done, path in enumerate(plan.write):
+        source, target = draft / path, out / path
         try:
-            if target.is_dir() and not target.is_symlink():
-                shutil.rmtree(target)
-            path.replace(target)
+            if source.exists():
+                if target.is_dir() and not target.is_symlink():
+                    target.rmdir()
+                source.replace(target)
         except OSError as exc:
             raise StorageError(
-                f"cannot write {named / path.relative_to(draft)}: {exc.strerror or exc}; "
-                f"{done} of {len(files)} files are in place",
+                f"cannot write {named / path}: {exc.strerror or exc}; "
+                f"{done} of {len(plan.write)} files are in place",
                 kind=ErrorKind.IO,
                 advice=Advice.MEND_AND_FORCE,
             ) from exc
+    with translate_os_errors(f"cannot write {named}"):
+        for folder in {(out / path).parent for path in plan.write} if durable else ():
+            sync_directory(folder)
+
+
+def _make_parents(out: Path, path: str, named: Path) -> None:
+    at = out
+    for part in PurePosixPath(path).parts[:-1]:
+        at /= part
+        with translate_os_errors(f"cannot create {named / at.relative_to(out)}"):
+            # A link is replaced, not followed: it may lead out of the directory.
+            if at.is_symlink() or (os.path.lexists(at) and not at.is_dir()):
+                at.unlink()
+            at.mkdir(exist_ok=True)
+
+
+def _remove_empty(out: Path, path: str) -> None:
+    """Remove the folders of a file that is gone, as long as nothing else is in them."""
+    for parent in PurePosixPath(path).parents:
+        if str(parent) == "." or leads_elsewhere(out, f"{parent}/x"):
+            return
+        try:
+            (out / parent).rmdir()
+        except FileNotFoundError:
+            continue
+        except OSError:
+            return

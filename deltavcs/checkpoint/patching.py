@@ -34,7 +34,7 @@ def resized_files(objects: ObjectStore, view: View, lead: Manifest) -> dict[str,
         section["vocab_size"] = new_rows
         return True
 
-    return _patched(objects, view, _sized_patches(view, resize))
+    return edited_files(objects, view, _sized_patches(view, resize))
 
 
 def retyped_files(objects: ObjectStore, view: View, dtype: str) -> dict[str, ViewFile]:
@@ -50,7 +50,34 @@ def retyped_files(objects: ObjectStore, view: View, dtype: str) -> dict[str, Vie
         section.update(dict.fromkeys(changed, dtype))
         return bool(changed)
 
-    return _patched(objects, view, _sized_patches(view, retype))
+    return edited_files(objects, view, {**_nested_patches(view, retype), **_sized_patches(view, retype)})
+
+
+def _nested_patches(view: View, patch: JsonPatch) -> dict[str, JsonPatch]:
+    """The same for the components of a checkpoint, each in its folder."""
+
+    def patch_config(config: dict[str, Any]) -> bool:
+        return sum(patch(x) for x in (config, *config.values()) if isinstance(x, dict)) > 0
+
+    patches: dict[str, JsonPatch] = {}
+    for file in view.files:
+        folder, nested, name = file.path.rpartition("/")
+        if nested and name == CONFIG and file.keys is None:
+            patches[file.path] = patch_config
+        elif nested and name.endswith(INDEX_SUFFIX):
+            held = (f for f in view.files if f.path.rpartition("/")[0] == folder)
+            patches[file.path] = _total(sum(view.tensors[k].size for f in held for k in f.keys or ()))
+    return patches
+
+
+def _total(n_bytes: int) -> JsonPatch:
+    def patch_index(index: dict[str, Any]) -> bool:
+        if not isinstance(index.get("metadata"), dict):
+            return False
+        index["metadata"]["total_size"] = n_bytes
+        return True
+
+    return patch_index
 
 
 def reranked_files(objects: ObjectStore, view: View, rank: int) -> dict[str, ViewFile]:
@@ -61,12 +88,12 @@ def reranked_files(objects: ObjectStore, view: View, rank: int) -> dict[str, Vie
         config |= {"rank_pattern": {}, "alpha_pattern": {}}
         return True
 
-    return _patched(objects, view, {ADAPTER_CONFIG: rerank})
+    return edited_files(objects, view, {ADAPTER_CONFIG: rerank})
 
 
 def retotalled_files(objects: ObjectStore, view: View) -> dict[str, ViewFile]:
     """The index with the new total, for a view whose tensors have other dtypes than it was written for."""
-    return _patched(objects, view, _sized_patches(view, lambda _: False))
+    return edited_files(objects, view, _sized_patches(view, lambda _: False))
 
 
 def dequantised_files(objects: ObjectStore, view: View, folder: str, dtype: str) -> dict[str, ViewFile]:
@@ -104,7 +131,7 @@ def dequantised_files(objects: ObjectStore, view: View, folder: str, dtype: str)
         for f in view.files
         if f.path.startswith(folder) and f.path.endswith(INDEX_SUFFIX) and "/" not in f.path[len(folder) :]
     ]
-    return _patched(objects, view, {folder + CONFIG: clean, **dict.fromkeys(indexes, clean_index)})
+    return edited_files(objects, view, {folder + CONFIG: clean, **dict.fromkeys(indexes, clean_index)})
 
 
 def _folder_of(key: str) -> str:
@@ -129,8 +156,8 @@ def _sized_patches(view: View, patch: JsonPatch) -> dict[str, JsonPatch]:
     return {CONFIG: patch_config, **dict.fromkeys(paths, patch_index)}
 
 
-def _patched(objects: ObjectStore, view: View, patches: Mapping[str, JsonPatch]) -> dict[str, ViewFile]:
-    """The plain files that have a patch and are changed by it."""
+def edited_files(objects: ObjectStore, view: View, patches: Mapping[str, JsonPatch]) -> dict[str, ViewFile]:
+    """The plain JSON files that have a patch and are changed by it, by path."""
     out: dict[str, ViewFile] = {}
     for file in view.files:
         patch = patches.get(file.path)

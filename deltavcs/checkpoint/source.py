@@ -17,10 +17,10 @@ from deltavcs.checkpoint.layout import (
     ADAPTER_WEIGHTS,
     CONFIG,
     MAX_JSON_BYTES,
-    holds_tokenizer,
     is_other_format,
     is_safetensors,
 )
+from deltavcs.checkpoint.side_files import holds_tokenizer
 from deltavcs.checkpoint.survey import Survey, survey_file, survey_folder
 from deltavcs.errors import ConflictError, ErrorKind, FormatError, InvalidInputError, NotFoundError
 from deltavcs.objects.incoming import FileRange

@@ -73,7 +73,7 @@ def merge_by_statistics(
         done += old.size
         resources.progress("merging", done, total)
     view = with_tensors(objects, lead, tensors)
-    return Merging(view, tuple(left), tuple(same), aligned.copied, aligned.converted, {})
+    return Merging(view, tuple(left), tuple(same), aligned.copied, aligned.converted, {}, aligned.apart)
 
 
 def _fisher(

@@ -12,10 +12,12 @@ from dataclasses import dataclass, field
 
 from deltavcs.advice import Advice
 from deltavcs.brief import brief
-from deltavcs.checkpoint.layout import follows_finetune, is_vocabulary
+from deltavcs.checkpoint.components import component_of, match_components, own_name, weights_apart
+from deltavcs.checkpoint.layout import is_vocabulary
 from deltavcs.checkpoint.patching import resized_files
-from deltavcs.checkpoint.view import Content, View, ViewFile, replace_files, view_of, with_tensors
+from deltavcs.checkpoint.view import Content, View, replace_files, view_of, with_tensors
 from deltavcs.errors import ErrorKind, InvalidInputError
+from deltavcs.merging.carried_files import CarriedFiles, carry_files, check_config
 from deltavcs.objects.derivation import Derivation, Operand
 from deltavcs.objects.model import Manifest, TensorEntry
 from deltavcs.objects.store import ObjectStore
@@ -38,6 +40,7 @@ class Compatibility:
         renamed: `key ← key of the other`.
         converted: with several dtypes, `key (F32 → BF16)`.
         copied: no arithmetic (integers, booleans); kept from the leading checkpoint.
+        apart: weights outside the checkpoint's own tensors that took no part, by component or file.
     """
 
     matched: tuple[str, ...]
@@ -47,6 +50,7 @@ class Compatibility:
     renamed: tuple[str, ...]
     converted: tuple[str, ...]
     copied: tuple[str, ...]
+    apart: tuple[str, ...] = ()
 
     __repr__ = brief
 
@@ -61,15 +65,16 @@ class _Draft:
     copied: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
 
-    def freeze(self, extra: Sequence[str]) -> Compatibility:
+    def freeze(self, meeting: _Meeting) -> Compatibility:
         return Compatibility(
             tuple(self.matched),
             tuple(self.padded),
             tuple(self.missing),
-            tuple(extra),
+            meeting.extra,
             tuple(self.renamed),
             tuple(self.converted),
             tuple(self.copied),
+            meeting.apart,
         )
 
 
@@ -81,11 +86,13 @@ class Combination:
         view: what it is.
         compatibility: which tensors took part.
         triples: per matched key the tensors of all operands, in order.
+        carried: whose plain files it has; of a transfer.
     """
 
     view: View
     compatibility: Compatibility
     triples: Mapping[str, tuple[TensorEntry, ...]]
+    carried: CarriedFiles | None = None
 
 
 def combine(
@@ -95,8 +102,9 @@ def combine(
     *,
     is_transfer: bool,
     vocab: str = "pad",
+    config: str = "target",
 ) -> Combination:
-    """Combine checkpoints by a postfix program over their positions.
+    """Combine checkpoints by a postfix program over their positions, component by component.
 
     Args:
         program: as `Expression.program`.
@@ -104,38 +112,70 @@ def combine(
         is_transfer: the program is `0 + λ * (1 - 2)`. Missing tensors are then kept from the target,
             rows are padded, and tokenizer and generation files come from operand 1.
         vocab: `pad` or `strict`.
+        config: whose config.json a transfer has: `target` or `finetune`.
 
     Raises:
         InvalidInputError: `incompatible`, naming tensors, if names or shapes do not allow it.
     """
     lead = operands[0]
-    tables = [m.primary for m in operands]
-    lookups = [_names_in(tables[0], table) for table in tables]
+    meeting = _meet(operands)
     draft = _Draft()
     tensors: dict[str, Content] = {k: Content(t.dtype, t.shape, blob=t.blob) for k, t in lead.tensors.items()}
     triples: dict[str, tuple[TensorEntry, ...]] = {}
-    for key in tables[0]:
-        found = [table.get(lookup[key]) for table, lookup in zip(tables, lookups, strict=True)]
+    for key, names in meeting.names.items():
+        found = [m.tensors.get(name) for m, name in zip(operands, names, strict=True)]
         entries = [t for t in found if t is not None]
         if len(entries) < len(found):
             draft.missing.append(key)
         elif not dtype_of(entries[0].dtype).arithmetic:
             draft.copied.append(key)
         else:
-            renamed = [lookup[key] for lookup in lookups if lookup[key] != key]
             content = _combine_one(key, entries, program, draft, is_transfer=is_transfer, vocab=vocab)
             if content is not None:
                 tensors[key] = content
                 triples[key] = tuple(entries)
-                draft.renamed += [f"{key} ← {renamed[0]}"] if renamed else []
-    extra = _extras(lookups, operands)
-    _check(draft, extra, is_transfer=is_transfer)
+                draft.renamed += [f"{key} ← {n}" for n in names if own_name(n) != own_name(key)][:1]
+    _check(draft, meeting.extra, is_transfer=is_transfer)
     view = with_tensors(objects, view_of(lead), tensors)
+    carried = None
     if is_transfer:
-        view = replace_files(view, _finetune_files(operands[1]), drop=_dropped(lead, operands[1]))
+        view, carried = carry_files(objects, view, *operands, config=config)
     if draft.padded:
-        view = replace_files(view, resized_files(objects, view, lead))
-    return Combination(view, draft.freeze(extra), triples)
+        view = replace_files(view, resized_files(objects, view, operands[config == "finetune"]))
+    if config == "finetune":
+        check_config(objects, view, lead)
+    return Combination(view, draft.freeze(meeting), triples, carried)
+
+
+@dataclass(frozen=True, slots=True)
+class _Meeting:
+    """Which tensors of the operands belong together.
+
+    Attributes:
+        names: per key of the leading checkpoint, that of the same tensor in every operand.
+        extra: tensors of the others that it lacks.
+        apart: components and files that take no part.
+    """
+
+    names: Mapping[str, tuple[str, ...]]
+    extra: tuple[str, ...]
+    apart: tuple[str, ...]
+
+
+def _meet(operands: Sequence[Manifest]) -> _Meeting:
+    lead = operands[0]
+    components = [match_components(lead, m) for m in operands]
+    own = [m.primary for m in operands]
+    lookups = [
+        _names_in(own[0], table) | dict(found.names) for table, found in zip(own, components, strict=True)
+    ]
+    alone = {name for found in components for name in found.lacking if name}
+    names = {k: tuple(lookup[k] for lookup in lookups) for k in lead.tensors if component_of(k) not in alone}
+    extra: dict[str, None] = {}
+    for lookup, manifest, found in zip(lookups, operands, components, strict=True):
+        left = sorted(manifest.tensors.keys() - set(lookup.values()))
+        extra.update(dict.fromkeys(k for k in left if component_of(k) not in found.unknown))
+    return _Meeting(names, tuple(extra), weights_apart(operands, components[1:]))
 
 
 def _combine_one(
@@ -155,7 +195,7 @@ def _combine_one(
         return None
     limits = [n_elements(t.shape) for t in entries]
     if len(set(rows)) > 1:
-        if not is_transfer or vocab == "strict" or not is_vocabulary(key):
+        if not is_transfer or vocab == "strict" or not is_vocabulary(key) or component_of(key):
             draft.wrong.append(f"{key} {' / '.join(str(list(t.shape)) for t in entries)}")
             return None
         # Δ has the fine-tune's rows: a row the source base lacks counts as zeros, one it has beyond
@@ -207,13 +247,6 @@ def _heads(key: str) -> set[str]:
     return {".".join(key.split(".")[:n]) + "." for n in (1, 2)}
 
 
-def _extras(lookups: Sequence[Mapping[str, str]], operands: Sequence[Manifest]) -> list[str]:
-    extra: dict[str, None] = {}
-    for lookup, manifest in zip(lookups, operands, strict=True):
-        extra.update(dict.fromkeys(sorted(manifest.primary.keys() - set(lookup.values()))))
-    return list(extra)
-
-
 def _check(draft: _Draft, extra: Sequence[str], *, is_transfer: bool) -> None:
     wrong = list(draft.wrong)
     if not is_transfer:
@@ -226,20 +259,3 @@ def _check(draft: _Draft, extra: Sequence[str], *, is_transfer: bool) -> None:
             kind=ErrorKind.INCOMPATIBLE,
             advice=Advice.COMPARE_ROWS if wrong else None,
         )
-
-
-def _finetune_files(finetune: Manifest) -> dict[str, ViewFile]:
-    """Tokenizer, chat template and generation files of the fine-tune."""
-    return {
-        f.path: ViewFile(f.path, f.size, f.blob, None, None, f.executable)
-        for f in finetune.files
-        if f.tensors is None and follows_finetune(f.path)
-    }
-
-
-def _dropped(lead: Manifest, finetune: Manifest) -> list[str]:
-    """The target's tokenizer files, if the fine-tune brings a tokenizer of its own."""
-    ours = _finetune_files(finetune)
-    if not any("token" in p or p.startswith("vocab") for p in ours):
-        return []
-    return [f.path for f in lead.files if follows_finetune(f.path) and f.path not in ours]

@@ -127,7 +127,7 @@ def merge_derived(
     for key, content in _plan_all(objects, method, left, lead, options, resources):
         tensors[key] = content
     view = with_tensors(objects, lead, tensors)
-    return Merging(view, tuple(left), tuple(same), aligned.copied, aligned.converted, {})
+    return Merging(view, tuple(left), tuple(same), aligned.copied, aligned.converted, {}, aligned.apart)
 
 
 def _plan_all(

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deltavcs.brief import brief
+from deltavcs.checkpoint.components import match_components
 from deltavcs.checkpoint.quantised import describe, quantisations_of
 from deltavcs.checkpoint.view import Content
 from deltavcs.objects.store import ObjectStore
@@ -77,7 +78,7 @@ class Diff:
 
 
 def diff(repo: Repository, a: str, b: str, *, dequantize: bool = False) -> Diff:
-    """Compare two revisions or expressions. Norms and cosine are computed in float64.
+    """Compare two revisions or expressions, component by component. Norms and cosine are computed in float64.
 
     Args:
         dequantize: compare the weights that quantised checkpoints stand for.
@@ -89,7 +90,9 @@ def diff(repo: Repository, a: str, b: str, *, dequantize: bool = False) -> Diff:
     left, right = (find_target(repo, x, dequantize=dequantize) for x in (a, b))
     schemes = {x.text: quantisations_of(repo.objects, x.view) for x in (left, right)}
     packed = frozenset(k for found in schemes.values() for one in found for k in one.tensors)
-    ours, theirs = left.view.tensors, right.view.tensors
+    ours = left.view.tensors
+    names = {b: a for a, b in match_components(left.view, right.view).names.items()}
+    theirs = {names.get(k, k): content for k, content in right.view.tensors.items()}
     common = [k for k in ours if k in theirs]
     same = {k for k in common if ours[k].blob is not None and ours[k].blob == theirs[k].blob}
     pairs = [(k, ours[k], theirs[k]) for k in common if k not in same]

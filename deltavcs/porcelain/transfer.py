@@ -15,6 +15,7 @@ from deltavcs.brief import brief
 from deltavcs.checkpoint.geometry import Geometry
 from deltavcs.errors import ErrorKind, InvalidInputError, NotFoundError
 from deltavcs.index.queries import children_of
+from deltavcs.merging.carried_files import CONFIGS, CarriedFiles
 from deltavcs.merging.combination import Compatibility
 from deltavcs.objects.model import Kind, Role
 from deltavcs.oid import CommitId
@@ -37,6 +38,7 @@ class Transferred:
         backport: True if the target base is older than the source.
         source_commit, target_commit: the two bases.
         dequantised: by revision, how what was dequantised is stored.
+        carried: whose configuration and tokenizer it has, and where the configurations differ.
     """
 
     delta: str
@@ -51,6 +53,7 @@ class Transferred:
     recorded: Recorded | None
     source_commit: CommitId
     target_commit: CommitId
+    carried: CarriedFiles
     dequantised: Mapping[str, str] = field(default_factory=dict)
 
     __repr__ = brief
@@ -60,6 +63,7 @@ class Fitting(TypedDict, total=False):
     """How models that are not quite alike, or not plain weights, are fitted together; see `transfer`."""
 
     vocab: str
+    config: str
     dequantize: bool
 
 
@@ -84,8 +88,9 @@ def transfer(
         draft: branch, by default `TO+DELTA`, and only with one fine-tune; message and metadata.
         dry_run: measure and report, but commit nothing.
         fitting: `vocab`, by default `pad`, which counts rows that a base lacks as zeros, or `strict`, which
-            refuses them; `dequantize`, to compute with the weights that quantised checkpoints stand for: the
-            result has those.
+            refuses them; `config`, whose config.json the result has: by default the `target`'s, or the
+            `finetune`'s (where the two differ is in `Transferred.carried`); `dequantize`, to compute with the
+            weights that quantised checkpoints stand for: the result has those.
 
     Raises:
         InvalidInputError: `ambiguous-delta` with the choices; `incompatible` with the tensors; `quantised`.
@@ -94,13 +99,7 @@ def transfer(
     draft = (draft or Draft()).signed(repo, f"transfer {from_} to {to}")
     if not math.isfinite(scale):
         raise InvalidInputError(f"scale {scale} is not a finite number", kind=ErrorKind.BAD_ARGUMENT)
-    if fitting.get("vocab", "pad") not in ("pad", "strict"):
-        raise InvalidInputError(
-            f"vocab is {fitting['vocab']!r}",
-            kind=ErrorKind.BAD_ARGUMENT,
-            advice=Advice.ONE_OF,
-            facts={"choices": "pad, strict"},
-        )
+    _check_fitting(fitting)
     deltas = deltas if deltas == "all" else several(deltas, "deltas")
     target = repo.resolve(to)
     chosen = _choose(repo, from_, deltas)
@@ -116,6 +115,18 @@ def transfer(
             recorded = record_transfer(repo, plan, replace(draft, name=name), distances)
         done.append(_result(repo, plan, name, distances, recorded))
     return done
+
+
+def _check_fitting(fitting: Fitting) -> None:
+    for name, choices in (("vocab", ("pad", "strict")), ("config", CONFIGS)):
+        given = fitting.get(name, choices[0])
+        if given not in choices:
+            raise InvalidInputError(
+                f"{name} is {given!r}",
+                kind=ErrorKind.BAD_ARGUMENT,
+                advice=Advice.ONE_OF,
+                facts={"choices": ", ".join(choices)},
+            )
 
 
 def _choose(repo: Repository, from_: str, deltas: Sequence[str] | Literal["all"]) -> list[CommitId]:
@@ -196,6 +207,8 @@ def _result(
     distances: Mapping[str, Geometry],
     recorded: Recorded | None,
 ) -> Transferred:
+    carried = plan.combination.carried
+    assert carried is not None
     return Transferred(
         delta=name_of(repo, plan.delta),
         source=name_of(repo, plan.source),
@@ -210,4 +223,5 @@ def _result(
         source_commit=plan.source,
         target_commit=plan.target,
         dequantised=plan.operands.dequantised,
+        carried=carried,
     )

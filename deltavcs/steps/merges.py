@@ -33,7 +33,7 @@ class Merged:
         base: the checkpoint that diff vectors were taken from, or that all inputs were made from.
         parameters: the method's parameters as they were used.
         recorded: None after a dry run.
-        merged, untouched, copied, converted, lost: see `deltavcs.merging.alignment.Merging`.
+        merged, untouched, copied, converted, lost, apart: see `deltavcs.merging.alignment.Merging`.
         dequantised: by revision, how what was dequantised is stored.
     """
 
@@ -52,6 +52,7 @@ class Merged:
     converted: tuple[str, ...] = ()
     lost: Mapping[str, float] = field(default_factory=dict)
     dequantised: Mapping[str, str] = field(default_factory=dict)
+    apart: tuple[str, ...] = ()
 
     __repr__ = brief
 
@@ -131,6 +132,7 @@ def describe_merge(repo: Repository, plan: MergePlan, computed: Merging, recorde
         converted=computed.converted,
         lost=computed.lost,
         dequantised=plan.operands.dequantised,
+        apart=computed.apart,
     )
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from deltavcs.advice import Advice
 from deltavcs.checkpoint.intake import Cause, Intake
 from deltavcs.checkpoint.listing import Choice, choose_listed
+from deltavcs.checkpoint.marker import check_settled
 from deltavcs.checkpoint.pickle_weights import convert_pickles, pickled_weights
 from deltavcs.checkpoint.shards import folders_of, listed, parse_index, pickle_index, problem_of_others
 from deltavcs.checkpoint.source import (
@@ -64,6 +65,7 @@ def open_source(
             origin, choice = _fetch(source, path, intake, allow_pickle=allow_pickle)
         else:
             path, choice = Path(source), None
+            check_settled(path)
             origin = {"path": readable(str(path.absolute()))}
         survey = survey_source(path, intake)
         if choice is not None:

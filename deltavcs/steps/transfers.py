@@ -55,6 +55,7 @@ def plan_transfer(
     scale: float = 1.0,
     vocab: str = "pad",
     dequantize: bool = False,
+    config: str = "target",
 ) -> TransferPlan:
     """Fit the diff vector of a fine-tune to a base.
 
@@ -62,6 +63,7 @@ def plan_transfer(
         vocab: `pad` counts rows that a base lacks as zeros; `strict` refuses them.
         dequantize: compute with the weights that quantised checkpoints stand for; the result is then stored
             as values.
+        config: whose config.json the result has: `target` or `finetune`.
 
     Raises:
         InvalidInputError: `incompatible` with the tensors, or for what has no diff vector; `quantised`.
@@ -78,7 +80,9 @@ def plan_transfer(
     check_tensors(repo, commits)
     operands = open_operands(repo, commits, [name_of(repo, c) for c in commits], dequantize=dequantize)
     program = transfer_program(scale)
-    combination = combine(operands.objects, program, operands.manifests, is_transfer=True, vocab=vocab)
+    combination = combine(
+        operands.objects, program, operands.manifests, is_transfer=True, vocab=vocab, config=config
+    )
     return TransferPlan(delta, source, target, scale, combination, operands)
 
 

@@ -57,14 +57,17 @@ SHAPES = {
     ("index", "rebuild"): {"n_commits", "pack_indexes"},
     ("doctor", "--no-device"): {"ok": None, "findings": {"topic", "value", "ok", "hint"}},
     ("reflog",): {"moves": {"ref", "old", "new", "author", "time", "message"}},
-    ("checkout", "chat", "-o", "out"): {"path", "commit", "recipe", "n_files", "n_tensors", "n_bytes",
-        "revision", "dequantized", "overflowed"},
+    ("checkout", "chat", "-o", "out"): {
+        "path", "commit", "recipe", "n_files", "n_tensors", "n_bytes", "changed", "kept", "removed", "stayed",
+        "revision", "dequantized", "overflowed",
+    },
     ("init", "other"): {"path"},
     ("transfer", "--from", "chat", "--to", "v2", "--dry-run"): {
         "dry_run": None,
         "transfers": {
             "delta", "source", "target", "name", "scale", "recipe", "backport", "compatibility", "geometry",
-            "connectivity", "dequantized", "recorded",
+            "config", "config_differences", "side_files", "connectivity",
+            "dequantized", "recorded",
         },
     },
 }  # fmt: skip

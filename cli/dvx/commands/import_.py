@@ -83,6 +83,6 @@ def _lines(done: Imported) -> Iterator[str]:
         where = (
             "no file is the weights by its name" if done.findings.beside else "no weights at the top of it"
         )
-        yield f"{reports.WARNING} {where}; all are kept as they are, and take no part in arithmetic"
+        yield f"{reports.WARNING} {where}; those in folders are merged folder by folder"
         yield "If these are several models, import each of them: dvx import DIR/MODEL --as NAME"
     yield from findings.findings_lines(done.findings, done.converted)

@@ -17,6 +17,7 @@ from dvx.session import Session
 from dvx.table import Column, table
 
 if TYPE_CHECKING:
+    from deltavcs.checkpoint.config_differences import ConfigDifference
     from deltavcs.porcelain.connectivity import Segment
     from deltavcs.porcelain.transfer import Transferred
     from deltavcs.repo import Repository
@@ -31,6 +32,8 @@ _MEANING = {
     "copied": "kept from the target: no arithmetic on this dtype",
 }
 _NEAR, _ALONG = 0.5, 0.1
+_SETTINGS = 12
+_WHOSE = {"target": "target", "finetune": "fine-tune"}
 
 
 @command(
@@ -71,6 +74,13 @@ _NEAR, _ALONG = 0.5, 0.1
     help="Vocabularies of other sizes: count missing rows as zeros, or refuse.",
 )
 @click.option(
+    "--config",
+    type=click.Choice(["target", "finetune"]),
+    default="target",
+    show_default=True,
+    help="Whose config.json the result has; the report lists where they differ.",
+)
+@click.option(
     "--probe-task",
     metavar="TASK",
     help="Measure the loss of a task between the two bases; see 'dvx connectivity'.",
@@ -89,6 +99,7 @@ def transfer(
     scale: float,
     name: str | None,
     vocab: str,
+    config: str,
     probe_task: str | None,
     dry_run: bool,
     dequantize: bool,
@@ -112,6 +123,7 @@ def transfer(
             deltas=deltas or ("all" if every else ()),
             scale=scale,
             vocab=vocab,
+            config=config,
             draft=dv.Draft(name, message),
             dry_run=dry_run,
             dequantize=dequantize,
@@ -147,6 +159,9 @@ def _document(done: Transferred, probe: Segment | None) -> dict[str, object]:
         "backport": done.backport,
         "compatibility": done.compatibility,
         "dequantized": done.dequantised,
+        "config": done.carried.config,
+        "config_differences": done.carried.differences,
+        "side_files": done.carried.side,
         "geometry": {
             group: {
                 "base_l2": g.base,
@@ -178,6 +193,7 @@ def _report(done: Transferred, probe: Segment | None, width: int | None) -> Iter
     yield f"{reports.name(done.name)}{shown_id} = {text.plain(recipe)}   ({verb})"
     yield from _compatibility(done)
     yield from reports.dequantised_lines(done.dequantised)
+    yield from _plain_files(done)
     yield ""
     yield from _geometry(done, width)
     yield ""
@@ -214,6 +230,39 @@ def _compatibility(done: Transferred) -> Iterator[str]:
         if counts[field]:
             note = f" ({why})" if why else ""
             yield f"  {field}{note}: {text.join(getattr(found, field), 3)}"
+
+
+def _plain_files(done: Transferred) -> Iterator[str]:
+    """Whose tokenizer and configuration, what differs, and which weights took no part."""
+    apart = done.compatibility.apart
+    if apart:
+        yield f"  apart (weights that took no part): {text.join(apart, 6)}"
+    side = done.carried.side
+    for folder, whose in side.tokenizer.items():
+        where = f" in {text.plain(folder)}" if folder else ""
+        yield f"tokenizer{where}: the {_WHOSE[whose]}'s"
+    if side.left_out:
+        yield f"  left out, since the fine-tune has no whole tokenizer: {text.join(side.left_out, 6)}"
+    found = done.carried.differences
+    if not found:
+        return
+    yield f"config.json: the {_WHOSE[done.carried.config]}'s; {text.count(len(found), 'setting')} differ" + (
+        "s" if len(found) == 1 else ""
+    )
+    for one in found[:_SETTINGS]:
+        yield f"  {_setting(one, done.carried.config)}"
+    if len(found) > _SETTINGS:
+        yield f"  and {len(found) - _SETTINGS} more, which --json lists"
+
+
+def _setting(one: ConfigDifference, config: str) -> str:
+    """A setting in which the configurations differ, and who changed it."""
+    place = "" if one.path == "config.json" else f"{one.path.rpartition('/')[0]}: "
+    tuned = f"{text.brief_json(one.finetune)} in the fine-tune"
+    if one.finetune != one.source:
+        tuned += f" ({text.brief_json(one.source)} in its base)"
+    note = "" if one.written == config else f"; the {_WHOSE[one.written]}'s is taken"
+    return text.plain(f"{place}{one.key}: {text.brief_json(one.target)} in the target, {tuned}{note}")
 
 
 def _geometry(done: Transferred, width: int | None) -> Iterator[str]:
