@@ -152,6 +152,11 @@ def test_what_runs_models(repo: dv.Repository) -> None:
     assert all("quantised" in one.why for one in ranking.failed)
 
 
+def test_recycling_is_refused_before_anything_is_trained(repo: dv.Repository, tmp_path: Path) -> None:
+    training = dv.Training("false {init} {out}", tmp_path / "work")
+    assert "v1 is quantised" in refused(dv.recycle, repo, ["v1", "v2"], training, name="run")
+
+
 def test_a_diff_has_no_norm_of_packed_numbers(repo: dv.Repository, folders: Path) -> None:
     found = dv.diff(repo, "v1", "chat")
     assert found.quantised == ("v1: block-scaled fp8", "chat: block-scaled fp8")
