@@ -18,6 +18,7 @@ class Ingested:
         stats: per tensor, the difference from the base.
         raw_bytes: bytes of all files.
         stored_bytes: bytes that were added to the repository's packs.
+        packed: tensors whose numbers are no weights by themselves; their difference has no norm.
         overflowed: by tensor, how many finite values became Inf or NaN when it was computed.
     """
 
@@ -25,6 +26,7 @@ class Ingested:
     stats: Mapping[str, TensorStats]
     raw_bytes: int
     stored_bytes: int
+    packed: frozenset[str] = frozenset()
     overflowed: Mapping[str, int] = field(default_factory=dict)
 
 

@@ -75,7 +75,7 @@ def store_view(
         for f in view.files
     )
     manifest = Manifest(entries, tally.tensors)
-    return Ingested(manifest, tally.stats, view.size, tally.stored_bytes, watch.counts)
+    return Ingested(manifest, tally.stats, view.size, tally.stored_bytes, overflowed=watch.counts)
 
 
 def _new_blobs(
