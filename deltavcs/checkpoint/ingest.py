@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import replace
 
 from deltavcs.advice import Advice
 from deltavcs.checkpoint.ingested import BlobTally, Ingested, counterpart
+from deltavcs.checkpoint.quantised import recognise
 from deltavcs.checkpoint.shards import listed
 from deltavcs.checkpoint.source import LazyFile, SourceCheckpoint, SourceFile, SourceTensor
 from deltavcs.errors import ErrorKind, IntegrityError, InvalidInputError, NotFoundError
@@ -55,7 +57,9 @@ def ingest(
     entries = tuple(
         FileEntry(f.path, f.size, tally.files[f.path], f.keys, executable=f.executable) for f in source.files
     )
-    return Ingested(Manifest(entries, tally.tensors), tally.stats, total)
+    packed = frozenset(k for one in recognise(source.tensors, source.read_small) for k in one.tensors)
+    stats = {k: replace(s, l2=None) if k in packed else s for k, s in tally.stats.items()}
+    return Ingested(Manifest(entries, tally.tensors), stats, total, packed=packed)
 
 
 def _no_weights(source: SourceCheckpoint) -> InvalidInputError:

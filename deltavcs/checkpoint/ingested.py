@@ -17,12 +17,14 @@ class Ingested:
     Attributes:
         stats: per tensor, the difference from the base.
         raw_bytes: bytes of all files.
+        packed: tensors whose numbers are no weights by themselves; their difference has no norm.
         overflowed: by tensor, how many finite values became Inf or NaN when it was computed.
     """
 
     manifest: Manifest
     stats: Mapping[str, TensorStats]
     raw_bytes: int
+    packed: frozenset[str] = frozenset()
     overflowed: Mapping[str, int] = field(default_factory=dict)
 
 

@@ -108,6 +108,8 @@ def _scheme(method: str, section: dict[str, Any]) -> str:
     if method == "compressed-tensors":
         kind = _word(section, "format")
         return f"compressed-tensors, {kind}" if kind else "compressed-tensors"
+    if method == "modelopt":
+        return f"ModelOpt {_word(section, 'quant_algo')}".rstrip()
     if not method and "group_size" in section and set(section) <= {"group_size", "bits", "mode"}:
         method = "MLX"
     name = _NAMES.get(method, method) or "a scheme that it does not name"

@@ -34,10 +34,12 @@ _COMPANION = re.compile(
     r"zero_point|g_idx|shape)|scale_weight|scale_input|scale_(?:and|with)_zero|qscale_weight|qscale_act|"
     r"(?:input|activation|output|k|v|q|prob)_scale(?:_ub)?|input_global_scale|pre_quant_scale|channel_scales?|"
     r"absmax|quant_map|nested_absmax|nested_quant_map|quant_state\.\w+|SCB|weight_format|qzeros|zeros?|biases|"
-    r"codebooks|centroids|meta)\Z"
+    r"codebooks|centroids|meta|comfy_quant)\Z"
 )
 # A companion that alone proves a quantisation, whatever dtype the numbers are stored in.
 _PROOFS = ("absmax", "SCB", "quant_state")
+# Says by its presence that all 8-bit floats of a file have scales.
+_FLAG = "scaled_fp8"
 _BY_PAYLOAD = {
     "qweight": "packed integers, as GPTQ and AWQ store them",
     "packed": "compressed-tensors, packed",
@@ -152,6 +154,7 @@ def _match(
     if payloads:
         # Scales of a quantised cache stand beside no weight.
         companions |= {k for one in beside.values() for kind, k in one.items() if kind in NOT_OF_WEIGHTS}
+        companions |= {key for name, key in names.items() if name.rpartition(".")[2] == _FLAG}
     return payloads, companions
 
 

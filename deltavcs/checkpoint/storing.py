@@ -74,7 +74,7 @@ def store_view(
         FileEntry(f.path, f.size, f.blob or tally.files[f.path], f.keys, executable=f.executable)
         for f in view.files
     )
-    return Ingested(Manifest(entries, tally.tensors), tally.stats, view.size, watch.counts)
+    return Ingested(Manifest(entries, tally.tensors), tally.stats, view.size, overflowed=watch.counts)
 
 
 def _new_blobs(

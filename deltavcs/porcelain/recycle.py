@@ -21,6 +21,7 @@ from pathlib import Path
 
 from deltavcs.advice import Advice
 from deltavcs.brief import brief
+from deltavcs.checkpoint.quantised import Purpose
 from deltavcs.errors import AlreadyExistsError, ErrorKind, InvalidInputError
 from deltavcs.objects.model import Commit, Kind, Parent, Role
 from deltavcs.oid import CommitId, hash_bytes
@@ -31,6 +32,8 @@ from deltavcs.steps.arguments import several
 from deltavcs.steps.bases import Base
 from deltavcs.steps.checkouts import write_target
 from deltavcs.steps.commits import commit_source
+from deltavcs.steps.naming import name_of
+from deltavcs.steps.operands import open_operands
 from deltavcs.steps.recording import Draft, tip_of
 from deltavcs.steps.sources import open_source
 from deltavcs.steps.stages import (
@@ -134,7 +137,7 @@ def recycle(
         dry_run: plan only; nothing is run.
 
     Raises:
-        InvalidInputError: `command-failed`; `bad-argument` for the command or the bases.
+        InvalidInputError: `command-failed`; `bad-argument` for the command or the bases; `quantised`.
         AlreadyExistsError: `ref-exists` if a branch holds something else; noticed before anything is run.
         ConflictError: `locked` if this run is under way already.
         KeyboardInterrupt: with a text that says how to go on.
@@ -142,6 +145,9 @@ def recycle(
     mode = "iterative" if iterative else "direct"
     parse_command(training.command)
     stages = plan_stages(repo, several(bases, "bases"), name, iterative=iterative)
+    commits = list(dict.fromkeys(stage.base for stage in stages))
+    # A training takes hours: that no diff vector can be carried on is said before the first.
+    open_operands(repo, commits, [name_of(repo, c) for c in commits], purpose=Purpose.RUN)
     run = _RecycleRun(repo, check_name(name), mode, training)
     if dry_run:
         return Recycled(name, mode, training.command, training.work, tuple(run.look(stages)))

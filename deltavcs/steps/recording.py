@@ -263,5 +263,5 @@ def _made_from(commit: Commit) -> set[tuple[str, str]]:
 def _nonfinite(stored: Ingested) -> tuple[str, ...]:
     """Tensors whose difference has no finite norm though their dtype has arithmetic."""
     tensors = stored.manifest.tensors
-    without_norm = (name for name, stat in stored.stats.items() if stat.l2 is None)
+    without_norm = (n for n, stat in stored.stats.items() if stat.l2 is None and n not in stored.packed)
     return tuple(name for name in without_norm if dtype_of(tensors[name].dtype).arithmetic)

@@ -152,6 +152,24 @@ def test_what_runs_models(repo: dv.Repository) -> None:
     assert all("quantised" in one.why for one in ranking.failed)
 
 
+def test_the_history_keeps_no_norm_of_packed_numbers(repo: dv.Repository) -> None:
+    shown = {t.name: t for t in dv.show(repo, "chat").tensors}
+    packed = shown["model.layers.0.mlp.up_proj.weight"]
+    assert (packed.l2, packed.changed_share is not None) == (None, True)
+    assert shown["model.layers.0.mlp.up_proj.weight_scale_inv"].l2 is None
+    assert shown["model.norm.weight"].l2
+
+
+def test_a_commit_of_packed_numbers_warns_of_no_nan(repo: dv.Repository, folders: Path) -> None:
+    done = dv.commit(repo, str(folders / "code"), base="v1", draft=dv.Draft("again"))
+    assert done.recorded.nonfinite == ()
+
+
+def test_recycling_is_refused_before_anything_is_trained(repo: dv.Repository, tmp_path: Path) -> None:
+    training = dv.Training("false {init} {out}", tmp_path / "work")
+    assert "v1 is quantised" in refused(dv.recycle, repo, ["v1", "v2"], training, name="run")
+
+
 def test_a_diff_has_no_norm_of_packed_numbers(repo: dv.Repository, folders: Path) -> None:
     found = dv.diff(repo, "v1", "chat")
     assert found.quantised == ("v1: block-scaled fp8", "chat: block-scaled fp8")

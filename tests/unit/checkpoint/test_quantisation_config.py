@@ -43,6 +43,10 @@ BLOCKS = {"config_groups": {"g": {"weights": {"num_bits": 8, "block_structure": 
             {"config__json": {"compression_config": PACKED}},
             "compressed-tensors, pack-quantized", True,
         ),
+        (
+            {"config__json": {"quantization_config": {"quant_method": "modelopt", "quant_algo": "FP8"}}},
+            "ModelOpt FP8", True,
+        ),
         ({"config__json": {"quantization": {"group_size": 64, "bits": 4}}}, "MLX, 4 bits", False),
         (
             {"config__json": {"quantization_config": {"quant_method": "new\u001b[31m" + "x" * 99}}},

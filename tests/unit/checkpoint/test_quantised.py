@@ -53,7 +53,10 @@ SCHEMES: dict[str, tuple[dict[str, tuple[str, tuple[int, ...]]], str]] = {
         {W: ("F8_E4M3", (8, 8)), f"{W}_scale": ("F32", ()), f"{Q}.input_scale": ("F32", ())},
         "fp8 with scales",
     ),
-    "ComfyUI": ({W: ("F8_E4M3", (8, 8)), f"{Q}.scale_weight": ("F32", (1,))}, "fp8 with scales"),
+    "ComfyUI": (
+        {W: ("F8_E4M3", (8, 8)), f"{Q}.scale_weight": ("F32", (1,)), "scaled_fp8": ("F8_E4M3", (2,))},
+        "fp8 with scales",
+    ),
     "NVFP4": (
         {W: ("U8", (8, 4)), f"{W}_scale": ("F8_E4M3", (8, 1)), f"{W}_scale_2": ("F32", ())}, "NVFP4",
     ),
