@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import shutil
 import tempfile
-import threading
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from deltavcs.advice import Advice
 from deltavcs.checkpoint.materialize import torch_dtype
 from deltavcs.checkpoint.view import View
-from deltavcs.errors import ErrorKind, InvalidInputError, MissingDependencyError, reason_of
+from deltavcs.errors import ErrorKind, InvalidInputError, MissingDependencyError
 from deltavcs.objects.store import ObjectStore
+from deltavcs.skeleton.model_config import import_transformers, model_class, read_model_config
+from deltavcs.skeleton.skeleton import BUILDING, building
 
 _SMALL_FILE = 64 << 20
-
-# transformers and peft swap functions and defaults of the whole process while they build a model (tied
-# weights, initialisers, the default dtype). Two threads at it at once leave the wrong ones behind, and every
-# model built afterwards is wrong.
-BUILDING = threading.Lock()
 
 
 def build_model(folder: Path, state: dict[str, Any], *, dtype: str | None = None) -> Any:
@@ -36,21 +30,16 @@ def build_model(folder: Path, state: dict[str, Any], *, dtype: str | None = None
         InvalidInputError: `bad-checkpoint` without a config.json that transformers takes.
         MissingDependencyError: transformers is not installed.
     """
-    transformers = import_transformers()
+    import_transformers()
     if not (folder / "config.json").is_file():
         raise InvalidInputError(
             "the checkpoint has no config.json, so its architecture is not known",
             kind=ErrorKind.BAD_CHECKPOINT,
             advice=Advice.TENSORS_ALONE,
         )
-    try:
-        config = transformers.AutoConfig.from_pretrained(folder)
-    except Exception as exc:  # many types, all of them about the file
-        raise InvalidInputError(
-            f"transformers refuses config.json: {reason_of(exc)}", kind=ErrorKind.BAD_CHECKPOINT
-        ) from exc
-    with BUILDING, _no_progress_bar(transformers):
-        return _model_class(transformers, config).from_pretrained(
+    config = read_model_config((folder / "config.json").read_bytes())
+    with building():
+        return model_class(config).from_pretrained(
             None, config=config, state_dict=state, dtype=torch_dtype(dtype) if dtype else "auto"
         )
 
@@ -75,33 +64,6 @@ def attach_adapter(model: Any, folder: Path) -> Any:
         return peft.get_peft_model(model, peft.PeftConfig.from_pretrained(str(folder))).eval()
 
 
-@contextlib.contextmanager
-def _no_progress_bar(transformers: Any) -> Iterator[None]:
-    """Keep transformers from drawing on stderr: a library does not print."""
-    logging = transformers.utils.logging
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()
-
-
-def _model_class(transformers: Any, config: Any) -> Any:
-    """The class that the configuration names; failing that, the causal language model of its type."""
-    for name in getattr(config, "architectures", None) or ():
-        found = getattr(transformers, name, None)
-        if found is not None:
-            return found
-    for auto in (transformers.AutoModelForCausalLM, transformers.AutoModel):
-        if type(config) in auto._model_mapping:
-            return auto._model_mapping[type(config)]
-    raise InvalidInputError(
-        f"transformers has no model for {type(config).__name__}", kind=ErrorKind.BAD_CHECKPOINT
-    )
-
-
 class config_directory:  # noqa: N801 - a context manager, used like a function
     """A temporary directory with the small plain files of a view: configuration and tokenizer."""
 
@@ -121,16 +83,3 @@ class config_directory:  # noqa: N801 - a context manager, used like a function
 
     def __exit__(self, *_: object) -> None:
         shutil.rmtree(self._folder, ignore_errors=True)
-
-
-def import_transformers() -> Any:
-    """The transformers module. Raises MissingDependencyError."""
-    try:
-        import transformers
-    except ImportError as exc:
-        raise MissingDependencyError(
-            "this needs transformers",
-            kind=ErrorKind.MISSING_PACKAGE,
-            facts={"package": "transformers"},
-        ) from exc
-    return transformers

@@ -10,9 +10,10 @@ from deltavcs.checkpoint import layout
 from deltavcs.checkpoint.view import View
 from deltavcs.errors import ErrorKind, InvalidInputError
 from deltavcs.evaluation.encode import Sample, check_ids, context_length, encode_examples, pad_token
-from deltavcs.evaluation.models import config_directory, import_transformers
+from deltavcs.evaluation.models import config_directory
 from deltavcs.evaluation.subject import Subject
 from deltavcs.objects.store import ObjectStore
+from deltavcs.skeleton.model_config import import_transformers
 from deltavcs.tasks.template import Example
 
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from deltavcs.adapters.adapter_config import AdapterConfig, adapter_config_of
+from deltavcs.adapters.factors import parse_factor, read_factor
 from deltavcs.advice import Advice
-from deltavcs.checkpoint.adapter import AdapterConfig, adapter_config_of, parse_factor, read_factor
 from deltavcs.checkpoint.patching import reranked_files
 from deltavcs.checkpoint.view import Content, replace_files, view_of, with_tensors
 from deltavcs.errors import ErrorKind, InvalidInputError

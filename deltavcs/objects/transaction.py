@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from deltavcs.errors import ErrorKind, FormatError, InvalidInputError
+from deltavcs.errors import ErrorKind, FormatError, IntegrityError, InvalidInputError, NotFoundError
 from deltavcs.objects import model as m
-from deltavcs.objects.small import frame_object, object_key
+from deltavcs.objects.small import MAX_STORED_BYTES, frame_object, object_key, unframe_object
 from deltavcs.oid import CommitId, ManifestId
 from deltavcs.storage import LocalStorage
 
@@ -65,18 +65,26 @@ class Transaction:
         """Queue a commit."""
         return CommitId(self.put(commit))
 
+    def _is_stored(self, oid: str) -> bool:
+        """True if the object is there and whole: a damaged one is written again."""
+        try:
+            unframe_object(oid, self._storage.read(object_key(oid), max_bytes=MAX_STORED_BYTES))
+        except (IntegrityError, FormatError, NotFoundError):
+            return False
+        return True
+
     def finish(self) -> int:
         """Publish the pack, its index, then the small objects in the order they were queued.
 
         Returns:
-            Bytes of the files that were added: pack, index and those objects that were not there. The ref,
+            Bytes of the files that were written: pack, index and those objects that were not there. The ref,
             its line in the reflog and the lineage index are not among them.
         """
         self._writer.finish()
         added = self._writer.published_bytes
         for oid, framed in self._objects:
-            key = object_key(oid)
-            added += 0 if self._storage.path(key).exists() else len(framed)
-            self._storage.put(key, framed, overwrite=False)
+            if not self._is_stored(oid):
+                self._storage.put(object_key(oid), framed)
+                added += len(framed)
         self._objects.clear()
         return added

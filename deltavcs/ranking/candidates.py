@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
+from deltavcs.adapters.adapter_config import adapter_config_of
 from deltavcs.checkpoint import layout as names
-from deltavcs.checkpoint.adapter import adapter_config_of
 from deltavcs.errors import DeltaVCSError, ErrorKind, InvalidInputError
 from deltavcs.evaluation.architecture import architecture_digest, tensor_shapes, whole_keys
 from deltavcs.history.walk import walk

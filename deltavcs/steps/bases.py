@@ -6,9 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from deltavcs.adapters.adapter_config import parse_adapter_config
+from deltavcs.adapters.factors import match_adapter
 from deltavcs.advice import Advice
 from deltavcs.brief import brief
-from deltavcs.checkpoint.adapter import match_adapter, parse_adapter_config
 from deltavcs.checkpoint.base_search import PossibleBase, judge_bases
 from deltavcs.checkpoint.layout import ADAPTER_CONFIG
 from deltavcs.checkpoint.marker import read_marker

@@ -168,7 +168,7 @@ def _folded(repo: Repository, target: Target) -> View:
             kind=ErrorKind.BAD_ARGUMENT,
             advice=Advice.LEAVE_OUT_FOLDING,
         )
-    from deltavcs.checkpoint.folding import fold_adapter
+    from deltavcs.adapters.folding import fold_adapter
 
     return fold_adapter(repo.objects, repo.objects.get_manifest(value.manifest), repo.manifest(base))
 

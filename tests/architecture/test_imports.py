@@ -16,14 +16,15 @@ ALLOWED = {
     "duckdb": {"index", "tasks"},
     "huggingface_hub": {"storage"},
     "numpy": {
-        "checkpoint", "codec", "index", "merging", "objects", "operators", "porcelain", "tensors", "testing",
+        "adapters", "checkpoint", "codec", "index", "merging", "objects", "operators", "porcelain", "tensors",
+        "testing",
     },
     "pathspec": {"checkpoint"},
     "peft": {"evaluation"},
     "rich": {"dvx"},
     "safetensors": {"checkpoint"},
-    "torch": {"checkpoint", "dvx", "evaluation", "merging", "porcelain"},
-    "transformers": {"evaluation", "integrations"},
+    "torch": {"checkpoint", "dvx", "evaluation", "merging", "porcelain", "skeleton"},
+    "transformers": {"integrations", "skeleton"},
     "xxhash": {"objects"},
     "zstandard": {"codec", "objects"},
 }  # fmt: skip

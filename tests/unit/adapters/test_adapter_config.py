@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from deltavcs.checkpoint.adapter import parse_adapter_config
+from deltavcs.adapters.adapter_config import parse_adapter_config
 
 _LORA = {"peft_type": "LORA", "r": 2, "lora_alpha": 8}
 

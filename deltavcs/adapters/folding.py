@@ -1,11 +1,12 @@
-"""Folding a LoRA adapter into its base: W' = W + s·B·A (see `deltavcs.checkpoint.adapter`)."""
+"""Folding a LoRA adapter into its base: W' = W + s·B·A (see `deltavcs.adapters.adapter_config`)."""
 
 from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
 
-from deltavcs.checkpoint.adapter import Factors, adapter_config_of, match_adapter, read_factor
+from deltavcs.adapters.adapter_config import adapter_config_of
+from deltavcs.adapters.factors import Factors, match_adapter, read_factor
 from deltavcs.checkpoint.elements import read_elements
 from deltavcs.checkpoint.layout import is_vocabulary
 from deltavcs.checkpoint.patching import resized_files

@@ -1,0 +1,1 @@
+"""The model that a config.json describes, built without weights: its classes, its names, its embeddings."""
