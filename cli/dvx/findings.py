@@ -64,6 +64,9 @@ def findings_lines(found: Findings, converted: Sequence[str]) -> Iterator[str]:
         parts = [x for x in found.left_out if x.cause == cause]
         if parts:
             yield f"{WARNING} left out, {words}: {text.join([x.path for x in parts], _SHOWN)}"
+    twins = [f"{x.path} (beside {x.twin})" for x in found.left_out if x.cause == "same-name"]
+    if twins:
+        yield f"{WARNING} left out, the name differs only in case: {text.join(twins, _SHOWN)}"
     if found.links:
         shown = [f"{x.path} -> {x.target}" for x in found.links]
         yield f"{WARNING} links lead out of the folder and were followed: {text.join(shown)}"

@@ -27,6 +27,7 @@ class Cause(StrEnum):
     INTERNAL = "internal"
     OTHER_FORMAT = "other-format"
     BAD_NAME = "bad-name"
+    SAME_NAME = "same-name"
     BROKEN_LINK = "broken-link"
     LINK_LOOP = "link-loop"
     SPECIAL_FILE = "special-file"
@@ -44,6 +45,7 @@ class LeftOut:
         n_files: 1 for a file.
         cause: why.
         holds_weights: True for safetensors, and for a folder that holds some.
+        twin: the file that is taken, where the names of both differ only in case.
     """
 
     path: str
@@ -51,6 +53,7 @@ class LeftOut:
     n_files: int
     cause: Cause
     holds_weights: bool = False
+    twin: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -282,16 +282,19 @@ def _ignore_file(root: Path) -> str:
 
 def _settle_names(survey: Survey) -> None:
     """Leave out files whose names differ from another's only in case: not every system can hold both."""
-    taken: set[str] = set()
-    folders: set[str] = set()
+    taken: dict[str, str] = {}
+    folders: dict[str, str] = {}
     for path in sorted(survey.files, key=lambda p: (not is_essential(p), p)):
         folded = path.casefold()
-        above = set(_above(folded))
-        if (folded in taken or folded in folders or above & taken) and not is_essential(path):
-            survey.left_out.append(LeftOut(path, survey.files.pop(path).stat().st_size, 1, Cause.BAD_NAME))
+        above = list(_above(folded))
+        twin = taken.get(folded) or folders.get(folded) or next((taken[a] for a in above if a in taken), None)
+        if twin is not None and not is_essential(path):
+            size = survey.files.pop(path).stat().st_size
+            survey.left_out.append(LeftOut(path, size, 1, Cause.SAME_NAME, twin=twin))
             continue
-        taken.add(folded)
-        folders |= above
+        taken[folded] = path
+        for name in above:
+            folders.setdefault(name, path)
 
 
 def _above(path: str) -> Iterator[str]:

@@ -83,7 +83,7 @@ class Transaction:
         """Publish the pack, its index, then the small objects in the order they were queued.
 
         Returns:
-            Bytes of the files that were added: pack, index and those objects that were not there. The ref,
+            Bytes of the files that were written: pack, index and those objects that were not there. The ref,
             its line in the reflog and the lineage index are not among them.
         """
         self._writer.finish()

@@ -67,18 +67,40 @@ def test_links_that_lead_nowhere_or_round_are_left_out(folder, target, cause):
 
 
 @pytest.mark.parametrize(
-    "name", ["b\\c", "c:d", "new\nline", "\x7f", os.fsdecode(b"\xff\xfe"), "README.MD", "SUB/x", "straSSe"]
+    "name",
+    [
+        "b\\c",
+        "c:d",
+        "new\nline",
+        "\x7f",
+        os.fsdecode(b"\xff\xfe"),
+        "x" * 250 + "/" + "y" * 250 + "/" + "z" * 250 + "/" + "a" * 250 + "/" + "b" * 250,
+    ],
 )
 def test_names_that_not_every_system_can_hold_are_left_out(folder, name):
-    kept = [*KEPT]
-    if name.isascii() and name.isprintable() and not set(name) & set("\\:"):
-        fill(folder, {"readme.md": b"", "straße": b""})
-        kept += ["readme.md", "straße"]
     fill(folder, {name: b"1"})
+    assert causes(folder) == {name: Cause.BAD_NAME}
+
+
+@pytest.mark.parametrize(
+    ("names", "left", "twin"),
+    [
+        (["README.md", "readme.md"], "readme.md", "README.md"),
+        (["straße", "strasse"], "straße", "strasse"),
+        (["SUB/y"], None, None),
+        (["SUB/x"], "sub/x", "SUB/x"),
+        (["A", "a/b"], "a/b", "A"),
+        (["a", "A/b"], "a", "A/b"),
+        (["CONFIG.JSON"], "CONFIG.JSON", "config.json"),
+    ],
+)
+def test_of_names_that_differ_only_in_case_one_is_left_out(folder, names, left, twin):
+    fill(folder, dict.fromkeys(names, b"1"))
     found = survey_folder(folder, Intake())
-    left = [x for x in found.left_out if x.cause is Cause.BAD_NAME]
-    assert len(left) == 1
-    assert sorted([*found.files, left[0].path]) == sorted([*kept, name])
+    assert [(x.path, x.cause, x.twin) for x in found.left_out] == [(left, Cause.SAME_NAME, twin)][
+        : left is not None
+    ]
+    assert sorted([*found.files, *([left] if left else [])]) == sorted([*KEPT, *names])
 
 
 @pytest.mark.parametrize(

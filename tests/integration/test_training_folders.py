@@ -1,0 +1,96 @@
+"""Folders that training libraries write: the model is committed, the state of the training is left out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny_llama import build_model
+
+from deltavcs.checkpoint.intake import Cause, Intake, Rules
+from deltavcs.porcelain.commit import Committed, commit
+from deltavcs.porcelain.import_ import import_base
+from deltavcs.repo import Repository
+from deltavcs.steps.recording import Draft
+
+pytest.importorskip("accelerate")
+Sign = Callable[..., Any]
+MODEL = {"config.json", "generation_config.json", "model.safetensors"}
+
+
+@pytest.fixture
+def base(repo: Repository, tmp_path: Path, sign: Sign) -> Any:
+    model = build_model(seed=1)
+    model.save_pretrained(tmp_path / "base")
+    import_base(repo, str(tmp_path / "base"), draft=Draft("base", signature=sign()))
+    return model
+
+
+def files(repo: Repository, done: Committed) -> set[str]:
+    return {f.path for f in repo.manifest(done.recorded.commit).files}
+
+
+def left_out(done: Committed) -> set[str]:
+    assert all(x.size > 0 and x.cause is Cause.DEFAULT for x in done.findings.left_out)
+    return {x.path for x in done.findings.left_out}
+
+
+def test_the_folder_of_a_trainer(repo: Repository, base: Any, tmp_path: Path, sign: Sign) -> None:
+    from transformers import Trainer, TrainingArguments
+
+    rows = [{"input_ids": torch.arange(8), "labels": torch.arange(8)} for _ in range(4)]
+    out = tmp_path / "run"
+    told = TrainingArguments(
+        str(out), max_steps=2, save_steps=1, use_cpu=True, report_to=[], disable_tqdm=True
+    )
+    trainer = Trainer(model=base, args=told, train_dataset=rows)
+    trainer.train()
+    trainer.save_model()
+    trainer.save_state()
+    done = commit(repo, str(out), base="base", draft=Draft("run", signature=sign()))
+    assert files(repo, done) == MODEL | {"trainer_state.json"}
+    assert left_out(done) == {"checkpoint-1/", "checkpoint-2/", "training_args.bin"}
+    assert all(x.holds_weights for x in done.findings.left_out if x.path.endswith("/"))
+    save = commit(repo, str(out / "checkpoint-1"), base="base", draft=Draft("save", signature=sign()))
+    assert files(repo, save) == MODEL | {"trainer_state.json"}
+    assert left_out(save) == {"optimizer.pt", "rng_state.pth", "scheduler.pt", "training_args.bin"}
+
+
+@pytest.mark.parametrize("safe", [True, False])
+def test_the_state_that_accelerate_saves(
+    repo: Repository, base: Any, tmp_path: Path, sign: Sign, safe: bool
+) -> None:
+    from accelerate import Accelerator
+
+    accelerator = Accelerator(cpu=True)
+    optimizers = [torch.optim.AdamW(base.parameters()) for _ in range(2)]
+    schedulers = [torch.optim.lr_scheduler.ConstantLR(o) for o in optimizers]
+    accelerator.prepare(base, *optimizers, *schedulers)
+    accelerator.save_state(str(tmp_path / "state"), safe_serialization=safe)
+    base.config.save_pretrained(tmp_path / "state")
+    done = commit(
+        repo, str(tmp_path / "state"), base="base", allow_pickle=not safe, draft=Draft("s", signature=sign())
+    )
+    assert files(repo, done) == {"config.json", "model.safetensors"}
+    assert done.converted == (() if safe else ("pytorch_model.bin",))
+    state = ["optimizer", "optimizer_1", "scheduler", "scheduler_1"]
+    assert left_out(done) == {*(f"{name}.bin" for name in state), "random_states_0.pkl"}
+
+
+def test_what_the_libraries_call_their_state_is_left_out() -> None:
+    from accelerate.utils import constants
+    from transformers import trainer
+
+    names = [
+        trainer.TRAINING_ARGS_NAME, trainer.OPTIMIZER_NAME, trainer.OPTIMIZER_NAME_BIN,
+        trainer.SCHEDULER_NAME, trainer.SCALER_NAME, constants.SCALER_NAME, f"{constants.OPTIMIZER_NAME}.bin",
+        f"{constants.SCHEDULER_NAME}.bin", f"{constants.SAMPLER_NAME}.bin", f"{constants.SAMPLER_NAME}_1.bin",
+        f"{constants.RNG_STATE_NAME}_3.pkl", f"{constants.OPTIMIZER_NAME}_0/",
+        f"{constants.FSDP_MODEL_NAME}_0/",
+    ]  # fmt: skip
+    rules = Rules(Intake())
+    assert {name: rules.judge(name) for name in names} == dict.fromkeys(names, Cause.DEFAULT)
+    assert rules.judge(trainer.TRAINER_STATE_NAME) is None
