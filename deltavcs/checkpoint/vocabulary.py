@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from deltavcs.checkpoint.layout import is_vocabulary
 from deltavcs.errors import InvalidInputError
@@ -18,12 +19,16 @@ class VocabularyTensors:
 
     Attributes:
         axes: name on disk → the axis of its rows; 0 but for tensors such as BART's `final_logits_bias` [1, V].
+        rows: name on disk → how many rows config.json asks for; empty if names alone decided.
         settings: where config.json says how many there are.
-        guessed: None if the model itself told; else why it could not, and names alone decide.
+        config: all settings as transformers reads them.
+        guessed: None if the model itself told; else why it could not, and names alone decided.
     """
 
     axes: Mapping[str, int]
-    settings: tuple[ConfigPath, ...] = (("vocab_size",),)
+    rows: Mapping[str, int] = field(default_factory=dict)
+    settings: tuple[ConfigPath, ...] = ()
+    config: Mapping[str, Any] = field(default_factory=dict)
     guessed: str | None = None
 
 
@@ -46,7 +51,22 @@ def vocabulary_tensors(names: Iterable[str], config_json: bytes | None) -> Vocab
         return _guess(names, str(exc))
     in_memory = match_names(skeleton, names).in_memory()
     axes = {n: vocabulary.axes[m] for n, m in in_memory.items() if m in vocabulary.axes}
-    return VocabularyTensors(axes, vocabulary.settings)
+    rows = {n: skeleton.shapes[in_memory[n]][axis] for n, axis in axes.items()}
+    return VocabularyTensors(axes, rows, vocabulary.settings, skeleton.config.to_dict())
+
+
+def added_rows(vocabulary: VocabularyTensors, shapes: Mapping[str, tuple[int, ...]]) -> int:
+    """How many more rows than config.json asks for the tensors of a vocabulary have: the most of all of them.
+
+    Args:
+        shapes: name on disk → shape, of the tensors that `vocabulary` was found among.
+    """
+    more = [
+        shapes[name][axis] - vocabulary.rows[name]
+        for name, axis in vocabulary.axes.items()
+        if len(shapes[name]) > axis
+    ]
+    return max(more, default=0)
 
 
 def _guess(names: Iterable[str], reason: str) -> VocabularyTensors:

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from deltavcs.advice import Advice
-from deltavcs.checkpoint.view import View
+from deltavcs.checkpoint.patching import untied_files
+from deltavcs.checkpoint.view import Content, View, replace_files, view_of, with_tensors
 from deltavcs.errors import ErrorKind, InvalidInputError
-from deltavcs.objects.model import Manifest, TensorEntry
+from deltavcs.merging.counterparts import Adjusted, MergeInput, Row, find_counterparts
+from deltavcs.objects.model import TensorEntry
+from deltavcs.objects.store import ObjectStore
 from deltavcs.tensors.dtypes import dtype_of
 
 _SHOWN = 3
-
-
-@dataclass(frozen=True, slots=True)
-class MergeInput:
-    """A checkpoint that takes part in a merge, and what to call it in messages."""
-
-    name: str
-    manifest: Manifest
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +25,16 @@ class Aligned:
         entries: per key one tensor per operand, the base first if there is one.
         copied: no arithmetic (integers, booleans); taken from the first model.
         converted: of several dtypes; the result has the first model's.
+        adjusted: what it took to make their names meet.
+        beside, parted: see `deltavcs.merging.counterparts.Counterparts`.
     """
 
     entries: Mapping[str, tuple[TensorEntry, ...]]
     copied: tuple[str, ...]
     converted: tuple[str, ...]
+    adjusted: Adjusted = Adjusted()
+    beside: Mapping[str, str] = field(default_factory=dict)
+    parted: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +48,7 @@ class Merging:
         copied: tensors without arithmetic, from the first model.
         converted: tensors of several dtypes.
         lost: per tensor the share of the update that a truncated rank cut off; empty for most methods.
+        adjusted: what it took to make the names of the inputs meet.
     """
 
     view: View
@@ -56,41 +57,60 @@ class Merging:
     copied: tuple[str, ...]
     converted: tuple[str, ...]
     lost: Mapping[str, float]
+    adjusted: Adjusted = Adjusted()
 
 
-def align(models: Sequence[MergeInput], base: MergeInput | None) -> Aligned:
-    """Match the tensors of all operands by name.
+def align(objects: ObjectStore, models: Sequence[MergeInput], base: MergeInput | None) -> Aligned:
+    """Match the tensors of all operands.
 
     Raises:
-        InvalidInputError: `incompatible`, naming tensors, if names or shapes differ, or a dtype without
-            arithmetic meets one with.
+        InvalidInputError: `incompatible`, naming tensors, if one lacks what another has, if shapes differ, or a
+            dtype without arithmetic meets one with.
     """
-    operands = [*([base] if base else []), *models]
-    lead = models[0].manifest.primary
-    tables = [(m.name, m.manifest.primary) for m in operands]
-    wrong: list[str] = []
+    given = [*models, *([base] if base else [])]
+    found = find_counterparts(objects, given)
+    names = [m.name for m in given]
+    wrong = [_lacking(key, found.rows[key], names) for key in found.missing]
     entries: dict[str, tuple[TensorEntry, ...]] = {}
     copied: list[str] = []
     converted: list[str] = []
-    for key, first in lead.items():
-        lacking = [name for name, table in tables if key not in table]
-        if lacking:
-            wrong.append(f"{key} is not in {', '.join(lacking)}")
-            continue
-        found = tuple(table[key] for _, table in tables)
-        problem = _problem(key, found, [name for name, _ in tables])
+    for key, row in found.complete().items():
+        problem = _problem(key, row, names)
         if problem:
             wrong.append(problem)
-        elif not dtype_of(first.dtype).arithmetic:
+        elif not dtype_of(row[0].dtype).arithmetic:
             copied.append(key)
         else:
-            entries[key] = found
-            converted += [key] if len({e.dtype for e in found}) > 1 else []
-    for name, table in tables:
-        wrong += [f"{key} is only in {name}" for key in sorted(table.keys() - lead.keys())]
+            entries[key] = (*row[len(models) :], *row[: len(models)])
+            converted += [key] if len({e.dtype for e in row}) > 1 else []
+    wrong += [f"{key} is only in {_owner(key, given)}" for key in found.extra]
     if wrong or not entries:
         raise _misfit(wrong)
-    return Aligned(entries, tuple(copied), tuple(converted))
+    return Aligned(
+        entries, tuple(copied), tuple(converted), found.adjusted, found.beside, found.parted
+    )
+
+
+def lead_contents(aligned: Aligned, lead: View) -> dict[str, Content]:
+    """The tensors of the first model, and in their place those that the result has beside them."""
+    added = {key: lead.tensors[old] for key, old in aligned.beside.items()}
+    return {**lead.tensors, **added}
+
+
+def merged_view(
+    objects: ObjectStore, aligned: Aligned, lead: View, tensors: Mapping[str, Content]
+) -> View:
+    """The first model with merged tensors, and with a config.json that tells the truth of them."""
+    view = with_tensors(objects, lead, tensors, beside=aligned.beside)
+    return replace_files(view, untied_files(objects, view, aligned.parted)) if aligned.parted else view
+
+
+def _lacking(key: str, row: Row, names: Sequence[str]) -> str:
+    return f"{key} is not in {', '.join(n for n, t in zip(names, row, strict=True) if t is None)}"
+
+
+def _owner(key: str, given: Sequence[MergeInput]) -> str:
+    return ", ".join(m.name for m in given if key in m.manifest.primary)
 
 
 def _problem(key: str, found: Sequence[TensorEntry], names: Sequence[str]) -> str | None:

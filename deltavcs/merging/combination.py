@@ -6,24 +6,24 @@ transfer (Lin et al.). Rows that a base's embedding or head lacks count as zeros
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from deltavcs.advice import Advice
 from deltavcs.brief import brief
-from deltavcs.checkpoint.layout import follows_finetune, is_vocabulary
-from deltavcs.checkpoint.patching import resized_files
+from deltavcs.checkpoint.anatomy import config_of
+from deltavcs.checkpoint.layout import follows_finetune
+from deltavcs.checkpoint.patching import resized_files, untied_files
 from deltavcs.checkpoint.view import Content, View, ViewFile, replace_files, view_of, with_tensors
+from deltavcs.checkpoint.vocabulary import VocabularyTensors, vocabulary_tensors
 from deltavcs.errors import ErrorKind, InvalidInputError
+from deltavcs.merging.counterparts import Counterparts, MergeInput, find_counterparts
 from deltavcs.objects.derivation import Derivation, Operand
 from deltavcs.objects.model import Manifest, TensorEntry
 from deltavcs.objects.store import ObjectStore
 from deltavcs.operators.parse import encode_program
 from deltavcs.tensors.dtypes import dtype_of, n_elements
 from deltavcs.tensors.programs import Token
-
-_MAX_PREFIXES = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +32,16 @@ class Compatibility:
 
     Attributes:
         matched: combined element by element (includes the padded, renamed and converted ones).
-        padded: with other numbers of rows, e.g. `embed (32000 + 8 rows)`.
+        padded: with other numbers of rows, e.g. `embed (32000 / 32008 / 32000 → 32008 rows)`.
+        shared_rows: padded, with rows that both the target and the fine-tune have and the source lacks: where
+            both put other tokens there, their embeddings are added up.
+        guessed: padded because of their names alone, with the reason why the model could not tell.
         missing: kept from the leading checkpoint because another one lacks them.
         extra: tensors of another checkpoint that the leading one lacks; left out.
         renamed: `key ← key of the other`.
         converted: with several dtypes, `key (F32 → BF16)`.
         copied: no arithmetic (integers, booleans); kept from the leading checkpoint.
+        filled, untied, ignored: see `deltavcs.merging.counterparts.Adjusted`.
     """
 
     matched: tuple[str, ...]
@@ -47,6 +51,11 @@ class Compatibility:
     renamed: tuple[str, ...]
     converted: tuple[str, ...]
     copied: tuple[str, ...]
+    filled: tuple[str, ...] = ()
+    untied: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
+    shared_rows: tuple[str, ...] = ()
+    guessed: tuple[str, ...] = ()
 
     __repr__ = brief
 
@@ -55,21 +64,27 @@ class Compatibility:
 class _Draft:
     matched: list[str] = field(default_factory=list)
     padded: list[str] = field(default_factory=list)
-    missing: list[str] = field(default_factory=list)
-    renamed: list[str] = field(default_factory=list)
+    shared_rows: list[str] = field(default_factory=list)
+    guessed: list[str] = field(default_factory=list)
     converted: list[str] = field(default_factory=list)
     copied: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
 
-    def freeze(self, extra: Sequence[str]) -> Compatibility:
+    def freeze(self, found: Counterparts) -> Compatibility:
+        adjusted = found.adjusted
         return Compatibility(
-            tuple(self.matched),
-            tuple(self.padded),
-            tuple(self.missing),
-            tuple(extra),
-            tuple(self.renamed),
-            tuple(self.converted),
-            tuple(self.copied),
+            matched=tuple(self.matched),
+            padded=tuple(self.padded),
+            missing=found.missing,
+            extra=found.extra,
+            renamed=adjusted.renamed,
+            converted=tuple(self.converted),
+            copied=tuple(self.copied),
+            filled=adjusted.filled,
+            untied=adjusted.untied,
+            ignored=adjusted.ignored,
+            shared_rows=tuple(self.shared_rows),
+            guessed=tuple(self.guessed),
         )
 
 
@@ -91,7 +106,7 @@ class Combination:
 def combine(
     objects: ObjectStore,
     program: Sequence[Token],
-    operands: Sequence[Manifest],
+    operands: Sequence[MergeInput],
     *,
     is_transfer: bool,
     vocab: str = "pad",
@@ -100,7 +115,7 @@ def combine(
 
     Args:
         program: as `Expression.program`.
-        operands: manifests; the first leads: its names, dtypes, shards and config are the result's.
+        operands: the first leads: its names, dtypes, shards and config are the result's.
         is_transfer: the program is `0 + λ * (1 - 2)`. Missing tensors are then kept from the target,
             rows are padded, and tokenizer and generation files come from operand 1.
         vocab: `pad` or `strict`.
@@ -108,34 +123,60 @@ def combine(
     Raises:
         InvalidInputError: `incompatible`, naming tensors, if names or shapes do not allow it.
     """
-    lead = operands[0]
-    tables = [m.primary for m in operands]
-    lookups = [_names_in(tables[0], table) for table in tables]
+    lead = operands[0].manifest
+    found = find_counterparts(objects, operands)
+    if is_transfer:
+        check_depth(operands, found)
     draft = _Draft()
     tensors: dict[str, Content] = {k: Content(t.dtype, t.shape, blob=t.blob) for k, t in lead.tensors.items()}
     triples: dict[str, tuple[TensorEntry, ...]] = {}
-    for key in tables[0]:
-        found = [table.get(lookup[key]) for table, lookup in zip(tables, lookups, strict=True)]
-        entries = [t for t in found if t is not None]
-        if len(entries) < len(found):
-            draft.missing.append(key)
-        elif not dtype_of(entries[0].dtype).arithmetic:
+    padding = _Padding(objects, lead, list(found.rows), allowed=is_transfer and vocab == "pad")
+    for key, entries in found.complete().items():
+        if not dtype_of(entries[0].dtype).arithmetic:
             draft.copied.append(key)
-        else:
-            renamed = [lookup[key] for lookup in lookups if lookup[key] != key]
-            content = _combine_one(key, entries, program, draft, is_transfer=is_transfer, vocab=vocab)
-            if content is not None:
-                tensors[key] = content
-                triples[key] = tuple(entries)
-                draft.renamed += [f"{key} ← {renamed[0]}"] if renamed else []
-    extra = _extras(lookups, operands)
-    _check(draft, extra, is_transfer=is_transfer)
-    view = with_tensors(objects, view_of(lead), tensors)
+            continue
+        content = _combine_one(key, entries, program, draft, padding)
+        if content is not None:
+            tensors[key] = content
+            triples[key] = entries
+    _check(draft, found, is_transfer=is_transfer)
+    view = with_tensors(objects, view_of(lead), tensors, beside=found.beside)
     if is_transfer:
-        view = replace_files(view, _finetune_files(operands[1]), drop=_dropped(lead, operands[1]))
+        view = replace_files(
+            view, _finetune_files(operands[1].manifest), drop=_dropped(lead, operands[1].manifest)
+        )
     if draft.padded:
         view = replace_files(view, resized_files(objects, view, lead))
-    return Combination(view, draft.freeze(extra), triples)
+    if found.parted:
+        view = replace_files(view, untied_files(objects, view, found.parted))
+    return Combination(view, draft.freeze(found), triples)
+
+
+class _Padding:
+    """Which tensors may differ in rows: those of the vocabulary. The model is asked when one does."""
+
+    def __init__(self, objects: ObjectStore, lead: Manifest, names: Sequence[str], *, allowed: bool) -> None:
+        self._objects, self._lead, self._names, self._allowed = objects, lead, names, allowed
+        self._found: VocabularyTensors | None = None
+
+    @property
+    def guessed(self) -> str | None:
+        """Why names alone decide, if they do."""
+        return self._found.guessed if self._found is not None else None
+
+    def axis(self, key: str, entries: Sequence[TensorEntry]) -> int | None:
+        """The axis along which a tensor grows; None if it must not, or not only there."""
+        if not self._allowed:
+            return None
+        if self._found is None:
+            self._found = vocabulary_tensors(self._names, config_of(self._objects, self._lead))
+        axis = self._found.axes.get(key)
+        shapes = [t.shape for t in entries]
+        if axis is None or any(len(s) != len(shapes[0]) or len(s) <= axis for s in shapes):
+            return None
+        others = {(s[:axis], s[axis + 1 :]) for s in shapes}
+        # Rows are added at the end of the elements, so nothing may lie before the axis.
+        return axis if len(others) == 1 and all(n == 1 for n in shapes[0][:axis]) else None
 
 
 def _combine_one(
@@ -143,26 +184,24 @@ def _combine_one(
     entries: Sequence[TensorEntry],
     program: Sequence[Token],
     draft: _Draft,
-    *,
-    is_transfer: bool,
-    vocab: str,
+    padding: _Padding,
 ) -> Content | None:
     shape = entries[0].shape
-    rows = [t.shape[0] if t.shape else 1 for t in entries]
-    inner = {t.shape[1:] for t in entries}
-    if len(inner) > 1 or len({len(t.shape) for t in entries}) > 1:
-        draft.wrong.append(f"{key} {' / '.join(str(list(t.shape)) for t in entries)}")
-        return None
     limits = [n_elements(t.shape) for t in entries]
-    if len(set(rows)) > 1:
-        if not is_transfer or vocab == "strict" or not is_vocabulary(key):
+    if len({t.shape for t in entries}) > 1:
+        axis = padding.axis(key, entries)
+        if axis is None:
             draft.wrong.append(f"{key} {' / '.join(str(list(t.shape)) for t in entries)}")
             return None
+        rows = [t.shape[axis] for t in entries]
         # Δ has the fine-tune's rows: a row the source base lacks counts as zeros, one it has beyond
         # the fine-tune is no change.
-        shape = (max(rows[0], rows[1]), *shape[1:])
-        limits[2] = min(rows[1], rows[2]) * n_elements(shape[1:])
-        draft.padded.append(f"{key} ({' / '.join(map(str, rows))} → {shape[0]} rows)")
+        shape = (*shape[:axis], max(rows[0], rows[1]), *shape[axis + 1 :])
+        limits[2] = min(rows[1], rows[2]) * n_elements(shape[axis + 1 :])
+        draft.padded.append(f"{key} ({' / '.join(map(str, rows))} → {shape[axis]} rows)")
+        if rows[2] < min(rows[:2]):
+            draft.shared_rows.append(f"{key} (from row {rows[2]} to {min(rows[:2]) - 1})")
+        draft.guessed += [f"{key} ({padding.guessed})"] if padding.guessed is not None else []
     dtypes = sorted({t.dtype for t in entries} - {entries[0].dtype})
     if dtypes:
         if any(not dtype_of(d).arithmetic for d in dtypes):
@@ -176,48 +215,10 @@ def _combine_one(
     )
 
 
-def _names_in(lead: Mapping[str, TensorEntry], other: Mapping[str, TensorEntry]) -> dict[str, str]:
-    """For each key of the leading checkpoint, the key of the same tensor in another one.
-
-    Wrappers put a prefix before all names (`model.`, `language_model.`); the prefix that makes the most
-    names fit is taken, and none unless it is better than taking names as they are.
-    """
-    best = {k: k for k in lead}
-    n_best = sum(k in other for k in lead)
-    if n_best == len(lead):
-        return best
-    for add, cut in _prefixes(lead, other):
-        tried = {k: add + k.removeprefix(cut) if k.startswith(cut) else k for k in lead}
-        tried = {k: v if v in other else k for k, v in tried.items()}
-        n_tried = sum(v in other for v in tried.values())
-        if n_tried > n_best and len(set(tried.values())) == len(tried):
-            best, n_best = tried, n_tried
-    return best
-
-
-def _prefixes(lead: Mapping[str, object], other: Mapping[str, object]) -> list[tuple[str, str]]:
-    """Prefixes to add and to cut: the leading one or two parts of names, those of most names first."""
-    cut = Counter(head for k in lead for head in _heads(k))
-    add = Counter(head for k in other for head in _heads(k))
-    found = [(-n, "", head) for head, n in cut.items()] + [(-n, head, "") for head, n in add.items()]
-    return [(add, cut) for _, add, cut in sorted(found)[:_MAX_PREFIXES]]
-
-
-def _heads(key: str) -> set[str]:
-    return {".".join(key.split(".")[:n]) + "." for n in (1, 2)}
-
-
-def _extras(lookups: Sequence[Mapping[str, str]], operands: Sequence[Manifest]) -> list[str]:
-    extra: dict[str, None] = {}
-    for lookup, manifest in zip(lookups, operands, strict=True):
-        extra.update(dict.fromkeys(sorted(manifest.primary.keys() - set(lookup.values()))))
-    return list(extra)
-
-
-def _check(draft: _Draft, extra: Sequence[str], *, is_transfer: bool) -> None:
+def _check(draft: _Draft, found: Counterparts, *, is_transfer: bool) -> None:
     wrong = list(draft.wrong)
     if not is_transfer:
-        wrong += [f"{k} is not in all of them" for k in (*draft.missing, *extra)]
+        wrong += [f"{k} is not in all of them" for k in (*found.missing, *found.extra)]
     if wrong or not draft.matched:
         shown = "; ".join(wrong[:3]) + (f"; and {len(wrong) - 3} more" if len(wrong) > 3 else "")
         shown = shown or "no tensor has the same name, their architectures differ"

@@ -11,11 +11,12 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from deltavcs.checkpoint.elements import read_elements
-from deltavcs.checkpoint.view import Content, View, view_of, with_tensors
+from deltavcs.checkpoint.view import Content, view_of
 from deltavcs.errors import ErrorKind, InvalidInputError
-from deltavcs.merging.alignment import MergeInput, Merging, align, untouched
+from deltavcs.merging.alignment import Merging, align, lead_contents, merged_view, untouched
 from deltavcs.merging.arithmetic import plan_average, plan_task_arithmetic, plan_weighted
 from deltavcs.merging.blocks import Block, TensorSource
+from deltavcs.merging.counterparts import MergeInput
 from deltavcs.merging.methods import method_named, settings_for
 from deltavcs.merging.settings import DerivedPlan, Options, Settings
 from deltavcs.merging.slerp import plan_slerp
@@ -119,30 +120,30 @@ def merge_derived(
         InvalidInputError: `incompatible` naming tensors; `bad-argument` for options that do not fit;
             `bad-checkpoint` for values that the method cannot handle.
     """
-    aligned = align(models, base)
+    aligned = align(objects, models, base)
     lead = view_of(models[0].manifest)
-    tensors = dict(lead.tensors)
+    tensors = lead_contents(aligned, lead)
     same = [key for key, entries in aligned.entries.items() if untouched(entries)]
     left = {key: entries for key, entries in aligned.entries.items() if key not in set(same)}
-    for key, content in _plan_all(objects, method, left, lead, options, resources):
+    for key, content in _plan_all(objects, method, left, dict(tensors), options, resources):
         tensors[key] = content
-    view = with_tensors(objects, lead, tensors)
-    return Merging(view, tuple(left), tuple(same), aligned.copied, aligned.converted, {})
+    view = merged_view(objects, aligned, lead, tensors)
+    return Merging(view, tuple(left), tuple(same), aligned.copied, aligned.converted, {}, aligned.adjusted)
 
 
 def _plan_all(
     objects: ObjectStore,
     method: str,
     left: Mapping[str, tuple[TensorEntry, ...]],
-    lead: View,
+    lead: Mapping[str, Content],
     options: Options,
     resources: Resources,
 ) -> Iterator[tuple[str, Content]]:
-    total = sum(lead.tensors[key].size for key in left)
+    total = sum(lead[key].size for key in left)
     done = 0
 
     def plan_one(key: str) -> tuple[str, Content]:
-        entries, old = left[key], lead.tensors[key]
+        entries, old = left[key], lead[key]
         return key, derived_content(objects, method, key, entries, old, options)
 
     objects.blobs.prepare(resources)

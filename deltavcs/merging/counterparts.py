@@ -1,0 +1,266 @@
+"""Which tensor of one checkpoint stands for which tensor of another, whatever they are called on disk.
+
+Checkpoints of one model may differ in the names on disk, in whether a tied head is stored, and in buffers that
+nobody needs. `find_counterparts` brings all that together: afterwards every tensor of the result has one of each
+operand, and what is left over is left over for good.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from deltavcs.advice import Advice
+from deltavcs.brief import brief
+from deltavcs.checkpoint.anatomy import Anatomy, anatomy_of, config_of
+from deltavcs.checkpoint.correspondence import correspond
+from deltavcs.errors import ErrorKind, InvalidInputError
+from deltavcs.objects.model import Manifest, TensorEntry
+from deltavcs.objects.store import ObjectStore
+from deltavcs.skeleton.tying import left_untied
+
+Row = tuple[TensorEntry | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MergeInput:
+    """A checkpoint that takes part in a merge, and what to call it in messages."""
+
+    name: str
+    manifest: Manifest
+
+
+@dataclass(frozen=True, slots=True)
+class Adjusted:
+    """What it took to make the names of several checkpoints meet.
+
+    Attributes:
+        renamed: `key ← key of the other`.
+        filled: tied tensors that a checkpoint does not store: its embedding was taken for them.
+        untied: tensors that the leading checkpoint ties and the result stores, since another one trained them.
+        ignored: buffers that some have and some lack, and that no model needs; kept from the leading checkpoint.
+    """
+
+    renamed: tuple[str, ...] = ()
+    filled: tuple[str, ...] = ()
+    untied: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
+
+    __repr__ = brief
+
+
+@dataclass(frozen=True, slots=True)
+class Counterparts:
+    """Tensors that meet.
+
+    Attributes:
+        rows: key of the result → the tensor of every operand, None where it has none. The keys are those of the
+            leading checkpoint, which is operand 0, and those of `beside`.
+        beside: keys that the leading checkpoint does not store → the key of its own that lies where it belongs.
+        parted: names in memory of tensors that the result no longer ties, `beside` or not.
+        extra: tensors of others that the leading checkpoint lacks.
+    """
+
+    rows: Mapping[str, Row]
+    adjusted: Adjusted
+    beside: Mapping[str, str] = field(default_factory=dict)
+    parted: tuple[str, ...] = ()
+    extra: tuple[str, ...] = ()
+
+    def complete(self) -> dict[str, tuple[TensorEntry, ...]]:
+        """The rows that lack nothing."""
+        return {k: tuple(t for t in row if t is not None) for k, row in self.rows.items() if None not in row}
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Keys that an operand lacks."""
+        return tuple(k for k, row in self.rows.items() if None in row)
+
+
+def find_counterparts(objects: ObjectStore, operands: Sequence[MergeInput]) -> Counterparts:
+    """Match the tensors of checkpoints with those of the first.
+
+    Where all have the same names, they are what they are called. Otherwise config.json is asked what the model
+    calls its tensors and which of them it ties.
+
+    Raises:
+        InvalidInputError: `incompatible` if what is one tensor in one checkpoint is several in another, or if
+            two of one checkpoint could be the same of another.
+    """
+    tables = [o.manifest.primary for o in operands]
+    lead = tables[0]
+    if all(t.keys() == lead.keys() for t in tables) and not _stores_something_twice(lead):
+        return Counterparts({k: tuple(t[k] for t in tables) for k in lead}, Adjusted())
+    return _Meeting(objects, operands).counterparts()
+
+
+def _stores_something_twice(table: Mapping[str, TensorEntry]) -> bool:
+    """True if a matrix is there twice, as a tied head is that was saved beside its embedding."""
+    matrices = [t.blob for t in table.values() if len(t.shape) > 1]
+    return len(set(matrices)) < len(matrices)
+
+
+class _Operand:
+    """A checkpoint whose tensors are known by their places in the leading one's model."""
+
+    def __init__(self, given: MergeInput, anatomy: Anatomy | None, model: Anatomy | None) -> None:
+        self.name, self.table, self.anatomy = given.name, given.manifest.primary, anatomy
+        self._model = model
+        self._places = model.places(self.table) if model is not None else None
+        self.spelling = dict(self._places.of) if self._places is not None else {}
+        self.keys: dict[str, str] = {}
+        """By place, the tensor's key."""
+        groups = anatomy.tied_groups() if anatomy is not None else []
+        self.groups = [tuple(self._spelled(name) for name in group) for group in groups]
+
+    def _spelled(self, name: str) -> str:
+        return self._model.places([name]).of.get(name, name) if self._model is not None else name
+
+    def parameter(self, place: str) -> str:
+        """Name in memory of the parameter that a place is, or is a part of."""
+        return self._places.parameters.get(place, place) if self._places is not None else place
+
+    def place(self, key: str) -> str:
+        return self.spelling.get(key, key)
+
+    def find(self, place: str) -> str | None:
+        """The key of the tensor at a place: its own, or that of one that it is tied to."""
+        if place in self.keys:
+            return self.keys[place]
+        tied = (p for group in self.groups if place in group for p in group if p in self.keys)
+        return next((self.keys[p] for p in tied), None)
+
+    def entry(self, place: str) -> TensorEntry | None:
+        key = self.find(place)
+        return self.table[key] if key is not None else None
+
+
+@dataclass(slots=True)
+class _Parted:
+    """What becomes of tensors that the leading checkpoint ties and another one does not."""
+
+    rows: dict[str, Row] = field(default_factory=dict)
+    beside: dict[str, str] = field(default_factory=dict)
+    places: dict[str, str] = field(default_factory=dict)
+    names: list[str] = field(default_factory=list)
+    settled: set[str] = field(default_factory=set)
+
+    def add(self, key: str, place: str, row: Row, beside: str) -> None:
+        """Let the result store a tensor that the leading checkpoint does not."""
+        self.rows[key], self.beside[key], self.places[key] = row, beside, place
+
+
+class _Meeting:
+    """The work of `find_counterparts` where names differ."""
+
+    def __init__(self, objects: ObjectStore, operands: Sequence[MergeInput]) -> None:
+        self._objects, self._lead_manifest = objects, operands[0].manifest
+        anatomies = [anatomy_of(objects, o.manifest) for o in operands]
+        model = next((a for a in anatomies if a is not None), None)
+        self._operands = [_Operand(o, a, model) for o, a in zip(operands, anatomies, strict=True)]
+        self._lead = self._operands[0]
+        self._renamed: list[str] = []
+        self._extras = [self._settle(operand) for operand in self._operands]
+
+    def _settle(self, operand: _Operand) -> Sequence[str]:
+        """Give every tensor of an operand its place; return the keys that are in none of the leading one's."""
+        lead = self._lead
+        met = correspond(
+            lead.table, operand.table, our_spelling=lead.spelling, their_spelling=operand.spelling
+        )
+        operand.keys = {lead.place(ours): theirs for ours, theirs in met.names.items()}
+        self._renamed += [f"{ours} ← {theirs}" for ours, theirs in met.names.items() if ours != theirs]
+        for key in met.only_theirs:
+            operand.keys.setdefault(operand.place(key), key)
+        _check_parts(lead, operand, met.only_ours, met.only_theirs)
+        return met.only_theirs
+
+    def counterparts(self) -> Counterparts:
+        """What `find_counterparts` returns."""
+        lead = self._lead
+        rows: dict[str, Row] = {key: self._row(lead.place(key)) for key in lead.table}
+        ignored = [k for k, row in rows.items() if None in row and self._ignores(lead, k)]
+        parted = self._part(rows)
+        rows = {k: row for k, row in rows.items() if k not in set(ignored)} | parted.rows
+        extra = []
+        for operand, keys in zip(self._operands, self._extras, strict=True):
+            left = [k for k in keys if operand.place(k) not in parted.settled]
+            ignored += [k for k in left if self._ignores(operand, k)]
+            extra += [k for k in left if not self._ignores(operand, k)]
+        filled = [text for key in rows for text in self._filled(key, parted)]
+        adjusted = Adjusted(
+            tuple(dict.fromkeys(self._renamed)),
+            tuple(filled),
+            tuple(dict.fromkeys([*parted.rows, *parted.names])),
+            tuple(dict.fromkeys(ignored)),
+        )
+        return Counterparts(rows, adjusted, parted.beside, tuple(parted.names), tuple(dict.fromkeys(extra)))
+
+    def _row(self, place: str) -> Row:
+        return tuple(operand.entry(place) for operand in self._operands)
+
+    def _ignores(self, operand: _Operand, key: str) -> bool:
+        known = [a for a in (operand.anatomy, self._lead.anatomy) if a is not None]
+        return any(a.ignores(key, operand.table[key]) for a in known)
+
+    def _filled(self, key: str, parted: _Parted) -> Iterator[str]:
+        place = parted.places.get(key) or self._lead.place(key)
+        for operand in self._operands[1:]:
+            found = operand.find(place)
+            if place not in operand.keys and found is not None:
+                yield f"{key} of {operand.name} ← {found}"
+
+    def _part(self, rows: Mapping[str, Row]) -> _Parted:
+        """Part what the leading checkpoint ties wherever another one has two tensors that differ."""
+        parted, lead = _Parted(), self._lead
+        for group in lead.groups:
+            stored = [place for place in group if place in lead.keys]
+            source = rows[lead.keys[stored[0]]] if stored else ()
+            if not stored or None in source:
+                continue
+            for place in group:
+                self._part_one(place, lead.keys[stored[0]], source, parted)
+        for place in self._left_alone(parted):
+            group = next(g for g in lead.groups if place in g)
+            beside = next(lead.keys[p] for p in group if p in lead.keys)
+            parted.add(place, place, rows[beside], beside)
+        return parted
+
+    def _part_one(self, place: str, beside: str, source: Row, parted: _Parted) -> None:
+        row = self._row(place)
+        if None in row:
+            return
+        parted.settled.add(place)
+        if [t and t.blob for t in row] == [t and t.blob for t in source]:
+            return
+        parted.names.append(place)
+        if place not in self._lead.keys:
+            parted.add(self._key_for(place), place, row, beside)
+
+    def _key_for(self, place: str) -> str:
+        """How another checkpoint calls a tensor that the leading one has none of, if that can be loaded."""
+        model = self._lead.anatomy
+        keys = [o.keys[place] for o in self._operands if place in o.keys]
+        return next((k for k in keys if model is not None and model.places([k]).of.get(k) == place), place)
+
+    def _left_alone(self, parted: _Parted) -> list[str]:
+        """Places that are no longer tied either once those of `parted` are not, and that nobody stores."""
+        config = config_of(self._objects, self._lead_manifest)
+        if not parted.names or config is None:
+            return []
+        gone = left_untied(config, parted.names)
+        return sorted(gone - set(self._lead.keys) - set(parted.places.values()))
+
+
+def _check_parts(lead: _Operand, other: _Operand, ours: Sequence[str], theirs: Sequence[str]) -> None:
+    """Refuse what loading makes the same parameter of in another way."""
+    stored = {other.parameter(other.place(key)): key for key in theirs}
+    for key in ours:
+        parameter = lead.parameter(lead.place(key))
+        if parameter in stored:
+            raise InvalidInputError(
+                f"{lead.name} stores {key} where {other.name} stores {stored[parameter]}: loading makes"
+                f" {parameter} of both, but of other parts",
+                kind=ErrorKind.INCOMPATIBLE,
+                advice=Advice.SAVE_ALIKE,
+            )
