@@ -97,6 +97,8 @@ class Advice(StrEnum):
     AVERAGE_WHOLE = "average-whole"
     COMPARE_ROWS = "compare-rows"
     COMPARE_TENSORS = "compare-tensors"
+    SAVE_ALIKE = "save-alike"
+    SAME_DEPTH = "same-depth"
     RELAX_REGRESSION = "relax-regression"
     CHECK_ADAPTER = "check-adapter"
     CHECK_BASE = "check-base"
@@ -116,3 +118,4 @@ class Advice(StrEnum):
     KEEP_SUBNORMALS = "keep-subnormals"
     KNOWN_DTYPES = "known-dtypes"  # dtypes
     RAISE_FILE_LIMIT = "raise-file-limit"
+    KEEP_TARGET_CONFIG = "keep-target-config"

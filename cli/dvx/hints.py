@@ -110,6 +110,9 @@ BY_ADVICE: dict[Advice, str] = {
     " pad) only for embeddings and heads of a transfer.",
     Advice.COMPARE_TENSORS: "A merge needs the same tensors with the same shapes; compare with 'dvx diff A B"
     " --stat'.",
+    Advice.SAVE_ALIKE: "Load one of them with transformers and save it again, so that all are stored alike; then commit"
+    " that.",
+    Advice.SAME_DEPTH: "A layer that was taken out or put in shifts the others; only models of one depth can be combined.",
     Advice.RELAX_REGRESSION: "Take more rows, a smaller alpha or a ridge above 0.",
     Advice.CHECK_ADAPTER: "Is it an adapter?",
     Advice.CHECK_BASE: "Was it trained from another base? Name it with --base.",
@@ -129,6 +132,7 @@ BY_ADVICE: dict[Advice, str] = {
     Advice.FREE_QUOTA: "Free some space of your quota and run the command again; nothing was changed.",
     Advice.KEEP_SUBNORMALS: "Call torch.set_flush_denormal(False).",
     Advice.KNOWN_DTYPES: "The known dtypes are {dtypes}.",
+    Advice.KEEP_TARGET_CONFIG: "Keep the target's with --config target, and change what you need in it.",
     Advice.RAISE_FILE_LIMIT: (
         "The file system or a limit of the shell ('ulimit -f') allows no file of that size."
     ),

@@ -88,6 +88,14 @@ def _single(value: Any) -> Any:
     return value[0] if len(value) == 1 else list(value)
 
 
+_ADJUSTED = {
+    "renamed": "",
+    "filled": " (tied, so the embedding stands for it)",
+    "untied": " (the first model ties it, the result stores it and its config.json says so)",
+    "ignored": " (buffers that no model needs; kept from the first model)",
+}
+
+
 def document(merged: Merged) -> dict[str, object]:
     """A merge for JSON."""
     return {
@@ -102,6 +110,8 @@ def document(merged: Merged) -> dict[str, object]:
         "copied": merged.copied,
         "converted": merged.converted,
         "lost": merged.lost,
+        "apart": merged.apart,
+        "adjusted": merged.adjusted,
         "recorded": reports.recorded_document(merged.recorded) if merged.recorded else None,
     }
 
@@ -126,6 +136,11 @@ def lines(merged: Merged) -> Iterator[str]:
         worst = max(merged.lost, key=lambda k: merged.lost[k])
         share = text.percent(merged.lost[worst])
         yield f"cut off by the rank: at most {share} of an update ({text.plain(worst)})"
+    for field, why in _ADJUSTED.items():
+        if found := getattr(merged.adjusted, field):
+            yield f"{len(found)} {field}{why}: {text.join(found, 3)}"
+    if merged.apart:
+        yield f"not merged: {text.join(merged.apart, 6)}"
     if made is None:
         yield "a dry run: nothing was committed"
     elif made.unchanged:

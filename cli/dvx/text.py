@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import unicodedata
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -102,6 +103,11 @@ def join(names: Sequence[str], limit: int = 5) -> str:
     """`a, b, c and 12 more`."""
     shown = ", ".join(cell(n) for n in names[:limit])
     return shown + (f" and {len(names) - limit:,} more" if len(names) > limit else "")
+
+
+def brief_json(value: object, width: int = 40) -> str:
+    """A JSON value on one line, cut off where it is long; `not set` for None."""
+    return "not set" if value is None else clip(json.dumps(value, ensure_ascii=False), width)
 
 
 def wrapped(text: str, width: int | None) -> list[str]:

@@ -27,7 +27,7 @@ def config_of(objects: ObjectStore, manifest: Manifest) -> bytes | None:
 
 
 def anatomy_of(objects: ObjectStore, manifest: Manifest) -> Anatomy | None:
-    """The anatomy of a stored checkpoint; None if it has no config.json, or one that transformers cannot read."""
+    """The anatomy of a stored checkpoint; None without a config.json that transformers can read."""
     config = config_of(objects, manifest)
     try:
         return Anatomy(skeleton_of(config)) if config is not None else None
@@ -40,8 +40,8 @@ class Places:
     """Where in a model in memory the tensors of a checkpoint go.
 
     Attributes:
-        of: name on disk → its place: the name in memory, or for a part of a parameter that loading puts together
-            from several tensors (one an expert), that name with which part it is.
+        of: name on disk → its place: the name in memory, or for a part of a parameter that loading puts
+            together from several tensors (one an expert), that name with which part it is.
         parameters: place → name in memory of its parameter, for such parts.
         unknown: names on disk that are nothing in the model.
     """

@@ -21,24 +21,6 @@ SKIPPED_FOLDERS = (".git", ".dvx", ".cache/huggingface")
 _DRAFT = re.compile(r"\.[0-9a-f]{8}\.partial\Z")
 MAX_JSON_BYTES = 64 << 20
 
-_TOKENIZER_FILES = frozenset(
-    {
-        "tokenizer.json",
-        "tokenizer_config.json",
-        "tokenizer.model",
-        "special_tokens_map.json",
-        "added_tokens.json",
-        "vocab.json",
-        "vocab.txt",
-        "merges.txt",
-        "spiece.model",
-        "sentencepiece.bpe.model",
-        "chat_template.jinja",
-        "chat_template.json",
-        "generation_config.json",
-    }
-)
-
 _VOCABULARY = (
     "embed_tokens",
     "lm_head",
@@ -60,19 +42,9 @@ def is_draft(path: str) -> bool:
     return _DRAFT.match(path) is not None
 
 
-def follows_finetune(path: str) -> bool:
-    """True for tokenizer, chat template and generation files: a transfer takes them from the fine-tune."""
-    return path in _TOKENIZER_FILES or path.startswith("additional_chat_templates/")
-
-
 def is_vocabulary(key: str) -> bool:
     """True for tensors with one row per token: embeddings and heads."""
     return any(part in key for part in _VOCABULARY)
-
-
-def holds_tokenizer(paths: Iterable[str]) -> bool:
-    """True if there is a tokenizer among the files, and not only settings around one."""
-    return any(follows_finetune(p) and ("token" in p or p.startswith(("vocab", "spiece"))) for p in paths)
 
 
 def is_safetensors(path: str) -> bool:

@@ -43,6 +43,13 @@ def mismatch(source: SourceCheckpoint, base: Manifest) -> Mismatch:
         shapes=tuple(
             f"{k} {list(new[k].shape)} (base {list(old[k].shape)})"
             for k in sorted(old.keys() & new.keys())
-            if len(new[k].shape) != len(old[k].shape) or new[k].shape[1:] != old[k].shape[1:]
+            if not _same_but_rows(new[k].shape, old[k].shape)
         ),
     )
+
+
+def _same_but_rows(ours: tuple[int, ...], theirs: tuple[int, ...]) -> bool:
+    """True if only the number of rows differs; those of BART's `final_logits_bias` [1, V] are its second axis."""
+    while len(ours) > 1 and ours[:1] == theirs[:1] == (1,):
+        ours, theirs = ours[1:], theirs[1:]
+    return len(ours) == len(theirs) and ours[1:] == theirs[1:]

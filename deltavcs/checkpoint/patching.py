@@ -32,7 +32,7 @@ def resized_files(objects: ObjectStore, view: View, lead: Manifest) -> dict[str,
     config = config_of_view(objects, view)
     vocabulary = vocabulary_tensors(view.primary, config)
     if config is None or vocabulary.guessed is not None:
-        return _patched(objects, view, _sized_patches(view, _resize_by_name(view, lead)))
+        return edited_files(objects, view, _sized_patches(view, _resize_by_name(view, lead)))
     more = added_rows(vocabulary, {k: c.shape for k, c in view.primary.items()})
 
     def resize(config: dict[str, Any]) -> bool:
@@ -40,7 +40,7 @@ def resized_files(objects: ObjectStore, view: View, lead: Manifest) -> dict[str,
             raise_setting(config, path, vocabulary.config, more)
         return more != 0
 
-    return _patched(objects, view, {CONFIG: resize, **_index_patches(view)})
+    return edited_files(objects, view, {CONFIG: resize, **_index_patches(view)})
 
 
 def untied_files(objects: ObjectStore, view: View, names: Collection[str]) -> dict[str, ViewFile]:
@@ -61,7 +61,7 @@ def untied_files(objects: ObjectStore, view: View, names: Collection[str]) -> di
             set_false(config, path)
         return bool(paths)
 
-    return _patched(objects, view, {CONFIG: untie, **_index_patches(view)})
+    return edited_files(objects, view, {CONFIG: untie, **_index_patches(view)})
 
 
 def config_of_view(objects: ObjectStore, view: View) -> bytes | None:
@@ -98,7 +98,7 @@ def retyped_files(objects: ObjectStore, view: View, dtype: str) -> dict[str, Vie
         section.update(dict.fromkeys(changed, dtype))
         return bool(changed)
 
-    return _patched(objects, view, _sized_patches(view, retype))
+    return edited_files(objects, view, _sized_patches(view, retype))
 
 
 def reranked_files(objects: ObjectStore, view: View, rank: int) -> dict[str, ViewFile]:
@@ -109,7 +109,7 @@ def reranked_files(objects: ObjectStore, view: View, rank: int) -> dict[str, Vie
         config |= {"rank_pattern": {}, "alpha_pattern": {}}
         return True
 
-    return _patched(objects, view, {ADAPTER_CONFIG: rerank})
+    return edited_files(objects, view, {ADAPTER_CONFIG: rerank})
 
 
 def _sized_patches(view: View, patch: JsonPatch) -> dict[str, JsonPatch]:
@@ -137,8 +137,8 @@ def _index_patches(view: View) -> dict[str, JsonPatch]:
     return dict.fromkeys(paths, patch_index)
 
 
-def _patched(objects: ObjectStore, view: View, patches: Mapping[str, JsonPatch]) -> dict[str, ViewFile]:
-    """The plain files that have a patch and are changed by it."""
+def edited_files(objects: ObjectStore, view: View, patches: Mapping[str, JsonPatch]) -> dict[str, ViewFile]:
+    """The plain JSON files that have a patch and are changed by it, by path."""
     out: dict[str, ViewFile] = {}
     for file in view.files:
         patch = patches.get(file.path)

@@ -18,7 +18,7 @@ class VocabularyTensors:
     """The tensors of a checkpoint that grow with its vocabulary.
 
     Attributes:
-        axes: name on disk → the axis of its rows; 0 but for tensors such as BART's `final_logits_bias` [1, V].
+        axes: name on disk → the axis of its rows; 0 but for such as BART's `final_logits_bias` [1, V].
         rows: name on disk → how many rows config.json asks for; empty if names alone decided.
         settings: where config.json says how many there are.
         config: all settings as transformers reads them.

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
-from deltavcs.checkpoint import layout
+from deltavcs.checkpoint.side_files import follows_finetune, holds_tokenizer
 from deltavcs.checkpoint.view import View
 from deltavcs.errors import ErrorKind, InvalidInputError
 from deltavcs.evaluation.encode import Sample, check_ids, context_length, encode_examples, pad_token
@@ -60,7 +60,8 @@ class Prompts:
 
 
 def _tokenizer_files(view: View) -> tuple[tuple[str, str | None], ...]:
-    files = tuple((f.path, f.blob) for f in view.files if f.keys is None and layout.follows_finetune(f.path))
-    if not layout.holds_tokenizer(path for path, _ in files):
+    plain = ((f.path, f.blob) for f in view.files if f.keys is None)
+    files = tuple((path, blob) for path, blob in plain if follows_finetune(path))
+    if not holds_tokenizer(path for path, _ in files):
         return ()
     return files

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from deltavcs.advice import Advice
 from deltavcs.checkpoint.patching import untied_files
-from deltavcs.checkpoint.view import Content, View, replace_files, view_of, with_tensors
+from deltavcs.checkpoint.view import Content, View, replace_files, with_tensors
 from deltavcs.errors import ErrorKind, InvalidInputError
 from deltavcs.merging.counterparts import Adjusted, MergeInput, Row, find_counterparts
 from deltavcs.objects.model import TensorEntry
@@ -26,13 +26,15 @@ class Aligned:
         copied: no arithmetic (integers, booleans); taken from the first model.
         converted: of several dtypes; the result has the first model's.
         adjusted: what it took to make their names meet.
+        apart: weights outside the checkpoint's own tensors that take no part, by component or file.
         beside, parted: see `deltavcs.merging.counterparts.Counterparts`.
     """
 
     entries: Mapping[str, tuple[TensorEntry, ...]]
     copied: tuple[str, ...]
     converted: tuple[str, ...]
-    adjusted: Adjusted = Adjusted()
+    apart: tuple[str, ...] = ()
+    adjusted: Adjusted = field(default_factory=Adjusted)
     beside: Mapping[str, str] = field(default_factory=dict)
     parted: tuple[str, ...] = ()
 
@@ -48,6 +50,7 @@ class Merging:
         copied: tensors without arithmetic, from the first model.
         converted: tensors of several dtypes.
         lost: per tensor the share of the update that a truncated rank cut off; empty for most methods.
+        apart: as of `Aligned`.
         adjusted: what it took to make the names of the inputs meet.
     """
 
@@ -57,15 +60,18 @@ class Merging:
     copied: tuple[str, ...]
     converted: tuple[str, ...]
     lost: Mapping[str, float]
-    adjusted: Adjusted = Adjusted()
+    apart: tuple[str, ...] = ()
+    adjusted: Adjusted = field(default_factory=Adjusted)
 
 
 def align(objects: ObjectStore, models: Sequence[MergeInput], base: MergeInput | None) -> Aligned:
-    """Match the tensors of all operands.
+    """Match the tensors of all operands, component by component.
+
+    A component that one of them lacks stays as the first model has it, and is named.
 
     Raises:
-        InvalidInputError: `incompatible`, naming tensors, if one lacks what another has, if shapes differ, or a
-            dtype without arithmetic meets one with.
+        InvalidInputError: `incompatible`, naming tensors, if one lacks what another has, if shapes differ,
+            or a dtype without arithmetic meets one with.
     """
     given = [*models, *([base] if base else [])]
     found = find_counterparts(objects, given)
@@ -87,7 +93,13 @@ def align(objects: ObjectStore, models: Sequence[MergeInput], base: MergeInput |
     if wrong or not entries:
         raise _misfit(wrong)
     return Aligned(
-        entries, tuple(copied), tuple(converted), found.adjusted, found.beside, found.parted
+        entries,
+        tuple(copied),
+        tuple(converted),
+        found.apart,
+        found.adjusted,
+        found.beside,
+        found.parted,
     )
 
 
@@ -97,9 +109,7 @@ def lead_contents(aligned: Aligned, lead: View) -> dict[str, Content]:
     return {**lead.tensors, **added}
 
 
-def merged_view(
-    objects: ObjectStore, aligned: Aligned, lead: View, tensors: Mapping[str, Content]
-) -> View:
+def merged_view(objects: ObjectStore, aligned: Aligned, lead: View, tensors: Mapping[str, Content]) -> View:
     """The first model with merged tensors, and with a config.json that tells the truth of them."""
     view = with_tensors(objects, lead, tensors, beside=aligned.beside)
     return replace_files(view, untied_files(objects, view, aligned.parted)) if aligned.parted else view

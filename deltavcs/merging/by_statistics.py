@@ -8,11 +8,13 @@ from typing import Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from deltavcs.advice import Advice
 from deltavcs.checkpoint.elements import read_elements
 from deltavcs.checkpoint.view import Content, view_of, with_tensors
 from deltavcs.errors import ErrorKind, InvalidInputError
-from deltavcs.merging.alignment import MergeInput, Merging, align, untouched
+from deltavcs.merging.alignment import Merging, align, untouched
 from deltavcs.merging.blocks import BLOCK_ELEMENTS
+from deltavcs.merging.counterparts import Adjusted, MergeInput
 from deltavcs.merging.fisher import fisher_average
 from deltavcs.merging.formulas import derived_content
 from deltavcs.merging.methods import MethodInfo, settings_for
@@ -59,7 +61,8 @@ def merge_by_statistics(
         InvalidInputError: `incompatible` naming tensors; `bad-argument` for options that do not fit.
     """
     settings = settings_for(method, options, len(models))
-    aligned = align(models, None)
+    aligned = align(objects, models, None)
+    _check_names(method, aligned.adjusted)
     lead = view_of(models[0].manifest)
     tensors = dict(lead.tensors)
     same = [key for key, entries in aligned.entries.items() if untouched(entries)]
@@ -73,7 +76,20 @@ def merge_by_statistics(
         done += old.size
         resources.progress("merging", done, total)
     view = with_tensors(objects, lead, tensors)
-    return Merging(view, tuple(left), tuple(same), aligned.copied, aligned.converted, {})
+    return Merging(
+        view, tuple(left), tuple(same), aligned.copied, aligned.converted, {}, aligned.apart, aligned.adjusted
+    )
+
+
+def _check_names(method: MethodInfo, adjusted: Adjusted) -> None:
+    """Statistics are gathered by name, and of what is stored: a tied head has none of its own."""
+    odd = [*adjusted.renamed, *adjusted.filled, *adjusted.untied]
+    if odd:
+        raise InvalidInputError(
+            f"{method.name} needs models that store the same tensors under the same names: {odd[0]}",
+            kind=ErrorKind.INCOMPATIBLE,
+            advice=Advice.SAVE_ALIKE,
+        )
 
 
 def _fisher(

@@ -6,17 +6,19 @@ transfer (Lin et al.). Rows that a base's embedding or head lacks count as zeros
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from deltavcs.advice import Advice
 from deltavcs.brief import brief
 from deltavcs.checkpoint.anatomy import config_of
-from deltavcs.checkpoint.layout import follows_finetune
+from deltavcs.checkpoint.components import component_of
 from deltavcs.checkpoint.patching import resized_files, untied_files
-from deltavcs.checkpoint.view import Content, View, ViewFile, replace_files, view_of, with_tensors
+from deltavcs.checkpoint.view import Content, View, replace_files, view_of, with_tensors
 from deltavcs.checkpoint.vocabulary import VocabularyTensors, vocabulary_tensors
 from deltavcs.errors import ErrorKind, InvalidInputError
+from deltavcs.merging.carried_files import CarriedFiles, carry_files, check_config
 from deltavcs.merging.counterparts import Counterparts, MergeInput, find_counterparts
 from deltavcs.objects.derivation import Derivation, Operand
 from deltavcs.objects.model import Manifest, TensorEntry
@@ -41,6 +43,7 @@ class Compatibility:
         renamed: `key ← key of the other`.
         converted: with several dtypes, `key (F32 → BF16)`.
         copied: no arithmetic (integers, booleans); kept from the leading checkpoint.
+        apart: weights outside the checkpoint's own tensors that took no part, by component or file.
         filled, untied, ignored: see `deltavcs.merging.counterparts.Adjusted`.
     """
 
@@ -51,6 +54,7 @@ class Compatibility:
     renamed: tuple[str, ...]
     converted: tuple[str, ...]
     copied: tuple[str, ...]
+    apart: tuple[str, ...] = ()
     filled: tuple[str, ...] = ()
     untied: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
@@ -80,6 +84,7 @@ class _Draft:
             renamed=adjusted.renamed,
             converted=tuple(self.converted),
             copied=tuple(self.copied),
+            apart=found.apart,
             filled=adjusted.filled,
             untied=adjusted.untied,
             ignored=adjusted.ignored,
@@ -96,11 +101,13 @@ class Combination:
         view: what it is.
         compatibility: which tensors took part.
         triples: per matched key the tensors of all operands, in order.
+        carried: whose plain files it has; of a transfer.
     """
 
     view: View
     compatibility: Compatibility
     triples: Mapping[str, tuple[TensorEntry, ...]]
+    carried: CarriedFiles | None = None
 
 
 def combine(
@@ -110,8 +117,9 @@ def combine(
     *,
     is_transfer: bool,
     vocab: str = "pad",
+    config: str = "target",
 ) -> Combination:
-    """Combine checkpoints by a postfix program over their positions.
+    """Combine checkpoints by a postfix program over their positions, component by component.
 
     Args:
         program: as `Expression.program`.
@@ -119,6 +127,7 @@ def combine(
         is_transfer: the program is `0 + λ * (1 - 2)`. Missing tensors are then kept from the target,
             rows are padded, and tokenizer and generation files come from operand 1.
         vocab: `pad` or `strict`.
+        config: whose config.json a transfer has: `target` or `finetune`.
 
     Raises:
         InvalidInputError: `incompatible`, naming tensors, if names or shapes do not allow it.
@@ -130,7 +139,9 @@ def combine(
     draft = _Draft()
     tensors: dict[str, Content] = {k: Content(t.dtype, t.shape, blob=t.blob) for k, t in lead.tensors.items()}
     triples: dict[str, tuple[TensorEntry, ...]] = {}
-    padding = _Padding(objects, lead, list(found.rows), allowed=is_transfer and vocab == "pad")
+    padding = _Padding(
+        objects, lead, [k for k in found.rows if not component_of(k)], allowed=is_transfer and vocab == "pad"
+    )
     for key, entries in found.complete().items():
         if not dtype_of(entries[0].dtype).arithmetic:
             draft.copied.append(key)
@@ -141,15 +152,23 @@ def combine(
             triples[key] = entries
     _check(draft, found, is_transfer=is_transfer)
     view = with_tensors(objects, view_of(lead), tensors, beside=found.beside)
+    carried = None
     if is_transfer:
-        view = replace_files(
-            view, _finetune_files(operands[1].manifest), drop=_dropped(lead, operands[1].manifest)
-        )
-    if draft.padded:
-        view = replace_files(view, resized_files(objects, view, lead))
-    if found.parted:
-        view = replace_files(view, untied_files(objects, view, found.parted))
-    return Combination(view, draft.freeze(found), triples)
+        manifests = [o.manifest for o in operands]
+        view, carried = carry_files(objects, view, *manifests, config=config)
+    view = _settled(objects, view, operands[config == "finetune"].manifest, found, resized=bool(draft.padded))
+    if config == "finetune":
+        check_config(objects, view, lead)
+    return Combination(view, draft.freeze(found), triples, carried)
+
+
+def _settled(
+    objects: ObjectStore, view: View, written_for: Manifest, found: Counterparts, *, resized: bool
+) -> View:
+    """The view with a config.json and an index that tell the truth of its tensors."""
+    if resized:
+        view = replace_files(view, resized_files(objects, view, written_for))
+    return replace_files(view, untied_files(objects, view, found.parted)) if found.parted else view
 
 
 class _Padding:
@@ -215,6 +234,37 @@ def _combine_one(
     )
 
 
+_BLOCK = re.compile(r"(?P<stack>.*?)\.(?P<number>\d+)\.")
+
+
+def check_depth(operands: Sequence[MergeInput], found: Counterparts) -> None:
+    """Refuse a transfer between models of other depths, whose layers have the same number by chance at best.
+
+    Raises:
+        InvalidInputError: `incompatible`, naming a layer that one of them lacks.
+    """
+    whole = found.complete()
+    stacks = {m["stack"] for k in whole if (m := _BLOCK.match(k))}
+    blocks = {m[0] for k in whole if (m := _BLOCK.match(k))}
+    for key in (*found.missing, *found.extra):
+        block = _BLOCK.match(key)
+        if block is None or block["stack"] not in stacks or block[0] in blocks:
+            continue
+        has, lacks = _owners(key, operands)
+        raise InvalidInputError(
+            f"the checkpoints do not fit together: {', '.join(has)} has {block[0].rstrip('.')}, and"
+            f" {', '.join(lacks)} does not: they have other numbers of layers",
+            kind=ErrorKind.INCOMPATIBLE,
+            advice=Advice.SAME_DEPTH,
+        )
+
+
+def _owners(key: str, operands: Sequence[MergeInput]) -> tuple[list[str], list[str]]:
+    """Who has a tensor of this name, and who has none."""
+    has = [o.name for o in operands if key in o.manifest.tensors]
+    return has, [o.name for o in operands if o.name not in has]
+
+
 def _check(draft: _Draft, found: Counterparts, *, is_transfer: bool) -> None:
     wrong = list(draft.wrong)
     if not is_transfer:
@@ -227,20 +277,3 @@ def _check(draft: _Draft, found: Counterparts, *, is_transfer: bool) -> None:
             kind=ErrorKind.INCOMPATIBLE,
             advice=Advice.COMPARE_ROWS if wrong else None,
         )
-
-
-def _finetune_files(finetune: Manifest) -> dict[str, ViewFile]:
-    """Tokenizer, chat template and generation files of the fine-tune."""
-    return {
-        f.path: ViewFile(f.path, f.size, f.blob, None, None, f.executable)
-        for f in finetune.files
-        if f.tensors is None and follows_finetune(f.path)
-    }
-
-
-def _dropped(lead: Manifest, finetune: Manifest) -> list[str]:
-    """The target's tokenizer files, if the fine-tune brings a tokenizer of its own."""
-    ours = _finetune_files(finetune)
-    if not any("token" in p or p.startswith("vocab") for p in ours):
-        return []
-    return [f.path for f in lead.files if follows_finetune(f.path) and f.path not in ours]

@@ -1,18 +1,19 @@
 """Which tensor of one checkpoint stands for which tensor of another, whatever they are called on disk.
 
-Checkpoints of one model may differ in the names on disk, in whether a tied head is stored, and in buffers that
-nobody needs. `find_counterparts` brings all that together: afterwards every tensor of the result has one of each
-operand, and what is left over is left over for good.
+Checkpoints of one model may differ in the names on disk, in whether a tied head is stored, and in buffers
+that nobody needs. `find_counterparts` brings all that together: afterwards every tensor of the result has one
+of each operand, and what is left over is left over for good.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from deltavcs.advice import Advice
 from deltavcs.brief import brief
 from deltavcs.checkpoint.anatomy import Anatomy, anatomy_of, config_of
+from deltavcs.checkpoint.components import Components, component_of, match_components, weights_apart
 from deltavcs.checkpoint.correspondence import correspond
 from deltavcs.errors import ErrorKind, InvalidInputError
 from deltavcs.objects.model import Manifest, TensorEntry
@@ -37,8 +38,10 @@ class Adjusted:
     Attributes:
         renamed: `key ← key of the other`.
         filled: tied tensors that a checkpoint does not store: its embedding was taken for them.
-        untied: tensors that the leading checkpoint ties and the result stores, since another one trained them.
-        ignored: buffers that some have and some lack, and that no model needs; kept from the leading checkpoint.
+        untied: tensors that the leading checkpoint ties and the result does not, since another one trained
+            them.
+        ignored: buffers that some have and some lack, and that no model needs; kept from the leading
+            checkpoint.
     """
 
     renamed: tuple[str, ...] = ()
@@ -54,11 +57,12 @@ class Counterparts:
     """Tensors that meet.
 
     Attributes:
-        rows: key of the result → the tensor of every operand, None where it has none. The keys are those of the
-            leading checkpoint, which is operand 0, and those of `beside`.
-        beside: keys that the leading checkpoint does not store → the key of its own that lies where it belongs.
+        rows: key of the result → the tensor of every operand, None where it has none. The keys are those of
+            the leading checkpoint, which is operand 0, and those of `beside`.
+        beside: keys that the leading checkpoint does not store → the key of its own that they are put after.
         parted: names in memory of tensors that the result no longer ties, `beside` or not.
         extra: tensors of others that the leading checkpoint lacks.
+        apart: components and files that take no part (`deltavcs.checkpoint.components`).
     """
 
     rows: Mapping[str, Row]
@@ -66,6 +70,7 @@ class Counterparts:
     beside: Mapping[str, str] = field(default_factory=dict)
     parted: tuple[str, ...] = ()
     extra: tuple[str, ...] = ()
+    apart: tuple[str, ...] = ()
 
     def complete(self) -> dict[str, tuple[TensorEntry, ...]]:
         """The rows that lack nothing."""
@@ -80,18 +85,36 @@ class Counterparts:
 def find_counterparts(objects: ObjectStore, operands: Sequence[MergeInput]) -> Counterparts:
     """Match the tensors of checkpoints with those of the first.
 
-    Where all have the same names, they are what they are called. Otherwise config.json is asked what the model
-    calls its tensors and which of them it ties.
+    Where all have the same names, they are what they are called. Otherwise config.json is asked what the
+    model calls its tensors and which of them it ties.
 
     Raises:
         InvalidInputError: `incompatible` if what is one tensor in one checkpoint is several in another, or if
             two of one checkpoint could be the same of another.
     """
-    tables = [o.manifest.primary for o in operands]
-    lead = tables[0]
-    if all(t.keys() == lead.keys() for t in tables) and not _stores_something_twice(lead):
-        return Counterparts({k: tuple(t[k] for t in tables) for k in lead}, Adjusted())
-    return _Meeting(objects, operands).counterparts()
+    lead = operands[0].manifest
+    components = [match_components(lead, o.manifest) for o in operands]
+    tables = [_in_components(o.manifest, found) for o, found in zip(operands, components, strict=True)]
+    alone = {name for found in components for name in found.lacking if name}
+    rows = {k: tuple(t.get(k) for t in tables) for k in lead.tensors if component_of(k) not in alone}
+    left = (sorted(table.keys() - lead.tensors.keys()) for table in tables)
+    apart = weights_apart([o.manifest for o in operands], components[1:])
+    whole = Counterparts(
+        rows, Adjusted(), extra=tuple(dict.fromkeys(k for keys in left for k in keys)), apart=apart
+    )
+    own = [{k: t for k, t in table.items() if not component_of(k)} for table in tables]
+    if all(t.keys() == own[0].keys() for t in own) and not _stores_something_twice(own[0]):
+        return whole
+    found = _Meeting(objects, operands, own).counterparts()
+    others = {k: row for k, row in rows.items() if component_of(k)}
+    extra = (*found.extra, *(k for k in whole.extra if component_of(k)))
+    return replace(found, rows={**found.rows, **others}, extra=extra, apart=apart)
+
+
+def _in_components(manifest: Manifest, found: Components) -> dict[str, TensorEntry]:
+    """The tensors of a checkpoint by key, those of other components as the leading checkpoint calls them."""
+    back = {theirs: ours for ours, theirs in found.names.items()}
+    return {back.get(k, k): t for k, t in manifest.tensors.items() if component_of(k) not in found.unknown}
 
 
 def _stores_something_twice(table: Mapping[str, TensorEntry]) -> bool:
@@ -103,8 +126,14 @@ def _stores_something_twice(table: Mapping[str, TensorEntry]) -> bool:
 class _Operand:
     """A checkpoint whose tensors are known by their places in the leading one's model."""
 
-    def __init__(self, given: MergeInput, anatomy: Anatomy | None, model: Anatomy | None) -> None:
-        self.name, self.table, self.anatomy = given.name, given.manifest.primary, anatomy
+    def __init__(
+        self,
+        name: str,
+        table: Mapping[str, TensorEntry],
+        anatomy: Anatomy | None,
+        model: Anatomy | None,
+    ) -> None:
+        self.name, self.table, self.anatomy = name, table, anatomy
         self._model = model
         self._places = model.places(self.table) if model is not None else None
         self.spelling = dict(self._places.of) if self._places is not None else {}
@@ -153,17 +182,25 @@ class _Parted:
 class _Meeting:
     """The work of `find_counterparts` where names differ."""
 
-    def __init__(self, objects: ObjectStore, operands: Sequence[MergeInput]) -> None:
+    def __init__(
+        self,
+        objects: ObjectStore,
+        operands: Sequence[MergeInput],
+        tables: Sequence[Mapping[str, TensorEntry]],
+    ) -> None:
         self._objects, self._lead_manifest = objects, operands[0].manifest
         anatomies = [anatomy_of(objects, o.manifest) for o in operands]
         model = next((a for a in anatomies if a is not None), None)
-        self._operands = [_Operand(o, a, model) for o, a in zip(operands, anatomies, strict=True)]
+        self._operands = [
+            _Operand(o.name, table, anatomy, model)
+            for o, table, anatomy in zip(operands, tables, anatomies, strict=True)
+        ]
         self._lead = self._operands[0]
         self._renamed: list[str] = []
         self._extras = [self._settle(operand) for operand in self._operands]
 
     def _settle(self, operand: _Operand) -> Sequence[str]:
-        """Give every tensor of an operand its place; return the keys that are in none of the leading one's."""
+        """Give every tensor of an operand its place; return the keys that the leading one has nothing for."""
         lead = self._lead
         met = correspond(
             lead.table, operand.table, our_spelling=lead.spelling, their_spelling=operand.spelling
@@ -222,8 +259,9 @@ class _Meeting:
                 self._part_one(place, lead.keys[stored[0]], source, parted)
         for place in self._left_alone(parted):
             group = next(g for g in lead.groups if place in g)
-            beside = next(lead.keys[p] for p in group if p in lead.keys)
-            parted.add(place, place, rows[beside], beside)
+            beside = next((lead.keys[p] for p in group if p in lead.keys), None)
+            if beside is not None:
+                parted.add(place, place, rows[beside], beside)
         return parted
 
     def _part_one(self, place: str, beside: str, source: Row, parted: _Parted) -> None:

@@ -128,7 +128,9 @@ def merge_derived(
     for key, content in _plan_all(objects, method, left, dict(tensors), options, resources):
         tensors[key] = content
     view = merged_view(objects, aligned, lead, tensors)
-    return Merging(view, tuple(left), tuple(same), aligned.copied, aligned.converted, {}, aligned.adjusted)
+    return Merging(
+        view, tuple(left), tuple(same), aligned.copied, aligned.converted, {}, aligned.apart, aligned.adjusted
+    )
 
 
 def _plan_all(

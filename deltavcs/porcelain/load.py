@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from deltavcs.checkpoint import layout
 from deltavcs.checkpoint.device import checked_device
 from deltavcs.checkpoint.materialize import load_state, torch_dtype
+from deltavcs.checkpoint.side_files import holds_tokenizer
 from deltavcs.evaluation.models import build_model, config_directory
 from deltavcs.repo import Repository
 from deltavcs.skeleton.model_config import import_transformers
@@ -58,6 +58,6 @@ def load_tokenizer(repo: Repository, revision: str) -> Any:
     target = prepare_target(repo, revision, dtype=None, merge_adapter=False)
     transformers = import_transformers()
     with config_directory(repo.objects, target.view) as folder:
-        if not layout.holds_tokenizer(p.name for p in folder.iterdir()):
+        if not holds_tokenizer(p.name for p in folder.iterdir()):
             return None
         return transformers.AutoTokenizer.from_pretrained(folder)

@@ -13,6 +13,7 @@ from deltavcs.checkpoint.geometry import Geometry, geometry
 from deltavcs.errors import ErrorKind, InvalidInputError
 from deltavcs.history.walk import walk
 from deltavcs.merging.combination import combine
+from deltavcs.merging.counterparts import MergeInput
 from deltavcs.merging.expression import transfer_program
 from deltavcs.objects.model import Kind, Role
 from deltavcs.oid import CommitId
@@ -100,8 +101,8 @@ def _diff_vectors(repo: Repository, target: CommitId) -> list[tuple[CommitId, Co
 
 
 def _measure(repo: Repository, target: CommitId, delta: CommitId, source: CommitId) -> Geometry:
-    manifests = [repo.manifest(c) for c in (target, delta, source)]
-    combination = combine(repo.objects, transfer_program(1.0), manifests, is_transfer=True)
+    operands = [MergeInput(name_of(repo, c), repo.manifest(c)) for c in (target, delta, source)]
+    combination = combine(repo.objects, transfer_program(1.0), operands, is_transfer=True)
     return geometry(repo.objects, combination.triples, repo.resources)["all"]
 
 

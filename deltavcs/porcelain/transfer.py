@@ -8,13 +8,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, TypedDict, Unpack
 
 from deltavcs.advice import Advice
 from deltavcs.brief import brief
 from deltavcs.checkpoint.geometry import Geometry, geometry
 from deltavcs.errors import ErrorKind, InvalidInputError, NotFoundError
 from deltavcs.index.queries import children_of
+from deltavcs.merging.carried_files import CONFIGS, CarriedFiles
 from deltavcs.merging.combination import Compatibility
 from deltavcs.objects.model import Kind, Role
 from deltavcs.oid import CommitId
@@ -36,6 +37,7 @@ class Transferred:
         geometry: distances by group of tensors and in all (`all`).
         backport: True if the target base is older than the source.
         source_commit, target_commit: the two bases.
+        carried: whose configuration and tokenizer it has, and where the configurations differ.
     """
 
     delta: str
@@ -50,8 +52,16 @@ class Transferred:
     recorded: Recorded | None
     source_commit: CommitId
     target_commit: CommitId
+    carried: CarriedFiles
 
     __repr__ = brief
+
+
+class Fitting(TypedDict, total=False):
+    """How two models that are not quite alike are fitted together; see `transfer`."""
+
+    vocab: str
+    config: str
 
 
 def transfer(
@@ -61,9 +71,9 @@ def transfer(
     *,
     deltas: Sequence[str] | Literal["all"] = (),
     scale: float = 1.0,
-    vocab: str = "pad",
     draft: Draft | None = None,
     dry_run: bool = False,
+    **fitting: Unpack[Fitting],
 ) -> list[Transferred]:
     """Commit `to + scale · (fine-tune − its base)` for one or more fine-tunes.
 
@@ -72,9 +82,11 @@ def transfer(
         to: the target base.
         deltas: which fine-tunes of the base to take, or `all` of them.
         scale: λ, a finite number.
-        vocab: `pad` counts rows that a base lacks as zeros; `strict` refuses them.
         draft: branch, by default `TO+DELTA`, and only with one fine-tune; message and metadata.
         dry_run: measure and report, but commit nothing.
+        fitting: `vocab`, by default `pad`, which counts rows that a base lacks as zeros, or `strict`, which
+            refuses them; `config`, whose config.json the result has: by default the `target`'s, or the
+            `finetune`'s. Where the two differ is in `Transferred.carried`.
 
     Raises:
         InvalidInputError: `ambiguous-delta` with the choices; `incompatible` with the tensors.
@@ -83,19 +95,13 @@ def transfer(
     draft = (draft or Draft()).signed(repo, f"transfer {from_} to {to}")
     if not math.isfinite(scale):
         raise InvalidInputError(f"scale {scale} is not a finite number", kind=ErrorKind.BAD_ARGUMENT)
-    if vocab not in ("pad", "strict"):
-        raise InvalidInputError(
-            f"vocab is {vocab!r}",
-            kind=ErrorKind.BAD_ARGUMENT,
-            advice=Advice.ONE_OF,
-            facts={"choices": "pad, strict"},
-        )
+    _check_fitting(fitting)
     deltas = deltas if deltas == "all" else several(deltas, "deltas")
     target = repo.resolve(to)
     chosen = _choose(repo, from_, deltas)
     _check_single(draft, len(chosen))
     _check_base(repo, target, to)
-    plans = [plan_transfer(repo, delta, target, scale=scale, vocab=vocab) for delta in chosen]
+    plans = [plan_transfer(repo, delta, target, scale=scale, **fitting) for delta in chosen]
     names = [check_name(_branch(repo, plan) if draft.name is None else draft.name) for plan in plans]
     done = []
     for plan, name in zip(plans, names, strict=True):
@@ -105,6 +111,18 @@ def transfer(
             recorded = record_transfer(repo, plan, replace(draft, name=name), distances)
         done.append(_result(repo, plan, name, distances, recorded))
     return done
+
+
+def _check_fitting(fitting: Fitting) -> None:
+    for name, choices in (("vocab", ("pad", "strict")), ("config", CONFIGS)):
+        given = fitting.get(name, choices[0])
+        if given not in choices:
+            raise InvalidInputError(
+                f"{name} is {given!r}",
+                kind=ErrorKind.BAD_ARGUMENT,
+                advice=Advice.ONE_OF,
+                facts={"choices": ", ".join(choices)},
+            )
 
 
 def _choose(repo: Repository, from_: str, deltas: Sequence[str] | Literal["all"]) -> list[CommitId]:
@@ -185,6 +203,8 @@ def _result(
     distances: Mapping[str, Geometry],
     recorded: Recorded | None,
 ) -> Transferred:
+    carried = plan.combination.carried
+    assert carried is not None
     return Transferred(
         delta=name_of(repo, plan.delta),
         source=name_of(repo, plan.source),
@@ -198,4 +218,5 @@ def _result(
         recorded=recorded,
         source_commit=plan.source,
         target_commit=plan.target,
+        carried=carried,
     )

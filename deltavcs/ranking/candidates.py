@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from deltavcs.adapters.adapter_config import adapter_config_of
-from deltavcs.checkpoint import layout as names
+from deltavcs.checkpoint.side_files import holds_tokenizer
 from deltavcs.errors import DeltaVCSError, ErrorKind, InvalidInputError
 from deltavcs.evaluation.architecture import architecture_digest, tensor_shapes, whole_keys
 from deltavcs.history.walk import walk
@@ -115,7 +115,7 @@ class _Reader:
             group, model_key = self._adapter_keys(manifest, below)
         else:
             group, model_key = whole_keys(self._objects, manifest)
-            if names.holds_tokenizer(f.path for f in manifest.files):
+            if holds_tokenizer(f.path for f in manifest.files):
                 below = None
         trained_on = self._tasks(commit_id)
         return Candidate(

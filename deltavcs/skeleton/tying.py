@@ -21,9 +21,9 @@ def how_to_untie(config_json: bytes, names: Collection[str]) -> tuple[ConfigPath
         names: of parameters in memory, such as `lm_head.weight`.
 
     Returns:
-        Paths of `tie_word_embeddings`; none if it ties none of them already, or if that cannot be said without
-        changing what else the model computes (T5 scales its output by it). transformers then goes by what a
-        checkpoint stores: two tensors that differ are not tied.
+        Paths of `tie_word_embeddings`; none if it ties none of them already, or if that cannot be said
+        without changing what else the model computes (T5 scales its output by it). transformers then goes by
+        what a checkpoint stores: two tensors that differ are not tied.
 
     Raises:
         InvalidInputError: `bad-checkpoint`, as `build_skeleton`.

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from deltavcs.advice import Advice
 from deltavcs.errors import ErrorKind, InvalidInputError
 from deltavcs.history.ancestors import common_base
-from deltavcs.merging.alignment import MergeInput
+from deltavcs.merging.counterparts import MergeInput
 from deltavcs.merging.methods import MethodInfo, method_named, settings_for
 from deltavcs.merging.settings import MergeMethod
 from deltavcs.objects.model import Kind, Role

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from deltavcs.brief import brief
 from deltavcs.checkpoint.storing import store_view
 from deltavcs.merging.adapters import check_same_factors, merge_products
-from deltavcs.merging.alignment import MergeInput, Merging
+from deltavcs.merging.alignment import Merging
+from deltavcs.merging.counterparts import Adjusted, MergeInput
 from deltavcs.merging.formulas import merge_derived
 from deltavcs.merging.spool import Spool
 from deltavcs.objects.model import Kind, Parent, Role
@@ -32,7 +33,7 @@ class Merged:
         base: the checkpoint that diff vectors were taken from, or that all inputs were made from.
         parameters: the method's parameters as they were used.
         recorded: None after a dry run.
-        merged, untouched, copied, converted, lost: see `deltavcs.merging.alignment.Merging`.
+        merged, untouched, copied, converted, lost, apart, adjusted: see `deltavcs.merging.alignment.Merging`.
     """
 
     method: str
@@ -49,6 +50,8 @@ class Merged:
     copied: tuple[str, ...] = ()
     converted: tuple[str, ...] = ()
     lost: Mapping[str, float] = field(default_factory=dict)
+    apart: tuple[str, ...] = ()
+    adjusted: Adjusted = field(default_factory=Adjusted)
 
     __repr__ = brief
 
@@ -127,6 +130,8 @@ def describe_merge(repo: Repository, plan: MergePlan, computed: Merging, recorde
         copied=computed.copied,
         converted=computed.converted,
         lost=computed.lost,
+        apart=computed.apart,
+        adjusted=computed.adjusted,
     )
 
 

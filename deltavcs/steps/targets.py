@@ -59,6 +59,7 @@ def find_target(repo: Repository, text: str) -> Target:
         commit = repo.resolve(text.strip())
         return Target(text, view_of(repo.manifest(commit)), commit, (commit,), commit)
     from deltavcs.merging.combination import combine
+    from deltavcs.merging.counterparts import MergeInput
 
     expression = parse_expression(text)
     commits = tuple(repo.resolve(operand) for operand in expression.operands)
@@ -77,7 +78,7 @@ def find_target(repo: Repository, text: str) -> Target:
     combination = combine(
         repo.objects,
         program,
-        [repo.manifest(commits[i]) for i in order],
+        [MergeInput(expression.operands[i], repo.manifest(commits[i])) for i in order],
         is_transfer=_is_transfer(program),
     )
     return Target(text, combination.view, None, commits, _recipe(expression, commits))

@@ -10,6 +10,7 @@ from deltavcs.checkpoint.geometry import Geometry
 from deltavcs.checkpoint.storing import store_view
 from deltavcs.errors import ErrorKind, InvalidInputError
 from deltavcs.merging.combination import Combination, combine
+from deltavcs.merging.counterparts import MergeInput
 from deltavcs.merging.expression import transfer_program
 from deltavcs.objects.model import Kind, Parent, Role
 from deltavcs.oid import CommitId
@@ -44,12 +45,19 @@ class TransferPlan:
 
 
 def plan_transfer(
-    repo: Repository, delta: CommitId, target: CommitId, *, scale: float = 1.0, vocab: str = "pad"
+    repo: Repository,
+    delta: CommitId,
+    target: CommitId,
+    *,
+    scale: float = 1.0,
+    vocab: str = "pad",
+    config: str = "target",
 ) -> TransferPlan:
     """Fit the diff vector of a fine-tune to a base.
 
     Args:
         vocab: `pad` counts rows that a base lacks as zeros; `strict` refuses them.
+        config: whose config.json the result has: `target` or `finetune`.
 
     Raises:
         InvalidInputError: `incompatible` with the tensors, or for what has no diff vector.
@@ -62,8 +70,10 @@ def plan_transfer(
             kind=ErrorKind.INCOMPATIBLE,
             advice=Advice.NAME_FINETUNE,
         )
-    manifests = [repo.manifest(c) for c in (target, delta, source)]
-    combination = combine(repo.objects, transfer_program(scale), manifests, is_transfer=True, vocab=vocab)
+    operands = [MergeInput(name_of(repo, c), repo.manifest(c)) for c in (target, delta, source)]
+    combination = combine(
+        repo.objects, transfer_program(scale), operands, is_transfer=True, vocab=vocab, config=config
+    )
     return TransferPlan(delta, source, target, scale, combination)
 
 

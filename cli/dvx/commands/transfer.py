@@ -17,11 +17,14 @@ from dvx.session import Session
 from dvx.table import Column, table
 
 if TYPE_CHECKING:
+    from deltavcs.checkpoint.config_differences import ConfigDifference
     from deltavcs.porcelain.connectivity import Segment
     from deltavcs.porcelain.transfer import Transferred
     from deltavcs.repo import Repository
 
-_FIELDS = ("matched", "padded", "missing", "extra", "renamed", "converted", "copied")
+_FIELDS = (
+    "matched", "padded", "missing", "extra", "renamed", "converted", "copied", "filled", "untied", "ignored",
+)  # fmt: skip
 _MEANING = {
     "padded": "rows that one of them lacks count as zeros",
     "missing": "kept from the target: another one lacks them",
@@ -29,8 +32,18 @@ _MEANING = {
     "renamed": "",
     "converted": "",
     "copied": "kept from the target: no arithmetic on this dtype",
+    "filled": "tied, so the embedding stands for it",
+    "untied": "the target ties it, the result stores it and its config.json says so",
+    "ignored": "buffers that no model needs; kept from the target",
+}
+_NOTES = {
+    "shared_rows": "note: rows that the fine-tune and the target both added; if they are other tokens, their"
+    " embeddings are added up",
+    "guessed": "note: taken for the vocabulary by their names alone",
 }
 _NEAR, _ALONG = 0.5, 0.1
+_SETTINGS = 12
+_WHOSE = {"target": "target", "finetune": "fine-tune"}
 
 
 @command(
@@ -71,6 +84,13 @@ _NEAR, _ALONG = 0.5, 0.1
     help="Vocabularies of other sizes: count missing rows as zeros, or refuse.",
 )
 @click.option(
+    "--config",
+    type=click.Choice(["target", "finetune"]),
+    default="target",
+    show_default=True,
+    help="Whose config.json the result has; the report lists where they differ.",
+)
+@click.option(
     "--probe-task",
     metavar="TASK",
     help="Measure the loss of a task between the two bases; see 'dvx connectivity'.",
@@ -88,6 +108,7 @@ def transfer(
     scale: float,
     name: str | None,
     vocab: str,
+    config: str,
     probe_task: str | None,
     dry_run: bool,
     message: str,
@@ -110,6 +131,7 @@ def transfer(
             deltas=deltas or ("all" if every else ()),
             scale=scale,
             vocab=vocab,
+            config=config,
             draft=dv.Draft(name, message),
             dry_run=dry_run,
         )
@@ -141,6 +163,10 @@ def _document(done: Transferred, probe: Segment | None) -> dict[str, object]:
         "recipe": done.recipe,
         "backport": done.backport,
         "compatibility": done.compatibility,
+        "apart": done.compatibility.apart,
+        "config": done.carried.config,
+        "config_differences": done.carried.differences,
+        "side_files": done.carried.side,
         "geometry": {
             group: {
                 "base_l2": g.base,
@@ -171,6 +197,7 @@ def _report(done: Transferred, probe: Segment | None, width: int | None) -> Iter
     shown_id = f" {reports.commit_id(made.commit)}" if made else ""
     yield f"{reports.name(done.name)}{shown_id} = {text.plain(recipe)}   ({verb})"
     yield from _compatibility(done)
+    yield from _plain_files(done)
     yield ""
     yield from _geometry(done, width)
     yield ""
@@ -207,6 +234,42 @@ def _compatibility(done: Transferred) -> Iterator[str]:
         if counts[field]:
             note = f" ({why})" if why else ""
             yield f"  {field}{note}: {text.join(getattr(found, field), 3)}"
+    for field, note in _NOTES.items():
+        if getattr(found, field):
+            yield f"{note}: {text.join(getattr(found, field), 3)}"
+
+
+def _plain_files(done: Transferred) -> Iterator[str]:
+    """Whose tokenizer and configuration, what differs, and which weights took no part."""
+    apart = done.compatibility.apart
+    if apart:
+        yield f"  apart (weights that took no part): {text.join(apart, 6)}"
+    side = done.carried.side
+    for folder, whose in side.tokenizer.items():
+        where = f" in {text.plain(folder)}" if folder else ""
+        yield f"tokenizer{where}: the {_WHOSE[whose]}'s"
+    if side.left_out:
+        yield f"  left out, since the fine-tune has no whole tokenizer: {text.join(side.left_out, 6)}"
+    found = done.carried.differences
+    if not found:
+        return
+    yield f"config.json: the {_WHOSE[done.carried.config]}'s; {text.count(len(found), 'setting')} differ" + (
+        "s" if len(found) == 1 else ""
+    )
+    for one in found[:_SETTINGS]:
+        yield f"  {_setting(one, done.carried.config)}"
+    if len(found) > _SETTINGS:
+        yield f"  and {len(found) - _SETTINGS} more, which --json lists"
+
+
+def _setting(one: ConfigDifference, config: str) -> str:
+    """A setting in which the configurations differ, and who changed it."""
+    place = "" if one.path == "config.json" else f"{one.path.rpartition('/')[0]}: "
+    tuned = f"{text.brief_json(one.finetune)} in the fine-tune"
+    if one.finetune != one.source:
+        tuned += f" ({text.brief_json(one.source)} in its base)"
+    note = "" if one.written == config else f"; the {_WHOSE[one.written]}'s is taken"
+    return text.plain(f"{place}{one.key}: {text.brief_json(one.target)} in the target, {tuned}{note}")
 
 
 def _geometry(done: Transferred, width: int | None) -> Iterator[str]:
