@@ -49,7 +49,7 @@ def mismatch(source: SourceCheckpoint, base: Manifest) -> Mismatch:
 
 
 def _same_but_rows(ours: tuple[int, ...], theirs: tuple[int, ...]) -> bool:
-    """True if only the number of rows differs; those of BART's `final_logits_bias` [1, V] are its second axis."""
+    """True if only rows differ; those of `final_logits_bias` [1, V] in BART are its second axis."""
     while len(ours) > 1 and ours[:1] == theirs[:1] == (1,):
         ours, theirs = ours[1:], theirs[1:]
     return len(ours) == len(theirs) and ours[1:] == theirs[1:]
