@@ -91,7 +91,7 @@ def _single(value: Any) -> Any:
 _ADJUSTED = {
     "renamed": "",
     "filled": " (tied, so the embedding stands for it)",
-    "untied": " (the first model ties it, the result stores it and its config.json says so)",
+    "untied": " (trained apart, so the result no longer ties it as the first model does)",
     "ignored": " (buffers that no model needs; kept from the first model)",
 }
 

@@ -197,7 +197,21 @@ class _Meeting:
         ]
         self._lead = self._operands[0]
         self._renamed: list[str] = []
+        self._check_names()
         self._extras = [self._settle(operand) for operand in self._operands]
+
+    def _check_names(self) -> None:
+        """Refuse a leading checkpoint whose names no model can load, if another one has names that can be."""
+        lead = self._lead
+        if lead.spelling or not any(operand.spelling for operand in self._operands):
+            return
+        other = next(operand for operand in self._operands if operand.spelling)
+        raise InvalidInputError(
+            f"{lead.name} spells its tensors as no model can load them ({next(iter(lead.table), None)}), and"
+            f" {other.name} does not: the result would have the names of {lead.name}",
+            kind=ErrorKind.INCOMPATIBLE,
+            advice=Advice.SAVE_ALIKE,
+        )
 
     def _settle(self, operand: _Operand) -> Sequence[str]:
         """Give every tensor of an operand its place; return the keys that the leading one has nothing for."""
@@ -228,7 +242,7 @@ class _Meeting:
         adjusted = Adjusted(
             tuple(dict.fromkeys(self._renamed)),
             tuple(filled),
-            tuple(dict.fromkeys([*parted.rows, *parted.names])),
+            (*parted.rows, *(lead.keys[place] for place in parted.names if place in lead.keys)),
             tuple(dict.fromkeys(ignored)),
         )
         return Counterparts(rows, adjusted, parted.beside, tuple(parted.names), tuple(dict.fromkeys(extra)))

@@ -33,7 +33,7 @@ _MEANING = {
     "converted": "",
     "copied": "kept from the target: no arithmetic on this dtype",
     "filled": "tied, so the embedding stands for it",
-    "untied": "the target ties it, the result stores it and its config.json says so",
+    "untied": "trained apart, so the result no longer ties it as the target does",
     "ignored": "buffers that no model needs; kept from the target",
 }
 _NOTES = {
