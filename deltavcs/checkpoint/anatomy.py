@@ -81,17 +81,16 @@ class Anatomy:
             groups.setdefault(source, [source]).append(target)
         return [tuple(group) for group in groups.values()]
 
-    def ignores(self, name: str, tensor: TensorEntry) -> bool:
+    def ignores(self, name: str, in_memory: str, tensor: TensorEntry) -> bool:
         """True for a tensor that a model does without: transformers leaves it out when it loads a checkpoint.
 
         Such are buffers that a family once saved and computes today, counters, and constants.
 
         Args:
-            name: on disk, or in memory.
+            name: on disk.
+            in_memory: where `places` puts it; the same name if nowhere.
         """
-        model = self.skeleton.model
-        in_memory = self.places([name]).of.get(name, name)
-        buffers = [buffer for buffer, _ in model.named_buffers()]
+        model, buffers = self.skeleton.model, self.skeleton.buffers
         if in_memory in self.skeleton.shapes:
             patterns = model._keys_to_ignore_on_load_missing or ()
             counts = not dtype_of(tensor.dtype).arithmetic

@@ -252,7 +252,8 @@ class _Meeting:
 
     def _ignores(self, operand: _Operand, key: str) -> bool:
         known = [a for a in (operand.anatomy, self._lead.anatomy) if a is not None]
-        return any(a.ignores(key, operand.table[key]) for a in known)
+        place = operand.parameter(operand.place(key))
+        return any(a.ignores(key, place, operand.table[key]) for a in known)
 
     def _filled(self, key: str, parted: _Parted) -> Iterator[str]:
         place = parted.places.get(key) or self._lead.place(key)

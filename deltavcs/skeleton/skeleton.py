@@ -40,6 +40,11 @@ class Skeleton:
         return {name: tuple(t.shape) for name, t in self.model.state_dict().items()}
 
     @cached_property
+    def buffers(self) -> frozenset[str]:
+        """Name in memory of every buffer, persistent or not."""
+        return frozenset(name for name, _ in self.model.named_buffers())
+
+    @cached_property
     def tied(self) -> Mapping[str, str]:
         """Name in memory of every parameter that the model ties → the name of the one that it is tied to."""
         return dict(getattr(self.model, "all_tied_weights_keys", None) or {})
