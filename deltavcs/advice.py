@@ -119,3 +119,5 @@ class Advice(StrEnum):
     KNOWN_DTYPES = "known-dtypes"  # dtypes
     RAISE_FILE_LIMIT = "raise-file-limit"
     KEEP_TARGET_CONFIG = "keep-target-config"
+    MOVE_FILES_AWAY = "move-files-away"
+    CHECK_OUT_FIRST = "check-out-first"

@@ -7,6 +7,7 @@ A component is what one safetensors file of a folder holds, however it is cut in
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -73,11 +74,11 @@ def match_components(lead: Manifest, other: Manifest) -> Components:
     names: dict[str, str] = {}
     used = set()
     lacking = []
-    alone = {_folder(c): c for c in theirs if sum(_folder(x) == _folder(c) for x in theirs) == 1}
+    mine_alone, theirs_alone = _alone(ours), _alone(theirs)
     for component, keys in ours.items():
-        found = component if component in theirs else alone.get(_folder(component), "")
-        if component and (found not in theirs or sum(_folder(x) == _folder(component) for x in ours) > 1):
-            found = component
+        found = component
+        if component not in theirs and mine_alone.get(_folder(component)) == component:
+            found = theirs_alone.get(_folder(component), component)
         if found not in theirs:
             lacking.append(component)
             continue
@@ -100,6 +101,12 @@ def _name_own(tables: dict[str, dict[str, str]], manifest: Manifest) -> None:
     stems = {_stem(f.path) for f in manifest.files if f.tensors and "::" not in f.tensors[0]}
     if len(stems) == 1:
         tables[stems.pop()] = tables.pop("")
+
+
+def _alone(tables: Mapping[str, object]) -> dict[str, str]:
+    """By folder its component, where it holds one."""
+    counts = Counter(_folder(c) for c in tables if c)
+    return {_folder(c): c for c in tables if c and counts[_folder(c)] == 1}
 
 
 def _folder(component: str) -> str:

@@ -14,6 +14,8 @@ JsonObject: TypeAlias = dict[str, Any]
 
 # What the library that saved a model notes of itself, and no forward pass reads.
 _NOTES = frozenset("_name_or_path _commit_hash transformers_version _diffusers_version use_cache".split())
+# Follows the tensors, whatever it was.
+_ROWS = "vocab_size"
 _SAME_KEY = {"torch_dtype": "dtype"}
 DTYPE_KEYS = ("dtype", "torch_dtype")
 # Absent means the default of the class, so these move as a set.
@@ -54,7 +56,7 @@ def config_differences(
     out = []
     for key in sorted(m_t.keys() | tuned.keys()):
         ours, theirs = m_t.get(key), tuned.get(key)
-        if ours != theirs and key.rpartition(".")[2] not in _NOTES:
+        if ours != theirs and key.rpartition(".")[2] not in {*_NOTES, _ROWS}:
             whose = "finetune" if made.get(key) == theirs else "target"
             out.append(ConfigDifference(path, key, ours, theirs, m_s.get(key), whose))
     return out

@@ -1,15 +1,19 @@
-"""The directory that a checkout writes: refused if it holds something, filled at once when all is written."""
+"""The directory that a checkout writes: filled or changed when all that goes into it is written."""
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import shutil
-from pathlib import Path
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
 
 from deltavcs.advice import Advice
-from deltavcs.checkpoint.layout import draft_name
-from deltavcs.errors import AlreadyExistsError, ErrorKind, StorageError
-from deltavcs.storage.file_calls import os_error, translate_os_errors
+from deltavcs.checkpoint.folder_plan import FolderPlan, leads_elsewhere
+from deltavcs.checkpoint.layout import draft_name, is_draft
+from deltavcs.errors import AlreadyExistsError, ConflictError, ErrorKind, StorageError
+from deltavcs.storage.file_calls import os_error, sync_directory, translate_os_errors
 
 
 def check_output(out: Path, *, force: bool) -> None:
@@ -55,41 +59,103 @@ def make_draft(out: Path) -> Path:
     return draft
 
 
-def move_into_place(draft: Path, out: Path, named: Path) -> None:
-    """Rename what is in `draft`; begun again, it goes on with what is still there.
+def move_whole(draft: Path, out: Path, named: Path) -> None:
+    """Rename a draft beside `out` to it; begun again, it does nothing more.
 
     Args:
         named: `out` as the user wrote it.
     """
     if not draft.exists():
         return
-    if draft.parent != out:
+    try:
+        draft.replace(out)
+    except OSError as exc:
+        # Somebody else made it meanwhile, and put something there.
+        raise not_empty(named) if out.exists() else os_error(f"cannot write {named}", exc) from exc
+
+
+@contextlib.contextmanager
+def locked_folder(out: Path, named: Path) -> Iterator[None]:
+    """Keep other checkouts from a directory, and clear away the drafts of those that were killed.
+
+    Raises:
+        ConflictError: `locked` if one is under way.
+    """
+    with translate_os_errors(f"cannot open {named}"):
+        fd = os.open(out, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
         try:
-            draft.replace(out)
-        except OSError as exc:
-            # Somebody else made it meanwhile, and put something there.
-            raise not_empty(named) if out.exists() else os_error(f"cannot write {named}", exc) from exc
-        return
-    found = sorted(draft.rglob("*"))
-    # Folders first: making one may fail, for want of room or of permission, when nothing is in place yet.
-    for path in (x for x in found if x.is_dir()):
-        target = out / path.relative_to(draft)
-        with translate_os_errors(f"cannot create {named / path.relative_to(draft)}"):
-            # A link is replaced, not followed: it may lead out of the directory.
-            if target.is_symlink() or (os.path.lexists(target) and not target.is_dir()):
-                target.unlink()
-            target.mkdir(exist_ok=True)
-    files = [x for x in found if not x.is_dir()]
-    for done, path in enumerate(files):
-        target = out / path.relative_to(draft)
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as exc:
+            raise ConflictError(
+                f"another checkout into {named} is under way", kind=ErrorKind.LOCKED, advice=Advice.RUN_AGAIN
+            ) from exc
+        except OSError:  # a file system without locks
+            pass
+        else:
+            for left in (x for x in out.iterdir() if is_draft(x.name)):
+                shutil.rmtree(left, ignore_errors=True)
+        yield
+    finally:
+        os.close(fd)
+
+
+def change_folder(draft: Path, out: Path, plan: FolderPlan, named: Path, *, durable: bool) -> None:
+    """Remove what a plan removes and rename what it writes from `draft`; begun again, it goes on.
+
+    Every file is replaced in one step and never written to, so that other links to it keep their content.
+
+    Args:
+        named: `out` as the user wrote it.
+        durable: wait for the disk.
+    """
+    for path in plan.remove:
+        at = out / path
+        if not leads_elsewhere(out, path):
+            with translate_os_errors(f"cannot remove {named / path}"):
+                at.unlink(missing_ok=True)
+    for path in plan.gone:
+        _remove_empty(out, path)
+    for path in plan.write:  # folders first: making one may fail, for want of room or of permission
+        _make_parents(out, path, named)
+    for done, path in enumerate(plan.write):
+        source, target = draft / path, out / path
         try:
-            if target.is_dir() and not target.is_symlink():
-                shutil.rmtree(target)
-            path.replace(target)
+            if source.exists():
+                if target.is_dir() and not target.is_symlink():
+                    target.rmdir()
+                source.replace(target)
         except OSError as exc:
             raise StorageError(
-                f"cannot write {named / path.relative_to(draft)}: {exc.strerror or exc}; "
-                f"{done} of {len(files)} files are in place",
+                f"cannot write {named / path}: {exc.strerror or exc}; "
+                f"{done} of {len(plan.write)} files are in place",
                 kind=ErrorKind.IO,
                 advice=Advice.MEND_AND_FORCE,
             ) from exc
+    with translate_os_errors(f"cannot write {named}"):
+        for folder in {(out / path).parent for path in plan.write} if durable else ():
+            sync_directory(folder)
+
+
+def _make_parents(out: Path, path: str, named: Path) -> None:
+    at = out
+    for part in PurePosixPath(path).parts[:-1]:
+        at /= part
+        with translate_os_errors(f"cannot create {named / at.relative_to(out)}"):
+            # A link is replaced, not followed: it may lead out of the directory.
+            if at.is_symlink() or (os.path.lexists(at) and not at.is_dir()):
+                at.unlink()
+            at.mkdir(exist_ok=True)
+
+
+def _remove_empty(out: Path, path: str) -> None:
+    """Remove the folders of a file that is gone, as long as nothing else is in them."""
+    for parent in PurePosixPath(path).parents:
+        if str(parent) == "." or leads_elsewhere(out, f"{parent}/x"):
+            return
+        try:
+            (out / parent).rmdir()
+        except FileNotFoundError:
+            continue
+        except OSError:
+            return

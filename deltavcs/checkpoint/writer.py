@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import os
-import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from deltavcs.checkpoint.output_folder import check_output, make_draft, move_into_place, not_empty
 from deltavcs.checkpoint.view import Content, View, ViewFile, check_blob
 from deltavcs.errors import ErrorKind, IntegrityError
-from deltavcs.interrupts import to_the_end
 from deltavcs.objects.domain import FILE_DOMAIN
 from deltavcs.objects.paths import check_path, check_paths
 from deltavcs.objects.store import ObjectStore
@@ -30,39 +27,34 @@ _PIECE_BYTES = 1 << 20
 _RESERVED_BYTES = 1 << 20
 
 
-def write_view(
-    objects: ObjectStore, view: View, out: Path, *, resources: Resources, force: bool, extra: dict[str, bytes]
-) -> int:
-    """Write a view as a directory; nothing of it appears before all of it is written.
+def write_draft(
+    objects: ObjectStore, view: View, draft: Path, named: Path, *, resources: Resources
+) -> Mapping[str, str]:
+    """Write the files of a view into a folder that nobody else uses yet.
 
     Args:
-        out: must not exist or be empty, unless `force`.
-        extra: small files to put beside it, by name.
+        draft: an empty folder.
+        named: where they will be; for messages.
 
     Returns:
-        Bytes written.
+        Ids of tensors that have no blob, by key: what they were computed to.
 
     Raises:
-        AlreadyExistsError: `output-not-empty`.
-        IntegrityError: stored data is damaged; nothing is left in `out`.
-        StorageError: the disk is full or failed; likewise.
+        IntegrityError: stored data is damaged.
+        StorageError: the disk is full or failed.
     """
-    check_output(out, force=force)
     check_paths([check_path(f.path) for f in view.files])
-    with translate_os_errors(f"cannot create {out}"):
-        named, out = out, out.absolute()
-        draft = make_draft(out)
-    try:
-        _write_files(objects, view, draft, named, resources)
-        with translate_os_errors(f"cannot write {named}"):
-            for name, data in extra.items():
-                (draft / name).write_bytes(data)
-        if not force and draft.parent == out and any(x != draft for x in out.iterdir()):
-            raise not_empty(named)
-        to_the_end(lambda: move_into_place(draft, out, named))
-    finally:
-        to_the_end(lambda: shutil.rmtree(draft, ignore_errors=True))
-    return view.size
+    return _write_files(objects, view, draft, named, resources)
+
+
+def sync_files(draft: Path) -> None:
+    """Make the bytes of all files in a folder durable, before any of them replaces another."""
+    for path in (x for x in draft.rglob("*") if not x.is_dir()):
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
 
 
 class OutputFile:
@@ -122,6 +114,7 @@ class _FileSpan:
     """A range of one blob and its place in a file."""
 
     target: OutputFile
+    key: str | None
     content: Content | None
     blob: BlobId | None
     start: int
@@ -129,7 +122,9 @@ class _FileSpan:
     at: int
 
 
-def _write_files(objects: ObjectStore, view: View, draft: Path, out: Path, resources: Resources) -> None:
+def _write_files(
+    objects: ObjectStore, view: View, draft: Path, out: Path, resources: Resources
+) -> dict[str, str]:
     objects.blobs.prepare(resources)
     done = 0
     proof = _DerivedProof()
@@ -140,26 +135,37 @@ def _write_files(objects: ObjectStore, view: View, draft: Path, out: Path, resou
             for span, data in pool.map(writer.write, _spans(objects, view, draft, out, targets), size=_size):
                 done += span.n_bytes
                 resources.progress("writing", done, view.size)
-                if data is not None and span.content is not None:
+                if data is not None and span.content is not None and span.key is not None:
                     with resources.profile.stage("prove", span.n_bytes):
-                        proof.update(span.content, span.start, data)
+                        proof.update(span.key, span.content, span.start, data)
     finally:
         for target in targets:
             target.close()
+    empty = {k: c for k, c in view.tensors.items() if c.blob is None and not c.size}
+    return proof.learned | {k: start_hash(c.domain).hexdigest() for k, c in empty.items()}
 
 
 class _DerivedProof:
-    """Hashes computed tensors as their spans arrive in order: a derived blob must come out as its id."""
+    """Hashes computed tensors as their spans arrive in order: a derived blob must come out as its id.
+
+    Attributes:
+        learned: ids of those that have no blob, by key.
+    """
 
     def __init__(self) -> None:
         self._hasher = start_hash("")
+        self.learned: dict[str, str] = {}
 
-    def update(self, content: Content, start: int, data: npt.NDArray[np.uint8]) -> None:
+    def update(self, key: str, content: Content, start: int, data: npt.NDArray[np.uint8]) -> None:
         """Take the next span of `content`. Raises IntegrityError if the tensor is complete and wrong."""
         if start == 0:
             self._hasher = start_hash(content.domain)
         self._hasher.update(data.data)
-        if start + len(data) == content.size and self._hasher.hexdigest() != content.blob:
+        if start + len(data) < content.size:
+            return
+        if content.blob is None:
+            self.learned[key] = self._hasher.hexdigest()
+        elif self._hasher.hexdigest() != content.blob:
             raise _wrong(content)
 
 
@@ -185,28 +191,28 @@ def _spans(
         if file.data:
             with translate_os_errors(f"cannot write {name}"):
                 target.write(file.data, 0)
-        for content, blob, start, size, at in _pieces(view, file):
-            yield _FileSpan(target, content, blob, start, size, at)
+        for key, blob, start, size, at in _pieces(view, file):
+            yield _FileSpan(target, key, None if key is None else view.tensors[key], blob, start, size, at)
 
 
 def _size(span: _FileSpan) -> int:
     return span.n_bytes
 
 
-_PlacedSpan = tuple[Content | None, BlobId | None, int, int, int]
+_PlacedSpan = tuple[str | None, BlobId | None, int, int, int]
 
 
 def _pieces(view: View, file: ViewFile) -> Iterator[_PlacedSpan]:
-    """Content, blob, start in the blob, bytes, and place in the file of every span."""
-    contents = [view.tensors[k] for k in file.keys or ()]
-    head = file.size - sum(c.size for c in contents)
+    """Key of the tensor, blob, start in the blob, bytes, and place in the file of every span."""
+    head = file.size - sum(view.tensors[k].size for k in file.keys or ())
     if file.data is None:
         for start in range(0, head, SPAN_BYTES):
             yield None, file.blob, start, min(SPAN_BYTES, head - start), start
     at = head
-    for content in contents:
+    for key in file.keys or ():
+        content = view.tensors[key]
         for start in range(0, content.size, SPAN_BYTES):
-            yield content, content.blob, start, min(SPAN_BYTES, content.size - start), at + start
+            yield key, content.blob, start, min(SPAN_BYTES, content.size - start), at + start
         at += content.size
 
 
@@ -230,7 +236,7 @@ class _SpanWriter:
         return span, None
 
     def _is_computed(self, content: Content) -> bool:
-        return content.blob is not None and self._blobs.stored(content.blob).derivation is not None
+        return content.blob is None or self._blobs.stored(content.blob).derivation is not None
 
     def _copy(self, span: _FileSpan, at: int) -> int:
         """Write what can go straight from the pack to the file; bytes done, 0 if that is nothing."""

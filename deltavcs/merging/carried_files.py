@@ -73,8 +73,7 @@ def carry_files(
     }
     if config == "finetune":
         view = _with_finetune_config(objects, view, finetune, tables.get(CONFIG))
-    else:
-        view = _with_token_ids(objects, view, side, tables)
+    view = _with_token_ids(objects, view, side, tables)
     differences: list[ConfigDifference] = []
     made = {f.path: f for f in view.files}
     for path, (m_t, tuned, m_s) in tables.items():
@@ -105,8 +104,7 @@ def check_config(objects: ObjectStore, view: View, target: Manifest) -> None:
         return
     ours, theirs = _parsed(_bytes(objects, target, CONFIG)), _parsed(data)
     for one in config_differences(CONFIG, ours or {}, theirs or {}, {}, theirs or {}):
-        name = one.key.rpartition(".")[2]
-        if _SHAPING.search(name) and name != "vocab_size":
+        if _SHAPING.search(one.key.rpartition(".")[2]):
             raise _contradiction(f"{one.key} is {one.finetune}, and {one.target} in the target's")
 
 

@@ -19,25 +19,33 @@ def checkout_files(
     dtype: str | None = None,
     merge_adapter: bool = False,
     force: bool = False,
+    update: bool = False,
 ) -> CheckedOut:
     """Write a checkpoint to a directory; every file is byte for byte what was committed.
 
+    Over an earlier checkout, what that one wrote and this one does not have is removed, and files that have
+    their content already are not touched. Other files stay.
+
     Args:
         revision: a revision or an expression.
-        output: must not exist or be empty, unless `force`.
+        output: must not exist or be empty, unless `force` or `update`.
         dtype: convert floating-point tensors, such as to `bfloat16`, with one rounding; None leaves them.
         merge_adapter: write base + s·B·A instead of the adapter.
+        force: replace files that are in the way, but no weights that are not as a checkout wrote them.
+        update: change an earlier checkout into this one; no file that was changed since is replaced.
 
     Raises:
         NotFoundError: `unknown-revision`.
-        InvalidInputError: `bad-expression`; `incompatible` for what cannot be added.
-        AlreadyExistsError: `output-not-empty`.
+        InvalidInputError: `bad-expression`; `incompatible` for what cannot be added; `bad-argument` for an
+            update of what is no checkout.
+        AlreadyExistsError: `output-not-empty`, naming files that would be lost.
+        ConflictError: `locked` if another checkout into the directory is under way.
         IntegrityError: stored data is damaged; names the commit, and nothing is written.
     """
     output = Path(output)
-    check_place(repo, output, force=force)
+    check_place(repo, output, force=force, update=update)
     target = prepare_target(repo, revision, dtype=dtype, merge_adapter=merge_adapter)
-    return write_target(repo, target, output, force=force)
+    return write_target(repo, target, output, force=force, update=update)
 
 
 def checkout(
