@@ -116,3 +116,5 @@ class Advice(StrEnum):
     KEEP_SUBNORMALS = "keep-subnormals"
     KNOWN_DTYPES = "known-dtypes"  # dtypes
     RAISE_FILE_LIMIT = "raise-file-limit"
+    NAME_ONE_BASE = "name-one-base"  # first, second
+    OTHER_BRANCH_OR_FORCE = "other-branch-or-force"  # name

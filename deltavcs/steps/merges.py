@@ -16,6 +16,7 @@ from deltavcs.merging.spool import Spool
 from deltavcs.objects.model import Kind, Parent, Role
 from deltavcs.oid import CommitId
 from deltavcs.repo import Repository
+from deltavcs.steps.branches import Newcomer, check_branch
 from deltavcs.steps.merge_plans import MergePlan
 from deltavcs.steps.naming import name_of
 from deltavcs.steps.recording import Draft, MadeAs, Recorded, recording
@@ -79,14 +80,19 @@ def record_merge(repo: Repository, plan: MergePlan, computed: Merging, draft: Dr
 
     Args:
         draft: signed, with a name.
+
+    Raises:
+        AlreadyExistsError: `ref-exists` if the branch holds something else.
     """
     assert draft.name is not None
     parents = [Parent(c, Role.INPUT) for c in dict.fromkeys(plan.inputs)]
     if plan.base is not None:
         parents.append(Parent(plan.base, Role.BASE))
     measured = plan.base if not plan.is_adapter else None
+    kind = Kind.ADAPTER if plan.is_adapter else Kind.MERGE
+    check_branch(repo, draft, Newcomer.of_view(repo.objects, computed.view, kind))
     made_as = MadeAs(
-        kind=Kind.ADAPTER if plan.is_adapter else Kind.MERGE,
+        kind=kind,
         base=measured,
         parents=tuple(parents),
         recipe=plan.recipe,

@@ -77,6 +77,7 @@ _NEAR, _ALONG = 0.5, 0.1
 )
 @click.option("-n", "--dry-run", is_flag=True, help="Report how they fit, and commit nothing.")
 @options.message
+@options.onto
 @options.works
 @options.profiled
 def transfer(
@@ -91,6 +92,7 @@ def transfer(
     probe_task: str | None,
     dry_run: bool,
     message: str,
+    force: bool,
 ) -> None:
     """Carry a fine-tune over to another base.
 
@@ -110,7 +112,7 @@ def transfer(
             deltas=deltas or ("all" if every else ()),
             scale=scale,
             vocab=vocab,
-            draft=dv.Draft(name, message),
+            draft=dv.Draft(name, message, force=force),
             dry_run=dry_run,
         )
         probes = [_probe(repo, one, probe_task) for one in done] if probe_task is not None else []
