@@ -102,6 +102,7 @@ def document(merged: Merged) -> dict[str, object]:
         "copied": merged.copied,
         "converted": merged.converted,
         "lost": merged.lost,
+        "names_differ": merged.names_differ,
         "recorded": reports.recorded_document(merged.recorded) if merged.recorded else None,
     }
 
@@ -122,6 +123,9 @@ def lines(merged: Merged) -> Iterator[str]:
     counts += [f"{len(merged.copied)} copied: no arithmetic"] if merged.copied else []
     counts += [f"{len(merged.converted)} of several dtypes"] if merged.converted else []
     yield ", ".join(counts)
+    for name, clause in merged.names_differ.items():
+        first = reports.name(merged.input_names[0])
+        yield f"in {reports.name(name)} {text.plain(clause)}; the result has the names of {first}"
     if merged.lost:
         worst = max(merged.lost, key=lambda k: merged.lost[k])
         share = text.percent(merged.lost[worst])

@@ -19,8 +19,9 @@ from deltavcs.objects.model import Manifest
 from deltavcs.objects.store import ObjectStore
 from deltavcs.oid import CommitId
 
-# Fine-tunes lie within a few percent of their base; independent weights lie at √2 ≈ 1.4.
-NEAR = 0.5
+# Fine-tunes lie within a few percent of their base, small models that were trained hard within half of it;
+# independent weights lie at √2 ≈ 1.4, and never below 1.
+NEAR = 0.7
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,14 +79,18 @@ def match_manifests(objects: ObjectStore, ours: Manifest, theirs: Manifest) -> C
 
 
 def respelled(manifest: Manifest, found: Correspondence) -> Manifest:
-    """A manifest whose own tensors have our names, without those that we lack.
+    """A manifest whose own tensors have our names; those that we lack keep theirs, unless we have the name.
 
     Args:
         manifest: theirs.
         found: our names to theirs.
     """
-    others = {k: t for k, t in manifest.tensors.items() if "::" in k}
-    return Manifest(manifest.files, {**{o: manifest.tensors[t] for o, t in found.names.items()}, **others})
+    if not found.renamed:
+        return manifest
+    ours = {own: manifest.tensors[their] for own, their in found.names.items()}
+    taken = set(found.names.values())
+    rest = {k: t for k, t in manifest.tensors.items() if k not in taken and k not in ours}
+    return Manifest(manifest.files, {**ours, **rest})
 
 
 def _may_be_renamed(found: Correspondence, ours: Matchable, theirs: Matchable) -> bool:

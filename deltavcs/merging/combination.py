@@ -6,13 +6,13 @@ transfer (Lin et al.). Rows that a base's embedding or head lacks count as zeros
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from deltavcs.advice import Advice
 from deltavcs.brief import brief
 from deltavcs.checkpoint.layout import follows_finetune, is_vocabulary
+from deltavcs.checkpoint.matching import match_manifests
 from deltavcs.checkpoint.patching import resized_files
 from deltavcs.checkpoint.view import Content, View, ViewFile, replace_files, view_of, with_tensors
 from deltavcs.errors import ErrorKind, InvalidInputError
@@ -22,8 +22,6 @@ from deltavcs.objects.store import ObjectStore
 from deltavcs.operators.parse import encode_program
 from deltavcs.tensors.dtypes import dtype_of, n_elements
 from deltavcs.tensors.programs import Token
-
-_MAX_PREFIXES = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,12 +108,12 @@ def combine(
     """
     lead = operands[0]
     tables = [m.primary for m in operands]
-    lookups = [_names_in(tables[0], table) for table in tables]
+    lookups = [_names_in(objects, lead, m) for m in operands]
     draft = _Draft()
     tensors: dict[str, Content] = {k: Content(t.dtype, t.shape, blob=t.blob) for k, t in lead.tensors.items()}
     triples: dict[str, tuple[TensorEntry, ...]] = {}
     for key in tables[0]:
-        found = [table.get(lookup[key]) for table, lookup in zip(tables, lookups, strict=True)]
+        found = [table.get(lookup.get(key, "")) for table, lookup in zip(tables, lookups, strict=True)]
         entries = [t for t in found if t is not None]
         if len(entries) < len(found):
             draft.missing.append(key)
@@ -176,35 +174,11 @@ def _combine_one(
     )
 
 
-def _names_in(lead: Mapping[str, TensorEntry], other: Mapping[str, TensorEntry]) -> dict[str, str]:
-    """For each key of the leading checkpoint, the key of the same tensor in another one.
-
-    Wrappers put a prefix before all names (`model.`, `language_model.`); the prefix that makes the most
-    names fit is taken, and none unless it is better than taking names as they are.
-    """
-    best = {k: k for k in lead}
-    n_best = sum(k in other for k in lead)
-    if n_best == len(lead):
-        return best
-    for add, cut in _prefixes(lead, other):
-        tried = {k: add + k.removeprefix(cut) if k.startswith(cut) else k for k in lead}
-        tried = {k: v if v in other else k for k, v in tried.items()}
-        n_tried = sum(v in other for v in tried.values())
-        if n_tried > n_best and len(set(tried.values())) == len(tried):
-            best, n_best = tried, n_tried
-    return best
-
-
-def _prefixes(lead: Mapping[str, object], other: Mapping[str, object]) -> list[tuple[str, str]]:
-    """Prefixes to add and to cut: the leading one or two parts of names, those of most names first."""
-    cut = Counter(head for k in lead for head in _heads(k))
-    add = Counter(head for k in other for head in _heads(k))
-    found = [(-n, "", head) for head, n in cut.items()] + [(-n, head, "") for head, n in add.items()]
-    return [(add, cut) for _, add, cut in sorted(found)[:_MAX_PREFIXES]]
-
-
-def _heads(key: str) -> set[str]:
-    return {".".join(key.split(".")[:n]) + "." for n in (1, 2)}
+def _names_in(objects: ObjectStore, lead: Manifest, other: Manifest) -> Mapping[str, str]:
+    """For each key of the leading checkpoint, the key of the same tensor in another one that has it."""
+    if other is lead:
+        return {k: k for k in lead.primary}
+    return match_manifests(objects, lead, other).names
 
 
 def _extras(lookups: Sequence[Mapping[str, str]], operands: Sequence[Manifest]) -> list[str]:

@@ -9,12 +9,13 @@ from pathlib import Path
 from deltavcs.advice import Advice
 from deltavcs.brief import brief
 from deltavcs.errors import DeltaVCSError, ErrorKind, InvalidInputError
-from deltavcs.objects.model import Parent, Role, check_role
+from deltavcs.objects.model import Kind, Parent, Role, check_role
 from deltavcs.oid import CommitId
 from deltavcs.refs import check_name
 from deltavcs.repo import Repository
 from deltavcs.steps.arguments import several
 from deltavcs.steps.bases import find_base, measured
+from deltavcs.steps.branches import Newcomer, check_branch
 from deltavcs.steps.commits import commit_source
 from deltavcs.steps.found_base import Base
 from deltavcs.steps.naming import name_of
@@ -83,12 +84,15 @@ def commit(
     further = tuple(_parent(repo, text) for text in several(parents, "parents"))
     tip = tip_of(repo, branch)
     with open_source(repo, source, allow_pickle=allow_pickle) as opened:
+        kind = Kind.ADAPTER if opened.checkpoint.is_adapter else Kind.FINETUNE
+        draft = replace(draft, name=branch)
+        check_branch(repo, draft, Newcomer.of_source(opened.checkpoint, kind))
         if given is not None:
             found = measured(repo, opened.checkpoint, given)
         else:
             found = find_base(repo, opened.checkpoint, Path(source), tip)
         opened = opened if origin is None else replace(opened, origin=dict(origin))
-        made = commit_source(repo, opened, found, replace(draft, name=branch), parents=further)
+        made = commit_source(repo, opened, found, draft, parents=further)
     return Committed(
         made.recorded,
         found,

@@ -43,9 +43,11 @@ def find_base(repo: Repository, checkpoint: SourceCheckpoint, source: Path, tip:
     if known is None:
         return nearest_base(repo, checkpoint)
     known = measured(repo, checkpoint, known)
-    if known.nearer is None:
+    elsewhere = known.nearer is not None or (known.how == "previous" and known.distance is None)
+    nearest = _nearest_if_any(repo, checkpoint) if elsewhere else None
+    if nearest is None:
         return known
-    return nearest_base(repo, checkpoint)
+    return replace(nearest, passed_over=RunnerUp(known.name, known.distance))
 
 
 def marked_base(repo: Repository, source: Path) -> Base | None:
@@ -74,11 +76,17 @@ def measured(repo: Repository, checkpoint: SourceCheckpoint, base: Base) -> Base
     base = replace(base, distance=away)
     if not base.is_unrelated:
         return base
-    try:
-        nearest = nearest_base(repo, checkpoint)
-    except InvalidInputError:
+    nearest = _nearest_if_any(repo, checkpoint)
+    if nearest is None or nearest.commit == base.commit or nearest.is_unrelated:
         return base
     return replace(base, nearer=RunnerUp(nearest.name, nearest.distance or 0.0))
+
+
+def _nearest_if_any(repo: Repository, checkpoint: SourceCheckpoint) -> Base | None:
+    try:
+        return nearest_base(repo, checkpoint)
+    except InvalidInputError:
+        return None
 
 
 def check_fits(repo: Repository, checkpoint: SourceCheckpoint, base: Base) -> Correspondence | None:

@@ -13,7 +13,6 @@ from deltavcs.objects.model import Kind, Manifest, Parent, Role
 from deltavcs.oid import CommitId
 from deltavcs.repo import Repository
 from deltavcs.steps.bases import check_fits
-from deltavcs.steps.branches import Newcomer, check_branch
 from deltavcs.steps.found_base import Base
 from deltavcs.steps.recording import Draft, MadeAs, Recorded, recording
 from deltavcs.steps.same_weights import same_weights
@@ -45,12 +44,10 @@ def commit_source(
 
     Raises:
         InvalidInputError: `incompatible` if its tensors are not those of the base.
-        AlreadyExistsError: `ref-exists` if the branch holds something else.
     """
     checkpoint = opened.checkpoint
     found = check_fits(repo, checkpoint, base)
     kind = Kind.ADAPTER if checkpoint.is_adapter else Kind.FINETUNE
-    check_branch(repo, draft, Newcomer.of_source(checkpoint, kind))
     assert draft.name is not None
     own = [Parent(base.commit, Role.BASE), *([Parent(base.init, Role.INIT)] if base.init is not None else [])]
     made_as = MadeAs(kind=kind, base=base.commit, parents=(*own, *parents), source=opened.origin)

@@ -11,10 +11,10 @@ from deltavcs.oid import CommitId
 
 @dataclass(frozen=True, slots=True)
 class RunnerUp:
-    """The checkpoint that would have been next, and its relative distance."""
+    """Another checkpoint, and its relative distance; None if its tensors are others."""
 
     name: str
-    distance: float
+    distance: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,7 @@ class Base:
         init: the adapter that training went on from; it sits on the base, so it cannot be one.
         runner_up: where it was inferred by weights, who came second.
         nearer: where the base was given or marked and is unrelated, what is near.
+        passed_over: what the marker or the branch said, if the weights are unrelated to that and near this.
         named: for an adapter, what its configuration says that it sits on, if that was not found.
     """
 
@@ -39,6 +40,7 @@ class Base:
     init: CommitId | None = None
     runner_up: RunnerUp | None = None
     nearer: RunnerUp | None = None
+    passed_over: RunnerUp | None = None
     named: str | None = None
 
     __repr__ = brief

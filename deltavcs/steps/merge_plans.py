@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from deltavcs.advice import Advice
+from deltavcs.checkpoint.matching import match_manifests, respelled
 from deltavcs.errors import ErrorKind, InvalidInputError
 from deltavcs.history.ancestors import common_base
 from deltavcs.merging.alignment import MergeInput
@@ -26,6 +27,8 @@ class MergePlan:
         method: from the table of methods.
         asked: how the caller wants it.
         parameters: as they will be used.
+        models: what is merged; whole checkpoints with the names of the first.
+        names_differ: for each model whose names are not those of the first, how they differ, as a clause.
     """
 
     method: MethodInfo
@@ -35,6 +38,7 @@ class MergePlan:
     models: tuple[MergeInput, ...]
     base: CommitId | None
     is_adapter: bool
+    names_differ: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def recipe(self) -> str:
@@ -71,8 +75,22 @@ def plan_merge(repo: Repository, revisions: Sequence[str], asked: MergeMethod) -
         MergeInput(name_of(repo, c) if is_oid(text) else text, repo.manifest(c))
         for text, c in zip(revisions, inputs, strict=True)
     )
+    models, differ = (models, {}) if is_adapter else _in_one_spelling(repo, models)
     parameters = {p.name: getattr(settings, p.name) for p in method.parameters}
-    return MergePlan(method, asked, parameters, inputs, models, base, is_adapter)
+    return MergePlan(method, asked, parameters, inputs, models, base, is_adapter, differ)
+
+
+def _in_one_spelling(
+    repo: Repository, models: tuple[MergeInput, ...]
+) -> tuple[tuple[MergeInput, ...], dict[str, str]]:
+    """The models with the names of the first, and how names differed."""
+    spelled, differ = [models[0]], {}
+    for model in models[1:]:
+        found = match_manifests(repo.objects, models[0].manifest, model.manifest)
+        spelled.append(MergeInput(model.name, respelled(model.manifest, found)))
+        if found.renamed:
+            differ[model.name] = found.mirrored().describe()
+    return tuple(spelled), differ
 
 
 def _check_exact(asked: MergeMethod, *, is_adapter: bool) -> None:

@@ -8,12 +8,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from deltavcs.brief import brief
+from deltavcs.checkpoint.matching import match, match_manifests, of_manifest, of_view, respelled
 from deltavcs.checkpoint.storing import store_view
+from deltavcs.checkpoint.view import View
 from deltavcs.merging.adapters import check_same_factors, merge_products
 from deltavcs.merging.alignment import MergeInput, Merging
 from deltavcs.merging.formulas import merge_derived
 from deltavcs.merging.spool import Spool
-from deltavcs.objects.model import Kind, Parent, Role
+from deltavcs.objects.model import Kind, Manifest, Parent, Role
 from deltavcs.oid import CommitId
 from deltavcs.repo import Repository
 from deltavcs.steps.branches import Newcomer, check_branch
@@ -33,6 +35,7 @@ class Merged:
         base: the checkpoint that diff vectors were taken from, or that all inputs were made from.
         parameters: the method's parameters as they were used.
         recorded: None after a dry run.
+        names_differ: by input, how its names are not those of the first, which the result has.
         merged, untouched, copied, converted, lost: see `deltavcs.merging.alignment.Merging`.
     """
 
@@ -50,6 +53,7 @@ class Merged:
     copied: tuple[str, ...] = ()
     converted: tuple[str, ...] = ()
     lost: Mapping[str, float] = field(default_factory=dict)
+    names_differ: Mapping[str, str] = field(default_factory=dict)
 
     __repr__ = brief
 
@@ -97,13 +101,20 @@ def record_merge(repo: Repository, plan: MergePlan, computed: Merging, draft: Dr
         parents=tuple(parents),
         recipe=plan.recipe,
     )
-    base = repo.manifest(measured) if measured is not None else None
+    base = _spelled_as(repo, computed.view, measured) if measured is not None else None
     against = base or plan.models[0].manifest
     with recording(repo, draft.name) as record:
         stored = store_view(
             record.transaction, computed.view, base=base, against=against, resources=repo.resources
         )
         return record.commit(stored, draft, made_as)
+
+
+def _spelled_as(repo: Repository, view: View, base: CommitId) -> Manifest:
+    """A base under the names of a merge."""
+    manifest = repo.manifest(base)
+    found = match(of_view(repo.objects, view), of_manifest(repo.objects, manifest))
+    return respelled(manifest, found)
 
 
 def merge_facts(plan: MergePlan, computed: Merging) -> dict[str, str]:
@@ -133,6 +144,7 @@ def describe_merge(repo: Repository, plan: MergePlan, computed: Merging, recorde
         copied=computed.copied,
         converted=computed.converted,
         lost=computed.lost,
+        names_differ=plan.names_differ,
     )
 
 
@@ -167,5 +179,6 @@ def _compute(repo: Repository, plan: MergePlan, spool: Spool, rows: _Rows) -> Me
     base = None
     if method.needs_base and not plan.is_adapter:
         assert plan.base is not None
-        base = MergeInput("the base", repo.manifest(plan.base))
+        lead, manifest = models[0].manifest, repo.manifest(plan.base)
+        base = MergeInput("the base", respelled(manifest, match_manifests(objects, lead, manifest)))
     return merge_derived(objects, method.name, models, base, options, repo.resources)

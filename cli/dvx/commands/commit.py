@@ -125,6 +125,10 @@ def _doubts(base: Base) -> Iterator[str]:
     if base.runner_up is not None:
         second = f"{reports.name(base.runner_up.name)}, {text.percent(base.runner_up.distance)} away"
         yield f"next nearest: {second}"
+    if base.passed_over is not None:
+        over = base.passed_over
+        away = f"{text.percent(over.distance)} away" if over.distance is not None else "other tensors"
+        yield f"not {reports.name(over.name)}, though the directory or the branch says so: unrelated, {away}"
     if base.named is not None:
         named = text.plain(base.named)
         yield f"adapter_config.json names {named}, which is not known here; this is the only base it fits"
@@ -133,7 +137,7 @@ def _doubts(base: Base) -> Iterator[str]:
 def _names(done: Committed) -> Iterator[str]:
     """How the tensors differ from those of the base by name."""
     if done.names_differ:
-        yield f"{done.names_differ}, other than in the base: each is compared with the tensor it stands for"
+        yield f"{done.names_differ}, unlike those of the base"
     for names, verb in ((done.new_tensors, "new"), (done.missing_tensors, "missing")):
         if names:
             are = "is" if len(names) == 1 else "are"
