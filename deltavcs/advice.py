@@ -121,3 +121,5 @@ class Advice(StrEnum):
     KEEP_TARGET_CONFIG = "keep-target-config"
     MOVE_FILES_AWAY = "move-files-away"
     CHECK_OUT_FIRST = "check-out-first"
+    NAME_ONE_BASE = "name-one-base"  # first, second
+    OTHER_BRANCH_OR_FORCE = "other-branch-or-force"  # name

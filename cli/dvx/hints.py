@@ -135,6 +135,8 @@ BY_ADVICE: dict[Advice, str] = {
     Advice.KEEP_TARGET_CONFIG: "Keep the target's with --config target, and change what you need in it.",
     Advice.MOVE_FILES_AWAY: "Commit or move away what is still needed of them, or choose another directory.",
     Advice.CHECK_OUT_FIRST: "Write the checkpoint to a new directory: dvx checkout REV -o DIR",
+    Advice.NAME_ONE_BASE: "Name the one that it was trained from: --base {first}, or --base {second}",
+    Advice.OTHER_BRANCH_OR_FORCE: "Choose another branch with --as, or put it on top of that one with --force.",
     Advice.RAISE_FILE_LIMIT: (
         "The file system or a limit of the shell ('ulimit -f') allows no file of that size."
     ),

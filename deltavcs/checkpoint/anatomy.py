@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from deltavcs.checkpoint.correspondence import unwrapped
 from deltavcs.checkpoint.layout import CONFIG, MAX_JSON_BYTES
 from deltavcs.errors import InvalidInputError
 from deltavcs.objects.model import Manifest, TensorEntry
@@ -43,12 +44,10 @@ class Places:
         of: name on disk → its place: the name in memory, or for a part of a parameter that loading puts
             together from several tensors (one an expert), that name with which part it is.
         parameters: place → name in memory of its parameter, for such parts.
-        unknown: names on disk that are nothing in the model.
     """
 
     of: Mapping[str, str]
     parameters: Mapping[str, str]
-    unknown: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -58,8 +57,12 @@ class Anatomy:
     skeleton: Skeleton
 
     def places(self, names: Iterable[str]) -> Places:
-        """Where the tensors of a checkpoint go when this model loads them."""
-        matched = match_names(self.skeleton, names)
+        """Where the tensors of a checkpoint go when this model loads them.
+
+        Names without what training wraps around a model are looked for: those it cannot load.
+        """
+        plain = unwrapped(names)
+        matched = match_names(self.skeleton, plain)
         of: dict[str, str] = {}
         parameters: dict[str, str] = {}
         for target, source in matched.sources.items():
@@ -72,7 +75,7 @@ class Anatomy:
                 seen[pattern] = seen.get(pattern, 0) + 1
                 of[name] = f"{target} {pattern} {seen[pattern]}"
                 parameters[of[name]] = target
-        return Places(of, parameters, matched.unknown)
+        return Places({plain[name]: place for name, place in of.items()}, parameters)
 
     def tied_groups(self) -> list[tuple[str, ...]]:
         """Names in memory that are one parameter, the one that is usually saved first."""

@@ -58,6 +58,11 @@ class Correspondence:
         """The names that differ."""
         return {ours: theirs for ours, theirs in self.names.items() if ours != theirs}
 
+    def mirrored(self) -> Correspondence:
+        """Their names to ours."""
+        names = {theirs: ours for ours, theirs in self.names.items()}
+        return Correspondence(names, self.only_theirs, self.only_ours)
+
     def describe(self) -> str:
         """How our names differ, as a clause: `all names have module. before them`; empty if they do not."""
         renamed = self.renamed
@@ -206,7 +211,12 @@ def _heads(names: Mapping[str, object], least: float) -> list[str]:
 
 
 def same_but_rows(ours: tuple[int, ...], theirs: tuple[int, ...]) -> bool:
-    """True if two shapes may be those of one tensor: rows may differ, since vocabularies grow."""
+    """True if two shapes may be those of one tensor: rows may differ, since vocabularies grow.
+
+    Those of BART's `final_logits_bias` [1, V] are its second axis.
+    """
+    while len(ours) > 1 and ours[0] == 1 and theirs[:1] == (1,):
+        ours, theirs = ours[1:], theirs[1:]
     return len(ours) == len(theirs) and ours[1:] == theirs[1:]
 
 

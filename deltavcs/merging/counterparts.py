@@ -14,7 +14,7 @@ from deltavcs.advice import Advice
 from deltavcs.brief import brief
 from deltavcs.checkpoint.anatomy import Anatomy, anatomy_of, config_of
 from deltavcs.checkpoint.components import Components, component_of, match_components, weights_apart
-from deltavcs.checkpoint.correspondence import correspond
+from deltavcs.checkpoint.correspondence import correspond, unwrapped
 from deltavcs.errors import ErrorKind, InvalidInputError
 from deltavcs.objects.model import Manifest, TensorEntry
 from deltavcs.objects.store import ObjectStore
@@ -137,6 +137,7 @@ class _Operand:
         self._model = model
         self._places = model.places(self.table) if model is not None else None
         self.spelling = dict(self._places.of) if self._places is not None else {}
+        self.wrapped = bool(table) and not unwrapped(table).keys() & table.keys()
         self.keys: dict[str, str] = {}
         """By place, the tensor's key."""
         groups = anatomy.tied_groups() if anatomy is not None else []
@@ -203,9 +204,9 @@ class _Meeting:
     def _check_names(self) -> None:
         """Refuse a leading checkpoint whose names no model can load, if another one has names that can be."""
         lead = self._lead
-        if lead.spelling or not any(operand.spelling for operand in self._operands):
+        other = next((operand for operand in self._operands if not operand.wrapped), None)
+        if not lead.wrapped or other is None:
             return
-        other = next(operand for operand in self._operands if operand.spelling)
         raise InvalidInputError(
             f"{lead.name} spells its tensors as no model can load them ({next(iter(lead.table), None)}), and"
             f" {other.name} does not: the result would have the names of {lead.name}",

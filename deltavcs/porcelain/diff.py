@@ -10,7 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from deltavcs.brief import brief
+from deltavcs.checkpoint.correspondence import Correspondence
+from deltavcs.checkpoint.matching import match, of_view
 from deltavcs.checkpoint.view import Content
+from deltavcs.errors import InvalidInputError
 from deltavcs.objects.store import ObjectStore
 from deltavcs.pool import Pool
 from deltavcs.repo import Repository
@@ -48,7 +51,12 @@ class TensorDiff:
 
 @dataclass(frozen=True, slots=True)
 class Diff:
-    """How checkpoint B differs from A. `tensors` has those that differ, the largest movers first."""
+    """How checkpoint B differs from A.
+
+    Attributes:
+        tensors: those that differ, by their names in A, the largest movers first.
+        names_differ: how the names of B differ from those of A, as a clause; empty if they do not.
+    """
 
     a: str
     b: str
@@ -65,6 +73,7 @@ class Diff:
     files_changed: tuple[str, ...]
     files_only_in_a: tuple[str, ...]
     files_only_in_b: tuple[str, ...]
+    names_differ: str = ""
 
     __repr__ = brief
 
@@ -77,7 +86,10 @@ def diff(repo: Repository, a: str, b: str) -> Diff:
         IntegrityError: stored data is damaged.
     """
     left, right = find_target(repo, a), find_target(repo, b)
-    ours, theirs = left.view.tensors, right.view.tensors
+    names = _correspondence(repo, left, right)
+    renamed = names.renamed if names is not None else {}
+    ours = left.view.tensors
+    theirs = {renamed.get(k, k): t for k, t in right.view.tensors.items()}
     common = [k for k in ours if k in theirs]
     same = {k for k in common if ours[k].blob is not None and ours[k].blob == theirs[k].blob}
     pairs = [(k, ours[k], theirs[k]) for k in common if k not in same]
@@ -100,7 +112,16 @@ def diff(repo: Repository, a: str, b: str) -> Diff:
         only_in_a=tuple(sorted(ours.keys() - theirs.keys())),
         only_in_b=tuple(sorted(theirs.keys() - ours.keys())),
         **_files(left, right),
+        names_differ=names.describe() if names is not None else "",
     )
+
+
+def _correspondence(repo: Repository, left: Target, right: Target) -> Correspondence | None:
+    """Which tensor of B is which of A; None where that cannot be told and names are taken as they are."""
+    try:
+        return match(of_view(repo.objects, right.view), of_view(repo.objects, left.view))
+    except InvalidInputError:
+        return None
 
 
 def _movement(t: TensorDiff) -> tuple[float, str]:

@@ -13,7 +13,10 @@ from deltavcs.errors import ErrorKind, InvalidInputError
 from deltavcs.objects.model import Kind
 from deltavcs.refs import check_name
 from deltavcs.repo import Repository
+from deltavcs.steps.branches import Newcomer, check_branch
+from deltavcs.steps.naming import name_of
 from deltavcs.steps.recording import Draft, MadeAs, Recorded, recording
+from deltavcs.steps.same_weights import same_weights
 from deltavcs.steps.sources import default_name, open_source
 
 
@@ -25,6 +28,7 @@ class Imported:
         skipped: folders of the source that were left out.
         converted: weight files that were converted from pickle.
         n_own_tensors: tensors at the top level; 0 for a folder of several models or parts.
+        copy_of: what had these very weights before; None if they are new.
     """
 
     recorded: Recorded
@@ -32,6 +36,7 @@ class Imported:
     skipped: tuple[str, ...]
     converted: tuple[str, ...]
     n_own_tensors: int
+    copy_of: str | None = None
 
     __repr__ = brief
 
@@ -49,6 +54,7 @@ def import_base(
     Raises:
         NotFoundError: `unknown-source`.
         FormatError, InvalidInputError: the files are malformed, or hold no weights.
+        AlreadyExistsError: `ref-exists` if the branch holds something else.
         ConflictError: a file changed while it was read, or someone else moved the branch.
     """
     draft = draft or Draft()
@@ -62,6 +68,8 @@ def import_base(
                 kind=ErrorKind.BAD_CHECKPOINT,
                 advice=Advice.COMMIT_ADAPTER,
             )
+        draft = replace(draft, name=branch)
+        check_branch(repo, draft, Newcomer.of_source(opened.checkpoint, Kind.BASE))
         with recording(repo, branch) as record:
             stored = ingest(
                 record.transaction,
@@ -70,6 +78,9 @@ def import_base(
                 previous=record.previous,
                 resources=repo.resources,
             )
+            copy = same_weights(repo, stored.manifest, adapter=False)
             made = record.commit(stored, draft, MadeAs(Kind.BASE, source=opened.origin))
     n_own = len(stored.manifest.primary)
-    return Imported(made, opened.origin, tuple(opened.checkpoint.skipped), opened.converted, n_own)
+    copy_of = name_of(repo, copy) if copy is not None else None
+    skipped = tuple(opened.checkpoint.skipped)
+    return Imported(made, opened.origin, skipped, opened.converted, n_own, copy_of)

@@ -8,15 +8,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from deltavcs.brief import brief
+from deltavcs.checkpoint.matching import match, of_manifest, of_view, respelled
 from deltavcs.checkpoint.storing import store_view
+from deltavcs.checkpoint.view import View
 from deltavcs.merging.adapters import check_same_factors, merge_products
 from deltavcs.merging.alignment import Merging
 from deltavcs.merging.counterparts import Adjusted, MergeInput
 from deltavcs.merging.formulas import merge_derived
 from deltavcs.merging.spool import Spool
-from deltavcs.objects.model import Kind, Parent, Role
+from deltavcs.objects.model import Kind, Manifest, Parent, Role
 from deltavcs.oid import CommitId
 from deltavcs.repo import Repository
+from deltavcs.steps.branches import Newcomer, check_branch
 from deltavcs.steps.merge_plans import MergePlan
 from deltavcs.steps.naming import name_of
 from deltavcs.steps.recording import Draft, MadeAs, Recorded, recording
@@ -82,25 +85,37 @@ def record_merge(repo: Repository, plan: MergePlan, computed: Merging, draft: Dr
 
     Args:
         draft: signed, with a name.
+
+    Raises:
+        AlreadyExistsError: `ref-exists` if the branch holds something else.
     """
     assert draft.name is not None
     parents = [Parent(c, Role.INPUT) for c in dict.fromkeys(plan.inputs)]
     if plan.base is not None:
         parents.append(Parent(plan.base, Role.BASE))
     measured = plan.base if not plan.is_adapter else None
+    kind = Kind.ADAPTER if plan.is_adapter else Kind.MERGE
+    check_branch(repo, draft, Newcomer.of_view(repo.objects, computed.view, kind))
     made_as = MadeAs(
-        kind=Kind.ADAPTER if plan.is_adapter else Kind.MERGE,
+        kind=kind,
         base=measured,
         parents=tuple(parents),
         recipe=plan.recipe,
     )
-    base = repo.manifest(measured) if measured is not None else None
+    base = _spelled_as(repo, computed.view, measured) if measured is not None else None
     against = base or plan.models[0].manifest
     with recording(repo, draft.name) as record:
         stored = store_view(
             record.transaction, computed.view, base=base, against=against, resources=repo.resources
         )
         return record.commit(stored, draft, made_as)
+
+
+def _spelled_as(repo: Repository, view: View, base: CommitId) -> Manifest:
+    """A base under the names of a merge."""
+    manifest = repo.manifest(base)
+    found = match(of_view(repo.objects, view), of_manifest(repo.objects, manifest))
+    return respelled(manifest, found)
 
 
 def merge_facts(plan: MergePlan, computed: Merging) -> dict[str, str]:

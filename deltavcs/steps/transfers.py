@@ -15,6 +15,7 @@ from deltavcs.merging.expression import transfer_program
 from deltavcs.objects.model import Kind, Parent, Role
 from deltavcs.oid import CommitId
 from deltavcs.repo import Repository
+from deltavcs.steps.branches import Newcomer, check_branch
 from deltavcs.steps.naming import name_of
 from deltavcs.steps.recording import Draft, MadeAs, Recorded, recording
 
@@ -85,6 +86,9 @@ def record_transfer(
     Args:
         draft: signed, with a name; the task is the fine-tune's.
         distances: by group of tensors and in all (`all`), kept as metadata.
+
+    Raises:
+        AlreadyExistsError: `ref-exists` if the branch holds something else.
     """
     assert draft.name is not None
     whole = distances["all"]
@@ -96,6 +100,7 @@ def record_transfer(
     }
     facts = {f"transfer.{k}": f"{v:.6g}" for k, v in figures.items() if v is not None}
     task = repo.commit(plan.delta).task
+    check_branch(repo, draft, Newcomer.of_view(repo.objects, plan.combination.view, Kind.TRANSFER))
     made_as = MadeAs(
         kind=Kind.TRANSFER,
         base=plan.target,

@@ -156,7 +156,7 @@ def test_no_exception_of_a_commit_ends_a_training(base, tmp_path, caplog, monkey
     monkeypatch.setattr("deltavcs.integrations.transformers.commit", fails_once)
     callback = DvxCallback(base, name="run", base="base")
     with caplog.at_level(logging.WARNING):
-        trainer = run(build_model(1), tmp_path / "out", callback, max_steps=4)
+        trainer = run(build_model(0), tmp_path / "out", callback, max_steps=4)
     assert trainer.state.global_step == 4
     assert callback.errors == [error]
     assert callback.commits == [base.resolve("run")]

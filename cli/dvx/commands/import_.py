@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 @options.name
 @options.message
 @options.metadata
+@options.onto
 @click.option(
     "--allow-pickle-weights",
     is_flag=True,
@@ -42,6 +43,7 @@ def import_(
     name: str | None,
     message: str,
     metadata: tuple[tuple[str, str], ...],
+    force: bool,
     allow_pickle_weights: bool,
 ) -> None:
     """Commit a base model, which others are fine-tuned from.
@@ -51,7 +53,7 @@ def import_(
 
     If the branch exists already, the base becomes its next commit.
     """
-    draft = dv.Draft(name, message, metadata=dict(metadata))
+    draft = dv.Draft(name, message, metadata=dict(metadata), force=force)
     with session.working() as repo:
         done = dv.import_base(repo, source, draft=draft, allow_pickle=allow_pickle_weights)
     session.emit(
@@ -60,6 +62,7 @@ def import_(
             "source": done.source,
             "skipped": done.skipped,
             "converted": done.converted,
+            "copy_of": done.copy_of,
         },
         _lines(done),
     )
@@ -71,6 +74,8 @@ def _lines(done: Imported) -> Iterator[str]:
         yield from reports.unchanged_lines(made)
         return
     yield f"{reports.name(made.name)} {reports.commit_id(made.commit)} imported as a base"
+    if done.copy_of is not None:
+        yield f"{reports.name(done.copy_of)} has these weights already"
     yield reports.stored_line(made)
     if not done.n_own_tensors:
         yield f"{reports.WARNING} no weights at the top of it; those of its folders are kept as they are"

@@ -45,6 +45,7 @@ from dvx.session import Session
 @click.option("-n", "--dry-run", is_flag=True, help="Plan, and commit nothing.")
 @options.message
 @options.metadata
+@options.onto
 @options.works
 def merge(
     session: Session,
@@ -60,6 +61,7 @@ def merge(
     dry_run: bool,
     message: str,
     metadata: tuple[tuple[str, str], ...],
+    force: bool,
 ) -> None:
     """Make one checkpoint out of several.
 
@@ -80,7 +82,7 @@ def merge(
         devices=(device or (evaluating.default_devices()[0] if sampled else "cpu"),),
         hub=evaluating.hub_options(),
     )
-    draft = dv.Draft(name, message, metadata=dict(metadata))
+    draft = dv.Draft(name, message, metadata=dict(metadata), force=force)
     with session.working() as repo:
         done = dv.merge(repo, revisions, method, draft=draft, tasks=tasks, running=running, dry_run=dry_run)
     session.emit(lambda: {"dry_run": dry_run, **merging.document(done)}, merging.lines(done))

@@ -97,6 +97,7 @@ _WHOSE = {"target": "target", "finetune": "fine-tune"}
 )
 @click.option("-n", "--dry-run", is_flag=True, help="Report how they fit, and commit nothing.")
 @options.message
+@options.onto
 @options.works
 @options.profiled
 def transfer(
@@ -112,6 +113,7 @@ def transfer(
     probe_task: str | None,
     dry_run: bool,
     message: str,
+    force: bool,
 ) -> None:
     """Carry a fine-tune over to another base.
 
@@ -132,7 +134,7 @@ def transfer(
             scale=scale,
             vocab=vocab,
             config=config,
-            draft=dv.Draft(name, message),
+            draft=dv.Draft(name, message, force=force),
             dry_run=dry_run,
         )
         probes = [_probe(repo, one, probe_task) for one in done] if probe_task is not None else []
