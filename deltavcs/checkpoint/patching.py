@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 from deltavcs.checkpoint.layout import ADAPTER_CONFIG, CONFIG, INDEX_SUFFIX, MAX_JSON_BYTES, is_vocabulary
 from deltavcs.checkpoint.view import View, ViewFile, data_file
-from deltavcs.checkpoint.vocabulary import added_rows, vocabulary_tensors
+from deltavcs.checkpoint.vocabulary_tensors import added_rows, vocabulary_tensors
 from deltavcs.errors import InvalidInputError
 from deltavcs.objects.model import Manifest
 from deltavcs.objects.store import ObjectStore

@@ -16,7 +16,7 @@ from deltavcs.checkpoint.anatomy import config_of
 from deltavcs.checkpoint.components import component_of
 from deltavcs.checkpoint.patching import resized_files, untied_files
 from deltavcs.checkpoint.view import Content, View, replace_files, view_of, with_tensors
-from deltavcs.checkpoint.vocabulary import VocabularyTensors, vocabulary_tensors
+from deltavcs.checkpoint.vocabulary_tensors import VocabularyTensors, vocabulary_tensors
 from deltavcs.errors import ErrorKind, InvalidInputError
 from deltavcs.merging.carried_files import CarriedFiles, carry_files, check_config
 from deltavcs.merging.counterparts import Counterparts, MergeInput, find_counterparts
