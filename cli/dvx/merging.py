@@ -112,6 +112,7 @@ def document(merged: Merged) -> dict[str, object]:
         "lost": merged.lost,
         "apart": merged.apart,
         "adjusted": merged.adjusted,
+        "padded": merged.padded,
         "recorded": reports.recorded_document(merged.recorded) if merged.recorded else None,
     }
 
@@ -136,6 +137,9 @@ def lines(merged: Merged) -> Iterator[str]:
         worst = max(merged.lost, key=lambda k: merged.lost[k])
         share = text.percent(merged.lost[worst])
         yield f"cut off by the rank: at most {share} of an update ({text.plain(worst)})"
+    if merged.padded:
+        shown = text.join(merged.padded, 3)
+        yield f"{len(merged.padded)} padded (rows that a model lacks change nothing): {shown}"
     for field, why in _ADJUSTED.items():
         if found := getattr(merged.adjusted, field):
             yield f"{len(found)} {field}{why}: {text.join(found, 3)}"

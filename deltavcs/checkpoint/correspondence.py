@@ -58,11 +58,6 @@ class Correspondence:
         """The names that differ."""
         return {ours: theirs for ours, theirs in self.names.items() if ours != theirs}
 
-    def mirrored(self) -> Correspondence:
-        """Their names to ours."""
-        names = {theirs: ours for ours, theirs in self.names.items()}
-        return Correspondence(names, self.only_theirs, self.only_ours)
-
     def describe(self) -> str:
         """How our names differ, as a clause: `all names have module. before them`; empty if they do not."""
         renamed = self.renamed

@@ -73,11 +73,6 @@ def match(ours: Matchable, theirs: Matchable) -> Correspondence:
     return again if len(again.names) > len(found.names) else found
 
 
-def match_manifests(objects: ObjectStore, ours: Manifest, theirs: Manifest) -> Correspondence:
-    """`match` of two stored checkpoints."""
-    return match(of_manifest(objects, ours), of_manifest(objects, theirs))
-
-
 def respelled(manifest: Manifest, found: Correspondence) -> Manifest:
     """A manifest whose own tensors have our names; those that we lack keep theirs, unless we have the name.
 

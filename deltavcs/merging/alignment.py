@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from deltavcs.advice import Advice
-from deltavcs.checkpoint.patching import untied_files
-from deltavcs.checkpoint.view import Content, View, replace_files, with_tensors
+from deltavcs.checkpoint.patching import resized_files, untied_files
+from deltavcs.checkpoint.view import Content, View, replace_files, view_of, with_tensors
 from deltavcs.errors import ErrorKind, InvalidInputError
 from deltavcs.merging.counterparts import Adjusted, MergeInput, Row, find_counterparts
-from deltavcs.objects.model import TensorEntry
+from deltavcs.merging.padding import Padding, Shape, grown
+from deltavcs.objects.model import Manifest, TensorEntry
 from deltavcs.objects.store import ObjectStore
 from deltavcs.tensors.dtypes import dtype_of
 
@@ -26,6 +27,7 @@ class Aligned:
         copied: no arithmetic (integers, booleans); taken from the first model.
         converted: of several dtypes; the result has the first model's.
         adjusted: what it took to make their names meet.
+        grown: key → shape of the result, where vocabularies differ in rows.
         apart: weights outside the checkpoint's own tensors that take no part, by component or file.
         beside, parted: see `deltavcs.merging.counterparts.Counterparts`.
     """
@@ -35,6 +37,7 @@ class Aligned:
     converted: tuple[str, ...]
     apart: tuple[str, ...] = ()
     adjusted: Adjusted = field(default_factory=Adjusted)
+    grown: Mapping[str, Shape] = field(default_factory=dict)
     beside: Mapping[str, str] = field(default_factory=dict)
     parted: tuple[str, ...] = ()
 
@@ -52,6 +55,7 @@ class Merging:
         lost: per tensor the share of the update that a truncated rank cut off; empty for most methods.
         apart: as of `Aligned`.
         adjusted: what it took to make the names of the inputs meet.
+        padded: tensors whose inputs have other numbers of rows, e.g. `embed (32000 / 32008 → 32008 rows)`.
     """
 
     view: View
@@ -62,6 +66,7 @@ class Merging:
     lost: Mapping[str, float]
     apart: tuple[str, ...] = ()
     adjusted: Adjusted = field(default_factory=Adjusted)
+    padded: tuple[str, ...] = ()
 
 
 def align(objects: ObjectStore, models: Sequence[MergeInput], base: MergeInput | None) -> Aligned:
@@ -80,8 +85,12 @@ def align(objects: ObjectStore, models: Sequence[MergeInput], base: MergeInput |
     entries: dict[str, tuple[TensorEntry, ...]] = {}
     copied: list[str] = []
     converted: list[str] = []
+    padding = Padding(objects, models[0].manifest, list(found.rows))
+    larger: dict[str, Shape] = {}
     for key, row in found.complete().items():
-        problem = _problem(key, row, names)
+        shape = _grown(key, row, len(models), padding)
+        larger |= {key: shape} if shape is not None else {}
+        problem = _problem(key, row, names) if shape is None else None
         if problem:
             wrong.append(problem)
         elif not dtype_of(row[0].dtype).arithmetic:
@@ -98,6 +107,7 @@ def align(objects: ObjectStore, models: Sequence[MergeInput], base: MergeInput |
         tuple(converted),
         found.apart,
         found.adjusted,
+        larger,
         found.beside,
         found.parted,
     )
@@ -109,10 +119,34 @@ def lead_contents(aligned: Aligned, lead: View) -> dict[str, Content]:
     return {**lead.tensors, **added}
 
 
-def merged_view(objects: ObjectStore, aligned: Aligned, lead: View, tensors: Mapping[str, Content]) -> View:
+def merged_view(
+    objects: ObjectStore, aligned: Aligned, first: Manifest, tensors: Mapping[str, Content]
+) -> View:
     """The first model with merged tensors, and with a config.json that tells the truth of them."""
+    lead = view_of(first)
     view = with_tensors(objects, lead, tensors, beside=aligned.beside)
+    if aligned.grown:
+        view = replace_files(view, resized_files(objects, view, first))
     return replace_files(view, untied_files(objects, view, aligned.parted)) if aligned.parted else view
+
+
+def _grown(key: str, row: Sequence[TensorEntry], n_models: int, padding: Padding) -> Shape | None:
+    """The shape of a merged tensor whose rows differ as vocabularies do; None if it is no such tensor."""
+    shapes = [t.shape for t in row]
+    axis = padding.axis(key, shapes) if len(set(shapes)) > 1 else None
+    if axis is None or padding.guessed is not None or not all(dtype_of(t.dtype).arithmetic for t in row):
+        return None
+    return grown(shapes[0], axis, max(s[axis] for s in shapes[:n_models]))
+
+
+def padded_rows(aligned: Aligned) -> tuple[str, ...]:
+    """What was padded, for a report."""
+    out = []
+    for key, shape in aligned.grown.items():
+        shapes = [t.shape for t in aligned.entries[key]]
+        at = next(i for i in range(len(shape)) if len({s[i] for s in shapes}) > 1)
+        out.append(f"{key} ({' / '.join(str(s[at]) for s in shapes)} → {shape[at]} rows)")
+    return tuple(out)
 
 
 def _lacking(key: str, row: Row, names: Sequence[str]) -> str:

@@ -12,9 +12,9 @@ from deltavcs.advice import Advice
 from deltavcs.checkpoint.elements import read_elements
 from deltavcs.checkpoint.view import Content, view_of, with_tensors
 from deltavcs.errors import ErrorKind, InvalidInputError
-from deltavcs.merging.alignment import Merging, align, untouched
+from deltavcs.merging.alignment import Aligned, Merging, align, padded_rows, untouched
 from deltavcs.merging.blocks import BLOCK_ELEMENTS
-from deltavcs.merging.counterparts import Adjusted, MergeInput
+from deltavcs.merging.counterparts import MergeInput
 from deltavcs.merging.fisher import fisher_average
 from deltavcs.merging.formulas import derived_content
 from deltavcs.merging.methods import MethodInfo, settings_for
@@ -62,7 +62,7 @@ def merge_by_statistics(
     """
     settings = settings_for(method, options, len(models))
     aligned = align(objects, models, None)
-    _check_names(method, aligned.adjusted)
+    _check_names(method, aligned)
     lead = view_of(models[0].manifest)
     tensors = dict(lead.tensors)
     same = [key for key, entries in aligned.entries.items() if untouched(entries)]
@@ -81,12 +81,14 @@ def merge_by_statistics(
     )
 
 
-def _check_names(method: MethodInfo, adjusted: Adjusted) -> None:
+def _check_names(method: MethodInfo, aligned: Aligned) -> None:
     """Statistics are gathered by name, and of what is stored: a tied head has none of its own."""
-    odd = [*adjusted.renamed, *adjusted.filled, *adjusted.untied]
+    adjusted = aligned.adjusted
+    odd = [*adjusted.renamed, *adjusted.filled, *adjusted.untied, *padded_rows(aligned)]
     if odd:
         raise InvalidInputError(
-            f"{method.name} needs models that store the same tensors under the same names: {odd[0]}",
+            f"{method.name} needs models that store the same tensors under the same names and of the same"
+            f" shapes: {odd[0]}",
             kind=ErrorKind.INCOMPATIBLE,
             advice=Advice.SAVE_ALIKE,
         )

@@ -12,14 +12,12 @@ from dataclasses import dataclass, field
 
 from deltavcs.advice import Advice
 from deltavcs.brief import brief
-from deltavcs.checkpoint.anatomy import config_of
-from deltavcs.checkpoint.components import component_of
 from deltavcs.checkpoint.patching import resized_files, untied_files
 from deltavcs.checkpoint.view import Content, View, replace_files, view_of, with_tensors
-from deltavcs.checkpoint.vocabulary_tensors import VocabularyTensors, vocabulary_tensors
 from deltavcs.errors import ErrorKind, InvalidInputError
 from deltavcs.merging.carried_files import CarriedFiles, carry_files, check_config
 from deltavcs.merging.counterparts import Counterparts, MergeInput, find_counterparts
+from deltavcs.merging.padding import Padding, grown
 from deltavcs.objects.derivation import Derivation, Operand
 from deltavcs.objects.model import Manifest, TensorEntry
 from deltavcs.objects.store import ObjectStore
@@ -37,6 +35,8 @@ class Compatibility:
         padded: with other numbers of rows, e.g. `embed (32000 / 32008 / 32000 → 32008 rows)`.
         shared_rows: padded, with rows that both the target and the fine-tune have and the source lacks: where
             both put other tokens there, their embeddings are added up.
+        bare_rows: padded, with rows that the target lacks and both others have: they hold the difference
+            alone.
         guessed: padded because of their names alone, with the reason why the model could not tell.
         missing: kept from the leading checkpoint because another one lacks them.
         extra: tensors of another checkpoint that the leading one lacks; left out.
@@ -59,6 +59,7 @@ class Compatibility:
     untied: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
     shared_rows: tuple[str, ...] = ()
+    bare_rows: tuple[str, ...] = ()
     guessed: tuple[str, ...] = ()
 
     __repr__ = brief
@@ -69,6 +70,7 @@ class _Draft:
     matched: list[str] = field(default_factory=list)
     padded: list[str] = field(default_factory=list)
     shared_rows: list[str] = field(default_factory=list)
+    bare_rows: list[str] = field(default_factory=list)
     guessed: list[str] = field(default_factory=list)
     converted: list[str] = field(default_factory=list)
     copied: list[str] = field(default_factory=list)
@@ -89,6 +91,7 @@ class _Draft:
             untied=adjusted.untied,
             ignored=adjusted.ignored,
             shared_rows=tuple(self.shared_rows),
+            bare_rows=tuple(self.bare_rows),
             guessed=tuple(self.guessed),
         )
 
@@ -139,9 +142,7 @@ def combine(
     draft = _Draft()
     tensors: dict[str, Content] = {k: Content(t.dtype, t.shape, blob=t.blob) for k, t in lead.tensors.items()}
     triples: dict[str, tuple[TensorEntry, ...]] = {}
-    padding = _Padding(
-        objects, lead, [k for k in found.rows if not component_of(k)], allowed=is_transfer and vocab == "pad"
-    )
+    padding = Padding(objects, lead, list(found.rows)) if is_transfer and vocab == "pad" else None
     for key, entries in found.complete().items():
         if not dtype_of(entries[0].dtype).arithmetic:
             draft.copied.append(key)
@@ -171,55 +172,30 @@ def _settled(
     return replace_files(view, untied_files(objects, view, found.parted)) if found.parted else view
 
 
-class _Padding:
-    """Which tensors may differ in rows: those of the vocabulary. The model is asked when one does."""
-
-    def __init__(self, objects: ObjectStore, lead: Manifest, names: Sequence[str], *, allowed: bool) -> None:
-        self._objects, self._lead, self._names, self._allowed = objects, lead, names, allowed
-        self._found: VocabularyTensors | None = None
-
-    @property
-    def guessed(self) -> str | None:
-        """Why names alone decide, if they do."""
-        return self._found.guessed if self._found is not None else None
-
-    def axis(self, key: str, entries: Sequence[TensorEntry]) -> int | None:
-        """The axis along which a tensor grows; None if it must not, or not only there."""
-        if not self._allowed:
-            return None
-        if self._found is None:
-            self._found = vocabulary_tensors(self._names, config_of(self._objects, self._lead))
-        axis = self._found.axes.get(key)
-        shapes = [t.shape for t in entries]
-        if axis is None or any(len(s) != len(shapes[0]) or len(s) <= axis for s in shapes):
-            return None
-        others = {(s[:axis], s[axis + 1 :]) for s in shapes}
-        # Rows are added at the end of the elements, so nothing may lie before the axis.
-        return axis if len(others) == 1 and all(n == 1 for n in shapes[0][:axis]) else None
-
-
 def _combine_one(
     key: str,
     entries: Sequence[TensorEntry],
     program: Sequence[Token],
     draft: _Draft,
-    padding: _Padding,
+    padding: Padding | None,
 ) -> Content | None:
     shape = entries[0].shape
     limits = [n_elements(t.shape) for t in entries]
     if len({t.shape for t in entries}) > 1:
-        axis = padding.axis(key, entries)
-        if axis is None:
+        axis = padding.axis(key, [t.shape for t in entries]) if padding is not None else None
+        if padding is None or axis is None:
             draft.wrong.append(f"{key} {' / '.join(str(list(t.shape)) for t in entries)}")
             return None
         rows = [t.shape[axis] for t in entries]
         # Δ has the fine-tune's rows: a row the source base lacks counts as zeros, one it has beyond
         # the fine-tune is no change.
-        shape = (*shape[:axis], max(rows[0], rows[1]), *shape[axis + 1 :])
+        shape = grown(shape, axis, max(rows[:2]))
         limits[2] = min(rows[1], rows[2]) * n_elements(shape[axis + 1 :])
         draft.padded.append(f"{key} ({' / '.join(map(str, rows))} → {shape[axis]} rows)")
         if rows[2] < min(rows[:2]):
-            draft.shared_rows.append(f"{key} (from row {rows[2]} to {min(rows[:2]) - 1})")
+            draft.shared_rows.append(f"{key} (rows {rows[2]} to {min(rows[:2]) - 1})")
+        if rows[0] < min(rows[1:]):
+            draft.bare_rows.append(f"{key} (rows {rows[0]} to {min(rows[1:]) - 1})")
         draft.guessed += [f"{key} ({padding.guessed})"] if padding.guessed is not None else []
     dtypes = sorted({t.dtype for t in entries} - {entries[0].dtype})
     if dtypes:

@@ -36,7 +36,8 @@ class Merged:
         base: the checkpoint that diff vectors were taken from, or that all inputs were made from.
         parameters: the method's parameters as they were used.
         recorded: None after a dry run.
-        merged, untouched, copied, converted, lost, apart, adjusted: see `deltavcs.merging.alignment.Merging`.
+        merged, untouched, copied, converted, lost, apart, adjusted, padded: see
+            `deltavcs.merging.alignment.Merging`.
     """
 
     method: str
@@ -55,6 +56,7 @@ class Merged:
     lost: Mapping[str, float] = field(default_factory=dict)
     apart: tuple[str, ...] = ()
     adjusted: Adjusted = field(default_factory=Adjusted)
+    padded: tuple[str, ...] = ()
 
     __repr__ = brief
 
@@ -147,6 +149,7 @@ def describe_merge(repo: Repository, plan: MergePlan, computed: Merging, recorde
         lost=computed.lost,
         apart=computed.apart,
         adjusted=computed.adjusted,
+        padded=computed.padded,
     )
 
 
@@ -182,4 +185,4 @@ def _compute(repo: Repository, plan: MergePlan, spool: Spool, rows: _Rows) -> Me
     if method.needs_base and not plan.is_adapter:
         assert plan.base is not None
         base = MergeInput("the base", repo.manifest(plan.base))
-    return merge_derived(objects, method.name, models, base, options, repo.resources)
+    return merge_derived(objects, method.name, models, base, options, spool=spool, resources=repo.resources)

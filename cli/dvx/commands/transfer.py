@@ -39,6 +39,7 @@ _MEANING = {
 _NOTES = {
     "shared_rows": "note: rows that the fine-tune and the target both added; if they are other tokens, their"
     " embeddings are added up",
+    "bare_rows": "note: rows that only the target lacks hold the difference alone, and no token of it",
     "guessed": "note: taken for the vocabulary by their names alone",
 }
 _NEAR, _ALONG = 0.5, 0.1
