@@ -19,6 +19,7 @@ from deltavcs.errors import ErrorKind, InvalidInputError
 from deltavcs.objects.model import Manifest, TensorEntry
 from deltavcs.objects.store import ObjectStore
 from deltavcs.skeleton.tying import left_untied
+from deltavcs.tensors.dtypes import dtype_of
 
 Row = tuple[TensorEntry | None, ...]
 
@@ -103,7 +104,8 @@ def find_counterparts(objects: ObjectStore, operands: Sequence[MergeInput]) -> C
         rows, Adjusted(), extra=tuple(dict.fromkeys(k for keys in left for k in keys)), apart=apart
     )
     own = [{k: t for k, t in table.items() if not component_of(k)} for table in tables]
-    if all(t.keys() == own[0].keys() for t in own) and not _stores_something_twice(own[0]):
+    alike = all(t.keys() == own[0].keys() for t in own) and all(_agree([t[k] for t in own]) for k in own[0])
+    if alike and not _stores_something_twice(own[0]):
         return whole
     found = _Meeting(objects, operands, own).counterparts()
     others = {k: row for k, row in rows.items() if component_of(k)}
@@ -115,6 +117,13 @@ def _in_components(manifest: Manifest, found: Components) -> dict[str, TensorEnt
     """The tensors of a checkpoint by key, those of other components as the leading checkpoint calls them."""
     back = {theirs: ours for ours, theirs in found.names.items()}
     return {back.get(k, k): t for k, t in manifest.tensors.items() if component_of(k) not in found.unknown}
+
+
+def _agree(row: Sequence[TensorEntry | None]) -> bool:
+    """True if a row lacks nothing and all of it can be added up."""
+    there = [t for t in row if t is not None]
+    kinds = {(t.shape, dtype_of(t.dtype).arithmetic) for t in there}
+    return len(there) == len(row) and len(kinds) == 1
 
 
 def _stores_something_twice(table: Mapping[str, TensorEntry]) -> bool:
@@ -173,6 +182,8 @@ class _Parted:
     beside: dict[str, str] = field(default_factory=dict)
     places: dict[str, str] = field(default_factory=dict)
     names: list[str] = field(default_factory=list)
+    doubles: list[str] = field(default_factory=list)
+    """Keys of tied tensors that the leading checkpoint stores all the same."""
     settled: set[str] = field(default_factory=set)
 
     def add(self, key: str, place: str, row: Row, beside: str) -> None:
@@ -231,7 +242,7 @@ class _Meeting:
         """What `find_counterparts` returns."""
         lead = self._lead
         rows: dict[str, Row] = {key: self._row(lead.place(key)) for key in lead.table}
-        ignored = [k for k, row in rows.items() if None in row and self._ignores(lead, k)]
+        ignored = [k for k, row in rows.items() if not _agree(row) and self._ignores(lead, k)]
         parted = self._part(rows)
         rows = {k: row for k, row in rows.items() if k not in set(ignored)} | parted.rows
         extra = []
@@ -243,7 +254,7 @@ class _Meeting:
         adjusted = Adjusted(
             tuple(dict.fromkeys(self._renamed)),
             tuple(filled),
-            (*parted.rows, *(lead.keys[place] for place in parted.names if place in lead.keys)),
+            (*parted.rows, *parted.doubles),
             tuple(dict.fromkeys(ignored)),
         )
         return Counterparts(rows, adjusted, parted.beside, tuple(parted.names), tuple(dict.fromkeys(extra)))
@@ -288,7 +299,11 @@ class _Meeting:
         if [t and t.blob for t in row] == [t and t.blob for t in source]:
             return
         parted.names.append(place)
-        if place not in self._lead.keys:
+        if row[0] is not None and source[0] is not None and row[0].blob != source[0].blob:
+            return  # The leading checkpoint itself has two, whatever its config.json says.
+        if place in self._lead.keys:
+            parted.doubles.append(self._lead.keys[place])
+        else:
             parted.add(self._key_for(place), place, row, beside)
 
     def _key_for(self, place: str) -> str:

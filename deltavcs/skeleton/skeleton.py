@@ -72,7 +72,8 @@ def build_skeleton(config_json: bytes) -> Skeleton:
         InvalidInputError: `bad-checkpoint` as `read_model_config`, or if transformers cannot build it.
         MissingDependencyError: torch or transformers is not installed.
     """
-    config = copy.deepcopy(read_model_config(config_json))
+    with building():  # transformers has much to say of ids of tokens
+        config = copy.deepcopy(read_model_config(config_json))
     if getattr(config, "quantization_config", None) is not None:
         del config.quantization_config
     return Skeleton(config, _build(model_class(config), config))

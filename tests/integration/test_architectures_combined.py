@@ -1,4 +1,4 @@
-"""Transfer and merge over many families: the result is what float64 says, and transformers loads all of it."""
+"""Transfer and merge over many families: the result is what float64 says, and all of it loads."""
 
 from __future__ import annotations
 
