@@ -12,7 +12,7 @@ from deltavcs.advice import Advice
 from deltavcs.checkpoint.elements import read_elements
 from deltavcs.checkpoint.view import Content, view_of, with_tensors
 from deltavcs.errors import ErrorKind, InvalidInputError
-from deltavcs.merging.alignment import Aligned, Merging, align, padded_rows, untouched
+from deltavcs.merging.alignment import Merging, align, padded_rows, untouched
 from deltavcs.merging.blocks import BLOCK_ELEMENTS
 from deltavcs.merging.counterparts import MergeInput
 from deltavcs.merging.fisher import fisher_average
@@ -62,7 +62,6 @@ def merge_by_statistics(
     """
     settings = settings_for(method, options, len(models))
     aligned = align(objects, models, None)
-    _check_names(method, aligned)
     lead = view_of(models[0].manifest)
     tensors = dict(lead.tensors)
     same = [key for key, entries in aligned.entries.items() if untouched(entries)]
@@ -81,8 +80,15 @@ def merge_by_statistics(
     )
 
 
-def _check_names(method: MethodInfo, aligned: Aligned) -> None:
-    """Statistics are gathered by name, and of what is stored: a tied head has none of its own."""
+def check_alike(objects: ObjectStore, method: MethodInfo, models: Sequence[MergeInput]) -> None:
+    """Refuse models that differ in names, ties or rows, before statistics are gathered.
+
+    Those are gathered by name, and of what is stored: a tied head has none of its own.
+
+    Raises:
+        InvalidInputError: `incompatible`, naming a tensor.
+    """
+    aligned = align(objects, models, None)
     adjusted = aligned.adjusted
     odd = [*adjusted.renamed, *adjusted.filled, *adjusted.untied, *padded_rows(aligned)]
     if odd:

@@ -12,10 +12,11 @@ from dataclasses import dataclass, field, replace
 
 from deltavcs.advice import Advice
 from deltavcs.brief import brief
-from deltavcs.checkpoint.anatomy import Anatomy, anatomy_of, config_of
+from deltavcs.checkpoint.anatomy import anatomy_of, config_of
 from deltavcs.checkpoint.components import Components, component_of, match_components, weights_apart
-from deltavcs.checkpoint.correspondence import correspond, unwrapped
+from deltavcs.checkpoint.correspondence import correspond
 from deltavcs.errors import ErrorKind, InvalidInputError
+from deltavcs.merging.placed_checkpoint import PlacedCheckpoint, check_parts
 from deltavcs.objects.model import Manifest, TensorEntry
 from deltavcs.objects.store import ObjectStore
 from deltavcs.skeleton.tying import left_untied
@@ -132,48 +133,6 @@ def _stores_something_twice(table: Mapping[str, TensorEntry]) -> bool:
     return len(set(matrices)) < len(matrices)
 
 
-class _Operand:
-    """A checkpoint whose tensors are known by their places in the leading one's model."""
-
-    def __init__(
-        self,
-        name: str,
-        table: Mapping[str, TensorEntry],
-        anatomy: Anatomy | None,
-        model: Anatomy | None,
-    ) -> None:
-        self.name, self.table, self.anatomy = name, table, anatomy
-        self._model = model
-        self._places = model.places(self.table) if model is not None else None
-        self.spelling = dict(self._places.of) if self._places is not None else {}
-        self.wrapped = bool(table) and not unwrapped(table).keys() & table.keys()
-        self.keys: dict[str, str] = {}
-        """By place, the tensor's key."""
-        groups = anatomy.tied_groups() if anatomy is not None else []
-        self.groups = [tuple(self._spelled(name) for name in group) for group in groups]
-
-    def _spelled(self, name: str) -> str:
-        return self._model.places([name]).of.get(name, name) if self._model is not None else name
-
-    def parameter(self, place: str) -> str:
-        """Name in memory of the parameter that a place is, or is a part of."""
-        return self._places.parameters.get(place, place) if self._places is not None else place
-
-    def place(self, key: str) -> str:
-        return self.spelling.get(key, key)
-
-    def find(self, place: str) -> str | None:
-        """The key of the tensor at a place: its own, or that of one that it is tied to."""
-        if place in self.keys:
-            return self.keys[place]
-        tied = (p for group in self.groups if place in group for p in group if p in self.keys)
-        return next((self.keys[p] for p in tied), None)
-
-    def entry(self, place: str) -> TensorEntry | None:
-        key = self.find(place)
-        return self.table[key] if key is not None else None
-
-
 @dataclass(slots=True)
 class _Parted:
     """What becomes of tensors that the leading checkpoint ties and another one does not."""
@@ -204,7 +163,7 @@ class _Meeting:
         anatomies = [anatomy_of(objects, o.manifest) for o in operands]
         model = next((a for a in anatomies if a is not None), None)
         self._operands = [
-            _Operand(o.name, table, anatomy, model)
+            PlacedCheckpoint(o.name, table, anatomy, model)
             for o, table, anatomy in zip(operands, tables, anatomies, strict=True)
         ]
         self._lead = self._operands[0]
@@ -225,7 +184,7 @@ class _Meeting:
             advice=Advice.SAVE_ALIKE,
         )
 
-    def _settle(self, operand: _Operand) -> Sequence[str]:
+    def _settle(self, operand: PlacedCheckpoint) -> Sequence[str]:
         """Give every tensor of an operand its place; return the keys that the leading one has nothing for."""
         lead = self._lead
         met = correspond(
@@ -235,7 +194,7 @@ class _Meeting:
         self._renamed += [f"{ours} ← {theirs}" for ours, theirs in met.names.items() if ours != theirs]
         for key in met.only_theirs:
             operand.keys.setdefault(operand.place(key), key)
-        _check_parts(lead, operand, met.only_ours, met.only_theirs)
+        check_parts(lead, operand, met.only_ours, met.only_theirs)
         return met.only_theirs
 
     def counterparts(self) -> Counterparts:
@@ -262,7 +221,7 @@ class _Meeting:
     def _row(self, place: str) -> Row:
         return tuple(operand.entry(place) for operand in self._operands)
 
-    def _ignores(self, operand: _Operand, key: str) -> bool:
+    def _ignores(self, operand: PlacedCheckpoint, key: str) -> bool:
         known = [a for a in (operand.anatomy, self._lead.anatomy) if a is not None]
         place = operand.parameter(operand.place(key))
         return any(a.ignores(key, place, operand.table[key]) for a in known)
@@ -319,17 +278,3 @@ class _Meeting:
             return []
         gone = left_untied(config, parted.names)
         return sorted(gone - set(self._lead.keys) - set(parted.places.values()))
-
-
-def _check_parts(lead: _Operand, other: _Operand, ours: Sequence[str], theirs: Sequence[str]) -> None:
-    """Refuse what loading makes the same parameter of in another way."""
-    stored = {other.parameter(other.place(key)): key for key in theirs}
-    for key in ours:
-        parameter = lead.parameter(lead.place(key))
-        if parameter in stored:
-            raise InvalidInputError(
-                f"{lead.name} stores {key} where {other.name} stores {stored[parameter]}: loading makes"
-                f" {parameter} of both, but of other parts",
-                kind=ErrorKind.INCOMPATIBLE,
-                advice=Advice.SAVE_ALIKE,
-            )

@@ -80,6 +80,8 @@ def _with_larger_sizes(config_json: bytes, settings: Mapping[str, Any]) -> Skele
 def raise_setting(config: dict[str, Any], path: ConfigPath, defaults: Mapping[str, Any], by: int) -> None:
     """Raise a number of a config.json in place; one that it leaves to its class is written down.
 
+    Where an older version also wrote it at the top, it is raised there too.
+
     Args:
         config: the file's object.
         defaults: the whole configuration as transformers' `to_dict` gives it.
@@ -88,9 +90,12 @@ def raise_setting(config: dict[str, Any], path: ConfigPath, defaults: Mapping[st
     for name in path[:-1]:
         found = section.get(name)
         section[name] = section = found if isinstance(found, dict) else {}
-        full = full[name]
+        full = full.get(name, {})
     value = section.get(path[-1])
-    section[path[-1]] = (value if isinstance(value, int) else full[path[-1]]) + by
+    value = value if isinstance(value, int) else full[path[-1]]
+    section[path[-1]] = value + by
+    if config.get(path[-1]) == value:
+        config[path[-1]] = value + by
 
 
 def _axis(before: Shape, now: Shape) -> int | None:

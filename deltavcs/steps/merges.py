@@ -173,9 +173,10 @@ def _compute(repo: Repository, plan: MergePlan, spool: Spool, rows: _Rows) -> Me
         check_same_factors(objects, models)
     if method.statistics is not None:
         # What runs models is loaded only where models are run.
-        from deltavcs.merging.by_statistics import merge_by_statistics
+        from deltavcs.merging.by_statistics import check_alike, merge_by_statistics
         from deltavcs.steps.merge_statistics import gather_statistics
 
+        check_alike(objects, method, models)
         folder = rows.workspace.folder("statistics")
         statistics = gather_statistics(repo, plan, rows.tasks, rows.running, folder)
         return merge_by_statistics(

@@ -11,6 +11,8 @@ from safetensors.torch import load_file
 from saved_models import loaded, save_model
 
 import deltavcs as dv
+from deltavcs.merging.by_statistics import check_alike
+from deltavcs.merging.counterparts import MergeInput
 from deltavcs.repo import init_repository
 
 _EMBEDDING = "model.embed_tokens.weight"
@@ -83,7 +85,7 @@ def test_a_model_that_lacks_a_row_of_the_base_does_not_change_it(models, method,
 
 
 def test_other_rows_than_those_of_the_vocabulary_are_refused(models, tmp_path):
-    repo, folder = models
+    repo, _ = models
 
     def cut(tensors):
         return {k: v[:-1].clone() if k.endswith("0.mlp.up_proj.weight") else v for k, v in tensors.items()}
@@ -98,8 +100,9 @@ def test_other_rows_than_those_of_the_vocabulary_are_refused(models, tmp_path):
 
 def test_statistics_are_of_models_of_one_size(models):
     repo, _ = models
-    with pytest.raises(dv.InvalidInputError):
-        dv.merge(repo, ["small", "large"], dv.MergeMethod("regmean"), draft=dv.Draft("no"))
+    inputs = [MergeInput(n, repo.manifest(repo.resolve(n))) for n in ("small", "large")]
+    with pytest.raises(dv.InvalidInputError, match=r"regmean needs .* of the same shapes: lm_head"):
+        check_alike(repo.objects, dv.MERGE_METHODS["regmean"], inputs)
 
 
 def test_without_a_model_no_rows_are_guessed(repo, models, tmp_path):

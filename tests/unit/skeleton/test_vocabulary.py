@@ -75,3 +75,12 @@ def test_a_size_that_the_file_leaves_to_its_class_is_written_down():
     assert config == {"text_config": {"hidden_size": 32, "vocab_size": 103}}
     raise_setting(config, ("text_config", "vocab_size"), {"text_config": {"vocab_size": 100}}, 1)
     assert config["text_config"] == {"hidden_size": 32, "vocab_size": 104}
+
+
+def test_a_size_that_stands_at_the_top_as_well_is_raised_there():
+    config: dict[str, object] = {"text_config": {"vocab_size": 64}, "vocab_size": 64}
+    raise_setting(config, ("text_config", "vocab_size"), {}, 3)
+    assert config == {"text_config": {"vocab_size": 67}, "vocab_size": 67}
+    other: dict[str, object] = {"text_config": {"vocab_size": 64}, "vocab_size": 100}
+    raise_setting(other, ("text_config", "vocab_size"), {}, 3)
+    assert other["vocab_size"] == 100
