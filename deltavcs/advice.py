@@ -98,6 +98,8 @@ class Advice(StrEnum):
     AVERAGE_WHOLE = "average-whole"
     COMPARE_ROWS = "compare-rows"
     COMPARE_TENSORS = "compare-tensors"
+    SAVE_ALIKE = "save-alike"
+    SAME_DEPTH = "same-depth"
     RELAX_REGRESSION = "relax-regression"
     CHECK_ADAPTER = "check-adapter"
     CHECK_BASE = "check-base"
@@ -134,3 +136,5 @@ class Advice(StrEnum):
     CHECK_OUT_FIRST = "check-out-first"
     FORCE_PLAIN_FILES = "force-plain-files"
     FINISH_CHECKOUT = "finish-checkout"  # revision, directory
+    NAME_ONE_BASE = "name-one-base"  # first, second
+    OTHER_BRANCH_OR_FORCE = "other-branch-or-force"  # name

@@ -111,6 +111,9 @@ BY_ADVICE: dict[Advice, str] = {
     " pad) only for embeddings and heads of a transfer.",
     Advice.COMPARE_TENSORS: "A merge needs the same tensors with the same shapes; compare with 'dvx diff A B"
     " --stat'.",
+    Advice.SAVE_ALIKE: "Load one of them with transformers and save it again, so that all are stored alike; then commit"
+    " that.",
+    Advice.SAME_DEPTH: "A layer that was taken out or put in shifts the others; only models of one depth can be combined.",
     Advice.RELAX_REGRESSION: "Take more rows, a smaller alpha or a ridge above 0.",
     Advice.CHECK_ADAPTER: "Is it an adapter?",
     Advice.CHECK_BASE: "Was it trained from another base? Name it with --base.",
@@ -138,6 +141,8 @@ BY_ADVICE: dict[Advice, str] = {
     Advice.FORCE_PLAIN_FILES: "To replace what you changed: dvx checkout REV -o DIR --force",
     Advice.FINISH_CHECKOUT: "Finish it: dvx checkout '{revision}' --update {directory}",
     Advice.CHECK_OUT_FIRST: "Write the checkpoint to a new directory: dvx checkout REV -o DIR",
+    Advice.NAME_ONE_BASE: "Name the one that it was trained from: --base {first}, or --base {second}",
+    Advice.OTHER_BRANCH_OR_FORCE: "Choose another branch with --as, or put it on top of that one with --force.",
     Advice.RAISE_FILE_LIMIT: (
         "The file system or a limit of the shell ('ulimit -f') allows no file of that size."
     ),

@@ -88,6 +88,14 @@ def _single(value: Any) -> Any:
     return value[0] if len(value) == 1 else list(value)
 
 
+_ADJUSTED = {
+    "renamed": "",
+    "filled": " (tied, so the embedding stands for it)",
+    "untied": " (trained apart, so the result no longer ties it as the first model does)",
+    "ignored": " (buffers that no model needs; kept from the first model)",
+}
+
+
 def document(merged: Merged) -> dict[str, object]:
     """A merge for JSON."""
     return {
@@ -104,6 +112,8 @@ def document(merged: Merged) -> dict[str, object]:
         "lost": merged.lost,
         "dequantized": merged.dequantised,
         "apart": merged.apart,
+        "adjusted": merged.adjusted,
+        "padded": merged.padded,
         "recorded": reports.recorded_document(merged.recorded) if merged.recorded else None,
     }
 
@@ -129,6 +139,12 @@ def lines(merged: Merged) -> Iterator[str]:
         worst = max(merged.lost, key=lambda k: merged.lost[k])
         share = text.percent(merged.lost[worst])
         yield f"cut off by the rank: at most {share} of an update ({text.plain(worst)})"
+    if merged.padded:
+        shown = text.join(merged.padded, 3)
+        yield f"{len(merged.padded)} padded (rows that a model lacks change nothing): {shown}"
+    for field, why in _ADJUSTED.items():
+        if found := getattr(merged.adjusted, field):
+            yield f"{len(found)} {field}{why}: {text.join(found, 3)}"
     if merged.apart:
         yield f"not merged: {text.join(merged.apart, 6)}"
     if made is None:

@@ -200,6 +200,13 @@ def _each_once(
     return value
 
 
+def onto(function: F) -> F:
+    """Add `--force`, for a branch that holds something else."""
+    return click.option(
+        "--force", is_flag=True, help="Put it on a branch that holds another kind, or unrelated weights."
+    )(function)
+
+
 def name(function: F) -> F:
     """Add `--as NAME`."""
     option = click.option("--as", "name", metavar="NAME", help="The branch; by default that of the source.")

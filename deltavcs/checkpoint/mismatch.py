@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from deltavcs.checkpoint.source import SourceCheckpoint
-from deltavcs.objects.model import Manifest
+from deltavcs.checkpoint.correspondence import Correspondence, Shaped, same_but_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,27 +22,31 @@ class Mismatch:
     def describe(self, limit: int = 3) -> str:
         """A clause for an error message."""
         parts = []
-        for what, found in (
-            ("has another shape", self.shapes),
-            ("is missing", self.missing),
-            ("is not in the base", self.extra),
+        for one, many, found in (
+            ("has another shape", "have other shapes", self.shapes),
+            ("is missing", "are missing", self.missing),
+            ("is not in the base", "are not in the base", self.extra),
         ):
             if found:
                 more = f" and {len(found) - limit} more" if len(found) > limit else ""
-                parts.append(f"{', '.join(found[:limit])}{more} {what}")
+                parts.append(f"{', '.join(found[:limit])}{more} {one if len(found) == 1 else many}")
         return "; ".join(parts)
 
 
-def mismatch(source: SourceCheckpoint, base: Manifest) -> Mismatch:
-    """How names and shapes differ; rows may differ where the rest of the shape agrees."""
-    old = base.primary
-    new = {k: t for k, t in source.tensors.items() if "::" not in k}
+def mismatch(ours: Mapping[str, Shaped], theirs: Mapping[str, Shaped], found: Correspondence) -> Mismatch:
+    """How names and shapes differ; rows may differ where the rest of the shape agrees.
+
+    Args:
+        ours: the checkpoint's own tensors.
+        theirs: the base's.
+        found: which is which.
+    """
     return Mismatch(
-        missing=tuple(sorted(old.keys() - new.keys())),
-        extra=tuple(sorted(new.keys() - old.keys())),
+        missing=tuple(sorted(found.only_theirs)),
+        extra=tuple(sorted(found.only_ours)),
         shapes=tuple(
-            f"{k} {list(new[k].shape)} (base {list(old[k].shape)})"
-            for k in sorted(old.keys() & new.keys())
-            if len(new[k].shape) != len(old[k].shape) or new[k].shape[1:] != old[k].shape[1:]
+            f"{k} {list(ours[k].shape)} (base {list(theirs[base].shape)})"
+            for k, base in sorted(found.names.items())
+            if not same_but_rows(ours[k].shape, theirs[base].shape)
         ),
     )

@@ -6,12 +6,14 @@
 Each save becomes a commit of the branch `my-run` (`my-run`, `my-run~1`, …) with step, loss and
 hyper-parameters as metadata. Training never waits for a commit, except at its end, and never fails because
 of one: what is not committed is logged, when it happens and once more at the end.
+
+The base is found from where the model was loaded (a checkout, or what was imported), else from the weights of
+the first save. What was taken is logged.
 """
 
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import re
 import shutil
@@ -24,28 +26,35 @@ from pathlib import Path
 from typing import Any
 
 from transformers import TrainerCallback
+from transformers.utils.logging import get_logger
 
-from deltavcs.errors import DeltaVCSError, InvalidInputError
+from deltavcs.checkpoint.layout import MARKER
+from deltavcs.checkpoint.marker import Marker, encode_marker
+from deltavcs.errors import AlreadyExistsError, DeltaVCSError, InvalidInputError
+from deltavcs.integrations.trainer_facts import facts_of_save
+from deltavcs.objects.model import Role
 from deltavcs.oid import CommitId
-from deltavcs.porcelain.commit import commit
+from deltavcs.porcelain.commit import Committed, commit
 from deltavcs.refs import check_name
 from deltavcs.repo import Repository, discover_repository
 from deltavcs.resources import Resources
 from deltavcs.signature import Signature
-from deltavcs.steps.recording import Draft
+from deltavcs.steps.adapter_bases import commits_called
+from deltavcs.steps.recording import Draft, tip_of
 from deltavcs.storage import Workspace
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 # State of the optimizer and of random generators: several times the model, pickled, and no part of it.
 _LEFT_OUT = ("optimizer", "scheduler", "rng_state", "scaler", "training_args", "trainer_state")
+_HOW = {
+    "marker": "where the model was loaded from",
+    "previous": "the base of the branch's last commit",
+    "config": "adapter_config.json names it",
+    "copy": "the weights are stored already",
+}
+_MAX_BRANCHES = 100
 _MAX_NAME_BYTES = 200  # of a branch that is called after a folder
-_HYPER_PARAMETERS = (
-    "adam_beta1", "adam_beta2", "adam_epsilon", "bf16", "fp16", "gradient_accumulation_steps",
-    "label_smoothing_factor", "learning_rate", "lr_scheduler_type", "max_grad_norm", "max_steps",
-    "num_train_epochs", "optim", "per_device_train_batch_size", "seed", "warmup_ratio", "warmup_steps",
-    "weight_decay", "world_size",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +74,9 @@ class DvxCallback(TrainerCallback):  # type: ignore[misc]
         repository: an open repository, or a directory in or below it.
         name: branch of the run; by default the name of the output directory, with '-' for what a branch's
             name may not hold.
-        base: what the training started from. Without it the base is found: from the marker of a checkout
-            that the model was loaded from, else from the weights.
+        base: what the training started from. Without it the base is found: from the directory or the model
+            of the Hub that the model was loaded from, if that is a checkout or was imported; else from the
+            weights. It is logged which was taken.
         task: task it is trained on, which a ranking can exclude.
         metadata: further facts for every commit.
         author: who commits; by default whom the repository's identity names.
@@ -108,11 +118,12 @@ class DvxCallback(TrainerCallback):  # type: ignore[misc]
         self._lock = threading.Lock()
         self._lost: list[str] = []
         self._branch: str | None = None
-        self._marker_base: str | None = None
+        self._loaded_from: CommitId | None = None
+        self._settled = False
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **more: Any) -> None:
         """Settle the branch, and look whether the model was loaded from a checkout of the repository."""
-        self._branch, self._lost = self._branch_for(args), []
+        self._branch, self._lost, self._settled = self._branch_for(args), [], False
         if state.is_world_process_zero and self.name is None and self._branch != _folder_name(args):
             _log.warning(
                 "dvx: saves go to the branch %s (%r cannot be one)", self._branch, _folder_name(args)
@@ -120,7 +131,7 @@ class DvxCallback(TrainerCallback):  # type: ignore[misc]
         if self.base is not None:
             return
         try:
-            self._marker_base = self._find_marker(more.get("model"))
+            self._loaded_from = _loaded_from(self.repository, more.get("model"))
         except Exception as exc:
             _log.warning("dvx: the base is looked for at each save: %s", _told(exc))
 
@@ -138,7 +149,7 @@ class DvxCallback(TrainerCallback):  # type: ignore[misc]
             self._failed(source, exc)
 
     def _queue(self, args: Any, state: Any, source: Path) -> None:
-        facts = {**_facts(args, state), **self.metadata}
+        facts = {**facts_of_save(args, state), **self.metadata}
         signature = self.repository.identity.sign(f"save at step {state.global_step}")
         if self.author is not None:
             signature = replace(signature, author=self.author)
@@ -176,17 +187,62 @@ class DvxCallback(TrainerCallback):  # type: ignore[misc]
         try:
             with save.stack:
                 draft = Draft(save.name, f"step {facts['step']}", self.task, facts, signature)
-                done = commit(
-                    self.repository.using(resources=self._resources),
-                    str(save.folder),
-                    base=self.base or self._marker_base,
-                    draft=draft,
-                    origin={"path": str(save.source.absolute())},
-                )
+                done = self._commit_where_it_fits(save, draft)
                 with self._lock:
                     self.commits.append(done.recorded.commit)
+                self._say_base(done)
         except BaseException as exc:  # nobody interrupts this thread; a panic of native code is no Exception
             self._failed(save.source, exc)
+
+    def _commit_where_it_fits(self, save: _Save, draft: Draft) -> Committed:
+        """Commit to the branch, or to another one if it holds another model: no save is lost to that."""
+        if self._settled:
+            # Whatever happened in between, these are the saves of one run.
+            return self._commit_to(save, replace(draft, name=self._branch, force=True))
+        wanted = draft.name
+        for n in range(2, _MAX_BRANCHES):
+            try:
+                return self._commit_to(save, draft)
+            except AlreadyExistsError as exc:
+                self._branch = f"{wanted}-{n}"
+                draft = replace(draft, name=self._branch)
+                _log.warning("dvx: %s, so the saves go to the branch %s", exc, self._branch)
+        return self._commit_to(save, draft)
+
+    def _commit_to(self, save: _Save, draft: Draft) -> Committed:
+        hint = self._loaded_from
+        if self.base is None and hint is not None and not self._is_on(draft.name, hint):
+            # As a checkout leaves it: it counts unless the weights are unrelated to it.
+            (save.folder / MARKER).write_bytes(encode_marker(Marker(hint, "")))
+        return commit(
+            self.repository.using(resources=self._resources),
+            str(save.folder),
+            base=self.base,
+            draft=draft,
+            origin={"path": str(save.source.absolute())},
+        )
+
+    def _is_on(self, branch: str | None, commit_id: CommitId) -> bool:
+        """True if a branch holds a commit: a run that goes on keeps its base."""
+        at = tip_of(self.repository, branch or "")
+        while at is not None and at != commit_id:
+            at = self.repository.commit(at).parent_as(Role.PREVIOUS)
+        return at is not None
+
+    def _say_base(self, done: Committed) -> None:
+        """Tell once what the saves are committed as."""
+        if self._settled:
+            return
+        self._settled = True
+        base, run = done.base, done.recorded.name
+        if self.base is None:
+            how = _HOW.get(base.how, "the nearest weights")
+            _log.warning("dvx: the saves are committed to %s as made from %s (%s)", run, base.name, how)
+        if base.is_unrelated:
+            _log.warning(
+                "dvx: the weights are unrelated to %s (relative distance %.2f); name the right one as base",
+                base.name, base.distance,
+            )  # fmt: skip
 
     def _failed(self, source: Path, exc: BaseException) -> None:
         with self._lock:
@@ -197,17 +253,16 @@ class DvxCallback(TrainerCallback):  # type: ignore[misc]
     def _branch_for(self, args: Any) -> str:
         return self.name or _branch_name(_folder_name(args))
 
-    def _find_marker(self, model: Any) -> str | None:
-        """The commit that the model's directory was checked out from."""
-        from deltavcs.checkpoint.marker import read_marker
 
-        place = getattr(model, "name_or_path", None) or getattr(
-            getattr(model, "config", None), "_name_or_path", None
-        )
-        if not isinstance(place, str) or not place or not Path(place).is_dir():
-            return None
-        marker = read_marker(Path(place))
-        return marker.commit if marker is not None and self.repository.objects.has(marker.commit) else None
+def _loaded_from(repository: Repository, model: Any) -> CommitId | None:
+    """The commit that a model was loaded from, as far as the place that transformers remembers tells."""
+    place = getattr(model, "name_or_path", None) or getattr(
+        getattr(model, "config", None), "_name_or_path", None
+    )
+    if not isinstance(place, str) or not place or "\0" in place:
+        return None
+    found = commits_called(repository, place)
+    return found[0] if found else None
 
 
 def _folder_name(args: Any) -> str:
@@ -251,19 +306,3 @@ def _set_aside(source: Path, aside: Path) -> None:
             os.link(path, target)
         except OSError:
             shutil.copyfile(path, target)
-
-
-def _facts(args: Any, state: Any) -> dict[str, str]:
-    """Step, losses and hyper-parameters as text."""
-    facts = {"step": str(state.global_step)}
-    if state.epoch is not None:
-        facts["epoch"] = f"{state.epoch:g}"
-    for key in ("loss", "eval_loss", "grad_norm"):
-        value = next((entry[key] for entry in reversed(state.log_history) if key in entry), None)
-        if isinstance(value, int | float):
-            facts[key.replace("_", "-")] = repr(float(value))
-    for key in _HYPER_PARAMETERS:
-        value = getattr(args, key, None)
-        if value is not None:
-            facts[f"hyper.{key.replace('_', '-')}"] = str(getattr(value, "value", value))
-    return facts

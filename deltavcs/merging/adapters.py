@@ -14,7 +14,8 @@ from deltavcs.advice import Advice
 from deltavcs.checkpoint.patching import reranked_files
 from deltavcs.checkpoint.view import Content, replace_files, view_of, with_tensors
 from deltavcs.errors import ErrorKind, InvalidInputError
-from deltavcs.merging.alignment import MergeInput, Merging
+from deltavcs.merging.alignment import Merging
+from deltavcs.merging.counterparts import MergeInput
 from deltavcs.merging.formulas import derived_content
 from deltavcs.merging.methods import method_named, settings_for
 from deltavcs.merging.products import LoraFactors, merge_lora_exact

@@ -8,11 +8,13 @@ from typing import Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from deltavcs.advice import Advice
 from deltavcs.checkpoint.elements import read_elements
 from deltavcs.checkpoint.view import Content, view_of, with_tensors
 from deltavcs.errors import ErrorKind, InvalidInputError
-from deltavcs.merging.alignment import MergeInput, Merging, align, untouched
+from deltavcs.merging.alignment import Merging, align, padded_rows, untouched
 from deltavcs.merging.blocks import BLOCK_ELEMENTS
+from deltavcs.merging.counterparts import MergeInput
 from deltavcs.merging.fisher import fisher_average
 from deltavcs.merging.formulas import derived_content
 from deltavcs.merging.methods import MethodInfo, settings_for
@@ -59,7 +61,7 @@ def merge_by_statistics(
         InvalidInputError: `incompatible` naming tensors; `bad-argument` for options that do not fit.
     """
     settings = settings_for(method, options, len(models))
-    aligned = align(models, None)
+    aligned = align(objects, models, None)
     lead = view_of(models[0].manifest)
     tensors = dict(lead.tensors)
     same = [key for key, entries in aligned.entries.items() if untouched(entries)]
@@ -73,7 +75,29 @@ def merge_by_statistics(
         done += old.size
         resources.progress("merging", done, total)
     view = with_tensors(objects, lead, tensors)
-    return Merging(view, tuple(left), tuple(same), aligned.copied, aligned.converted, {}, aligned.apart)
+    return Merging(
+        view, tuple(left), tuple(same), aligned.copied, aligned.converted, {}, aligned.apart, aligned.adjusted
+    )
+
+
+def check_alike(objects: ObjectStore, method: MethodInfo, models: Sequence[MergeInput]) -> None:
+    """Refuse models that differ in names, ties or rows, before statistics are gathered.
+
+    Those are gathered by name, and of what is stored: a tied head has none of its own.
+
+    Raises:
+        InvalidInputError: `incompatible`, naming a tensor.
+    """
+    aligned = align(objects, models, None)
+    adjusted = aligned.adjusted
+    odd = [*adjusted.renamed, *adjusted.filled, *adjusted.untied, *padded_rows(aligned)]
+    if odd:
+        raise InvalidInputError(
+            f"{method.name} needs models that store the same tensors under the same names and of the same"
+            f" shapes: {odd[0]}",
+            kind=ErrorKind.INCOMPATIBLE,
+            advice=Advice.SAVE_ALIKE,
+        )
 
 
 def _fisher(

@@ -6,26 +6,24 @@ transfer (Lin et al.). Rows that a base's embedding or head lacks count as zeros
 
 from __future__ import annotations
 
-from collections import Counter
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from deltavcs.advice import Advice
 from deltavcs.brief import brief
-from deltavcs.checkpoint.components import component_of, match_components, own_name, weights_apart
-from deltavcs.checkpoint.layout import is_vocabulary
-from deltavcs.checkpoint.patching import resized_files
+from deltavcs.checkpoint.patching import resized_files, untied_files
 from deltavcs.checkpoint.view import Content, View, replace_files, view_of, with_tensors
 from deltavcs.errors import ErrorKind, InvalidInputError
 from deltavcs.merging.carried_files import CarriedFiles, carry_files, check_config
+from deltavcs.merging.counterparts import Counterparts, MergeInput, find_counterparts
+from deltavcs.merging.padding import Padding, grown
 from deltavcs.objects.derivation import Derivation, Operand
 from deltavcs.objects.model import Manifest, TensorEntry
 from deltavcs.objects.store import ObjectStore
 from deltavcs.operators.parse import encode_program
 from deltavcs.tensors.dtypes import dtype_of, n_elements
 from deltavcs.tensors.programs import Token
-
-_MAX_PREFIXES = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +32,19 @@ class Compatibility:
 
     Attributes:
         matched: combined element by element (includes the padded, renamed and converted ones).
-        padded: with other numbers of rows, e.g. `embed (32000 + 8 rows)`.
+        padded: with other numbers of rows, e.g. `embed (32000 / 32008 / 32000 → 32008 rows)`.
+        shared_rows: padded, with rows that both the target and the fine-tune have and the source lacks: where
+            both put other tokens there, their embeddings are added up.
+        bare_rows: padded, with rows that the target lacks and both others have: they hold the difference
+            alone.
+        guessed: padded because of their names alone, with the reason why the model could not tell.
         missing: kept from the leading checkpoint because another one lacks them.
         extra: tensors of another checkpoint that the leading one lacks; left out.
         renamed: `key ← key of the other`.
         converted: with several dtypes, `key (F32 → BF16)`.
         copied: no arithmetic (integers, booleans); kept from the leading checkpoint.
         apart: weights outside the checkpoint's own tensors that took no part, by component or file.
+        filled, untied, ignored: see `deltavcs.merging.counterparts.Adjusted`.
     """
 
     matched: tuple[str, ...]
@@ -51,6 +55,12 @@ class Compatibility:
     converted: tuple[str, ...]
     copied: tuple[str, ...]
     apart: tuple[str, ...] = ()
+    filled: tuple[str, ...] = ()
+    untied: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
+    shared_rows: tuple[str, ...] = ()
+    bare_rows: tuple[str, ...] = ()
+    guessed: tuple[str, ...] = ()
 
     __repr__ = brief
 
@@ -59,22 +69,30 @@ class Compatibility:
 class _Draft:
     matched: list[str] = field(default_factory=list)
     padded: list[str] = field(default_factory=list)
-    missing: list[str] = field(default_factory=list)
-    renamed: list[str] = field(default_factory=list)
+    shared_rows: list[str] = field(default_factory=list)
+    bare_rows: list[str] = field(default_factory=list)
+    guessed: list[str] = field(default_factory=list)
     converted: list[str] = field(default_factory=list)
     copied: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
 
-    def freeze(self, meeting: _Meeting) -> Compatibility:
+    def freeze(self, found: Counterparts) -> Compatibility:
+        adjusted = found.adjusted
         return Compatibility(
-            tuple(self.matched),
-            tuple(self.padded),
-            tuple(self.missing),
-            meeting.extra,
-            tuple(self.renamed),
-            tuple(self.converted),
-            tuple(self.copied),
-            meeting.apart,
+            matched=tuple(self.matched),
+            padded=tuple(self.padded),
+            missing=found.missing,
+            extra=found.extra,
+            renamed=adjusted.renamed,
+            converted=tuple(self.converted),
+            copied=tuple(self.copied),
+            apart=found.apart,
+            filled=adjusted.filled,
+            untied=adjusted.untied,
+            ignored=adjusted.ignored,
+            shared_rows=tuple(self.shared_rows),
+            bare_rows=tuple(self.bare_rows),
+            guessed=tuple(self.guessed),
         )
 
 
@@ -98,7 +116,7 @@ class Combination:
 def combine(
     objects: ObjectStore,
     program: Sequence[Token],
-    operands: Sequence[Manifest],
+    operands: Sequence[MergeInput],
     *,
     is_transfer: bool,
     vocab: str = "pad",
@@ -108,7 +126,7 @@ def combine(
 
     Args:
         program: as `Expression.program`.
-        operands: manifests; the first leads: its names, dtypes, shards and config are the result's.
+        operands: the first leads: its names, dtypes, shards and config are the result's.
         is_transfer: the program is `0 + λ * (1 - 2)`. Missing tensors are then kept from the target,
             rows are padded, and tokenizer and generation files come from operand 1.
         vocab: `pad` or `strict`.
@@ -117,65 +135,41 @@ def combine(
     Raises:
         InvalidInputError: `incompatible`, naming tensors, if names or shapes do not allow it.
     """
-    lead = operands[0]
-    meeting = _meet(operands)
+    lead = operands[0].manifest
+    found = find_counterparts(objects, operands)
+    if is_transfer:
+        check_depth(operands, found)
     draft = _Draft()
     tensors: dict[str, Content] = {k: Content(t.dtype, t.shape, blob=t.blob) for k, t in lead.tensors.items()}
     triples: dict[str, tuple[TensorEntry, ...]] = {}
-    for key, names in meeting.names.items():
-        found = [m.tensors.get(name) for m, name in zip(operands, names, strict=True)]
-        entries = [t for t in found if t is not None]
-        if len(entries) < len(found):
-            draft.missing.append(key)
-        elif not dtype_of(entries[0].dtype).arithmetic:
+    padding = Padding(objects, lead, list(found.rows)) if is_transfer and vocab == "pad" else None
+    for key, entries in found.complete().items():
+        if not dtype_of(entries[0].dtype).arithmetic:
             draft.copied.append(key)
-        else:
-            content = _combine_one(key, entries, program, draft, is_transfer=is_transfer, vocab=vocab)
-            if content is not None:
-                tensors[key] = content
-                triples[key] = tuple(entries)
-                draft.renamed += [f"{key} ← {n}" for n in names if own_name(n) != own_name(key)][:1]
-    _check(draft, meeting.extra, is_transfer=is_transfer)
-    view = with_tensors(objects, view_of(lead), tensors)
+            continue
+        content = _combine_one(key, entries, program, draft, padding)
+        if content is not None:
+            tensors[key] = content
+            triples[key] = entries
+    _check(draft, found, is_transfer=is_transfer)
+    view = with_tensors(objects, view_of(lead), tensors, beside=found.beside)
     carried = None
     if is_transfer:
-        view, carried = carry_files(objects, view, *operands, config=config)
-    if draft.padded:
-        view = replace_files(view, resized_files(objects, view, operands[config == "finetune"]))
+        manifests = [o.manifest for o in operands]
+        view, carried = carry_files(objects, view, *manifests, config=config)
+    view = _settled(objects, view, operands[config == "finetune"].manifest, found, resized=bool(draft.padded))
     if config == "finetune":
         check_config(objects, view, lead)
-    return Combination(view, draft.freeze(meeting), triples, carried)
+    return Combination(view, draft.freeze(found), triples, carried)
 
 
-@dataclass(frozen=True, slots=True)
-class _Meeting:
-    """Which tensors of the operands belong together.
-
-    Attributes:
-        names: per key of the leading checkpoint, that of the same tensor in every operand.
-        extra: tensors of the others that it lacks.
-        apart: components and files that take no part.
-    """
-
-    names: Mapping[str, tuple[str, ...]]
-    extra: tuple[str, ...]
-    apart: tuple[str, ...]
-
-
-def _meet(operands: Sequence[Manifest]) -> _Meeting:
-    lead = operands[0]
-    components = [match_components(lead, m) for m in operands]
-    own = [m.primary for m in operands]
-    lookups = [
-        _names_in(own[0], table) | dict(found.names) for table, found in zip(own, components, strict=True)
-    ]
-    alone = {name for found in components for name in found.lacking if name}
-    names = {k: tuple(lookup[k] for lookup in lookups) for k in lead.tensors if component_of(k) not in alone}
-    extra: dict[str, None] = {}
-    for lookup, manifest, found in zip(lookups, operands, components, strict=True):
-        left = sorted(manifest.tensors.keys() - set(lookup.values()))
-        extra.update(dict.fromkeys(k for k in left if component_of(k) not in found.unknown))
-    return _Meeting(names, tuple(extra), weights_apart(operands, components[1:]))
+def _settled(
+    objects: ObjectStore, view: View, written_for: Manifest, found: Counterparts, *, resized: bool
+) -> View:
+    """The view with a config.json and an index that tell the truth of its tensors."""
+    if resized:
+        view = replace_files(view, resized_files(objects, view, written_for))
+    return replace_files(view, untied_files(objects, view, found.parted)) if found.parted else view
 
 
 def _combine_one(
@@ -183,26 +177,26 @@ def _combine_one(
     entries: Sequence[TensorEntry],
     program: Sequence[Token],
     draft: _Draft,
-    *,
-    is_transfer: bool,
-    vocab: str,
+    padding: Padding | None,
 ) -> Content | None:
     shape = entries[0].shape
-    rows = [t.shape[0] if t.shape else 1 for t in entries]
-    inner = {t.shape[1:] for t in entries}
-    if len(inner) > 1 or len({len(t.shape) for t in entries}) > 1:
-        draft.wrong.append(f"{key} {' / '.join(str(list(t.shape)) for t in entries)}")
-        return None
     limits = [n_elements(t.shape) for t in entries]
-    if len(set(rows)) > 1:
-        if not is_transfer or vocab == "strict" or not is_vocabulary(key) or component_of(key):
+    if len({t.shape for t in entries}) > 1:
+        axis = padding.axis(key, [t.shape for t in entries]) if padding is not None else None
+        if padding is None or axis is None:
             draft.wrong.append(f"{key} {' / '.join(str(list(t.shape)) for t in entries)}")
             return None
+        rows = [t.shape[axis] for t in entries]
         # Δ has the fine-tune's rows: a row the source base lacks counts as zeros, one it has beyond
         # the fine-tune is no change.
-        shape = (max(rows[0], rows[1]), *shape[1:])
-        limits[2] = min(rows[1], rows[2]) * n_elements(shape[1:])
-        draft.padded.append(f"{key} ({' / '.join(map(str, rows))} → {shape[0]} rows)")
+        shape = grown(shape, axis, max(rows[:2]))
+        limits[2] = min(rows[1], rows[2]) * n_elements(shape[axis + 1 :])
+        draft.padded.append(f"{key} ({' / '.join(map(str, rows))} → {shape[axis]} rows)")
+        if rows[2] < min(rows[:2]):
+            draft.shared_rows.append(f"{key} (rows {rows[2]} to {min(rows[:2]) - 1})")
+        if rows[0] < min(rows[1:]):
+            draft.bare_rows.append(f"{key} (rows {rows[0]} to {min(rows[1:]) - 1})")
+        draft.guessed += [f"{key} ({padding.guessed})"] if padding.guessed is not None else []
     dtypes = sorted({t.dtype for t in entries} - {entries[0].dtype})
     if dtypes:
         if any(not dtype_of(d).arithmetic for d in dtypes):
@@ -216,41 +210,41 @@ def _combine_one(
     )
 
 
-def _names_in(lead: Mapping[str, TensorEntry], other: Mapping[str, TensorEntry]) -> dict[str, str]:
-    """For each key of the leading checkpoint, the key of the same tensor in another one.
+_BLOCK = re.compile(r"(?P<stack>.*?)\.(?P<number>\d+)\.")
 
-    Wrappers put a prefix before all names (`model.`, `language_model.`); the prefix that makes the most
-    names fit is taken, and none unless it is better than taking names as they are.
+
+def check_depth(operands: Sequence[MergeInput], found: Counterparts) -> None:
+    """Refuse a transfer between models of other depths, whose layers have the same number by chance at best.
+
+    Raises:
+        InvalidInputError: `incompatible`, naming a layer that one of them lacks.
     """
-    best = {k: k for k in lead}
-    n_best = sum(k in other for k in lead)
-    if n_best == len(lead):
-        return best
-    for add, cut in _prefixes(lead, other):
-        tried = {k: add + k.removeprefix(cut) if k.startswith(cut) else k for k in lead}
-        tried = {k: v if v in other else k for k, v in tried.items()}
-        n_tried = sum(v in other for v in tried.values())
-        if n_tried > n_best and len(set(tried.values())) == len(tried):
-            best, n_best = tried, n_tried
-    return best
+    whole = found.complete()
+    stacks = {m["stack"] for k in whole if (m := _BLOCK.match(k))}
+    blocks = {m[0] for k in whole if (m := _BLOCK.match(k))}
+    for key in (*found.missing, *found.extra):
+        block = _BLOCK.match(key)
+        if block is None or block["stack"] not in stacks or block[0] in blocks:
+            continue
+        has, lacks = _owners(key, operands)
+        raise InvalidInputError(
+            f"the checkpoints do not fit together: {', '.join(has)} has {block[0].rstrip('.')}, and"
+            f" {', '.join(lacks)} does not: they have other numbers of layers",
+            kind=ErrorKind.INCOMPATIBLE,
+            advice=Advice.SAME_DEPTH,
+        )
 
 
-def _prefixes(lead: Mapping[str, object], other: Mapping[str, object]) -> list[tuple[str, str]]:
-    """Prefixes to add and to cut: the leading one or two parts of names, those of most names first."""
-    cut = Counter(head for k in lead for head in _heads(k))
-    add = Counter(head for k in other for head in _heads(k))
-    found = [(-n, "", head) for head, n in cut.items()] + [(-n, head, "") for head, n in add.items()]
-    return [(add, cut) for _, add, cut in sorted(found)[:_MAX_PREFIXES]]
+def _owners(key: str, operands: Sequence[MergeInput]) -> tuple[list[str], list[str]]:
+    """Who has a tensor of this name, and who has none."""
+    has = [o.name for o in operands if key in o.manifest.tensors]
+    return has, [o.name for o in operands if o.name not in has]
 
 
-def _heads(key: str) -> set[str]:
-    return {".".join(key.split(".")[:n]) + "." for n in (1, 2)}
-
-
-def _check(draft: _Draft, extra: Sequence[str], *, is_transfer: bool) -> None:
+def _check(draft: _Draft, found: Counterparts, *, is_transfer: bool) -> None:
     wrong = list(draft.wrong)
     if not is_transfer:
-        wrong += [f"{k} is not in all of them" for k in (*draft.missing, *extra)]
+        wrong += [f"{k} is not in all of them" for k in (*found.missing, *found.extra)]
     if wrong or not draft.matched:
         shown = "; ".join(wrong[:3]) + (f"; and {len(wrong) - 3} more" if len(wrong) > 3 else "")
         shown = shown or "no tensor has the same name, their architectures differ"

@@ -11,15 +11,26 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from deltavcs.checkpoint.elements import read_elements
-from deltavcs.checkpoint.view import Content, View, view_of, with_tensors
+from deltavcs.checkpoint.view import Content, view_of
 from deltavcs.errors import ErrorKind, InvalidInputError
-from deltavcs.merging.alignment import MergeInput, Merging, align, untouched
+from deltavcs.merging.alignment import (
+    Aligned,
+    Merging,
+    align,
+    lead_contents,
+    merged_view,
+    padded_rows,
+    untouched,
+)
 from deltavcs.merging.arithmetic import plan_average, plan_task_arithmetic, plan_weighted
 from deltavcs.merging.blocks import Block, TensorSource
+from deltavcs.merging.counterparts import MergeInput
 from deltavcs.merging.methods import method_named, settings_for
+from deltavcs.merging.padding import PaddedSource, padded_content
 from deltavcs.merging.settings import DerivedPlan, Options, Settings
 from deltavcs.merging.slerp import plan_slerp
 from deltavcs.merging.sparse import plan_dare, plan_dare_ties, plan_ties
+from deltavcs.merging.spool import Spool
 from deltavcs.objects.derivation import Derivation, Operand
 from deltavcs.objects.model import TensorEntry
 from deltavcs.objects.store import ObjectStore
@@ -104,6 +115,8 @@ def merge_derived(
     models: Sequence[MergeInput],
     base: MergeInput | None,
     options: Options,
+    *,
+    spool: Spool,
     resources: Resources,
 ) -> Merging:
     """Merge by a method that has a formula, element by element; for adapters factor by factor.
@@ -114,35 +127,56 @@ def merge_derived(
         models: their first gives files, names and dtypes.
         base: only for methods that need one.
         options: as `plan_tensor` takes them.
+        spool: for tensors of vocabularies that differ in rows (`deltavcs.merging.padding`).
 
     Raises:
         InvalidInputError: `incompatible` naming tensors; `bad-argument` for options that do not fit;
             `bad-checkpoint` for values that the method cannot handle.
     """
-    aligned = align(models, base)
-    lead = view_of(models[0].manifest)
-    tensors = dict(lead.tensors)
-    same = [key for key, entries in aligned.entries.items() if untouched(entries)]
-    left = {key: entries for key, entries in aligned.entries.items() if key not in set(same)}
-    for key, content in _plan_all(objects, method, left, lead, options, resources):
+    aligned = align(objects, models, base)
+    tensors = lead_contents(aligned, view_of(models[0].manifest))
+    same = [k for k, row in aligned.entries.items() if untouched(row) and k not in aligned.grown]
+    left = {k: row for k, row in aligned.entries.items() if k not in {*same, *aligned.grown}}
+    for key in aligned.grown:
+        source = _padded_source(objects, method, key, aligned, tensors[key].dtype, options)
+        tensors[key] = padded_content(source, plan_tensor(method, source, options), spool)
+    for key, content in _plan_all(objects, method, left, dict(tensors), options, resources):
         tensors[key] = content
-    view = with_tensors(objects, lead, tensors)
-    return Merging(view, tuple(left), tuple(same), aligned.copied, aligned.converted, {}, aligned.apart)
+    return Merging(
+        view=merged_view(objects, aligned, models[0].manifest, tensors),
+        merged=(*left, *aligned.grown),
+        untouched=tuple(same),
+        copied=aligned.copied,
+        converted=aligned.converted,
+        lost={},
+        apart=aligned.apart,
+        adjusted=aligned.adjusted,
+        padded=padded_rows(aligned),
+    )
+
+
+def _padded_source(
+    objects: ObjectStore, method: str, key: str, aligned: Aligned, dtype: str, options: Options
+) -> PaddedSource:
+    entries, chosen = aligned.entries[key], method_named(method)
+    n_models = len(entries) - int(chosen.needs_base)
+    weights = settings_for(chosen, options, n_models).weights or (1.0,) * n_models
+    return PaddedSource(objects, key, entries, dtype, aligned.grown[key], weights, has_base=chosen.needs_base)
 
 
 def _plan_all(
     objects: ObjectStore,
     method: str,
     left: Mapping[str, tuple[TensorEntry, ...]],
-    lead: View,
+    lead: Mapping[str, Content],
     options: Options,
     resources: Resources,
 ) -> Iterator[tuple[str, Content]]:
-    total = sum(lead.tensors[key].size for key in left)
+    total = sum(lead[key].size for key in left)
     done = 0
 
     def plan_one(key: str) -> tuple[str, Content]:
-        entries, old = left[key], lead.tensors[key]
+        entries, old = left[key], lead[key]
         return key, derived_content(objects, method, key, entries, old, options)
 
     objects.blobs.prepare(resources)

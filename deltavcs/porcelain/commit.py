@@ -12,12 +12,15 @@ from deltavcs.checkpoint.findings import Findings
 from deltavcs.checkpoint.intake import Intake
 from deltavcs.checkpoint.quantised import describe, quantisations_of
 from deltavcs.errors import DeltaVCSError, ErrorKind, InvalidInputError
-from deltavcs.objects.model import Parent, Role, check_role
+from deltavcs.objects.model import Kind, Parent, Role, check_role
 from deltavcs.oid import CommitId
 from deltavcs.repo import Repository
 from deltavcs.steps.arguments import several
-from deltavcs.steps.bases import Base, find_base
+from deltavcs.steps.bases import find_base, measured
+from deltavcs.steps.branches import Newcomer, check_branch
 from deltavcs.steps.commits import commit_source
+from deltavcs.steps.found_base import Base
+from deltavcs.steps.naming import name_of
 from deltavcs.steps.recording import Draft, Recorded, tip_of
 from deltavcs.steps.sources import branch_for, open_source, readable
 
@@ -29,6 +32,10 @@ class Committed:
     Attributes:
         changed_share: share of the weights that differ from the base; None if nothing was compared.
         findings: what there is to say of the source: what was left out, what does not agree.
+        names_differ: how its names differ from the base's, as a clause; empty if they do not.
+        new_tensors: tensors that the base lacks.
+        missing_tensors: tensors of the base that it lacks.
+        copy_of: what had these very weights before; None if they are new.
         converted: weight files that were converted from pickle.
         quantised_base: of an adapter, the scheme of the base that it was committed to; empty for a plain one.
     """
@@ -39,6 +46,10 @@ class Committed:
     findings: Findings
     converted: tuple[str, ...]
     quantised_base: str = ""
+    names_differ: str = ""
+    new_tensors: tuple[str, ...] = ()
+    missing_tensors: tuple[str, ...] = ()
+    copy_of: str | None = None
 
     __repr__ = brief
 
@@ -69,6 +80,7 @@ def commit(
     Raises:
         InvalidInputError: `base-unknown` with the nearest candidates and why each fails;
             `incompatible` if tensors do not fit the base; `bad-checkpoint` if the source is incomplete.
+        AlreadyExistsError: `ref-exists` if the branch holds another kind, or unrelated weights.
         NotFoundError: an unknown source or revision.
     """
     source = str(source)
@@ -78,15 +90,30 @@ def commit(
     further = tuple(_parent(repo, text) for text in several(parents, "parents"))
     tip = tip_of(repo, branch)
     with open_source(repo, source, intake=intake, allow_pickle=allow_pickle) as opened:
-        found = given or find_base(repo, opened.checkpoint, Path(source), tip)
+        kind = Kind.ADAPTER if opened.checkpoint.is_adapter else Kind.FINETUNE
+        draft = replace(draft, name=branch)
+        check_branch(repo, draft, Newcomer.of_source(opened.checkpoint, kind))
+        if given is not None:
+            found = measured(repo, opened.checkpoint, given)
+        else:
+            found = find_base(repo, opened.checkpoint, Path(source), tip)
         opened = opened if origin is None else replace(opened, origin=dict(origin))
-        made = commit_source(repo, opened, found, replace(draft, name=branch), parents=further)
-    findings = opened.checkpoint.findings
+        made = commit_source(repo, opened, found, draft, parents=further)
     below = ""
     if opened.checkpoint.is_adapter:
         below = describe(quantisations_of(repo.objects, repo.manifest(found.commit)))
-    share = _changed_share(repo, made.commit)
-    return Committed(made, found, share, findings, opened.converted, below)
+    return Committed(
+        made.recorded,
+        found,
+        _changed_share(repo, made.recorded.commit),
+        opened.checkpoint.findings,
+        opened.converted,
+        quantised_base=below,
+        names_differ=made.found.describe() if made.found is not None else "",
+        new_tensors=made.found.only_ours if made.found is not None else (),
+        missing_tensors=made.found.only_theirs if made.found is not None else (),
+        copy_of=name_of(repo, made.copy_of) if made.copy_of is not None else None,
+    )
 
 
 def _changed_share(repo: Repository, commit_id: CommitId) -> float | None:

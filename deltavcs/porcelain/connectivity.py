@@ -15,10 +15,12 @@ from deltavcs.evaluation.curve import plot_svg, plot_text
 from deltavcs.evaluation.prompts import Prompts
 from deltavcs.evaluation.subject import subject_of
 from deltavcs.merging.combination import combine
-from deltavcs.objects.model import Kind, Manifest
+from deltavcs.merging.counterparts import MergeInput
+from deltavcs.objects.model import Kind
 from deltavcs.oid import CommitId
 from deltavcs.repo import Repository
 from deltavcs.resources import Resources
+from deltavcs.steps.naming import name_of
 from deltavcs.steps.operands import open_operands
 from deltavcs.steps.running import Running, open_bench, open_probe
 from deltavcs.tensors.programs import Token
@@ -83,16 +85,18 @@ def connectivity(
     """
     running = running or Running()
     ends = [_whole(repo, start), _whole(repo, end)]
-    manifests = list(open_operands(repo, ends, (start, end), purpose=Purpose.RUN).manifests)
+    names = [name_of(repo, c) for c in ends]
+    manifests = open_operands(repo, ends, (start, end), purpose=Purpose.RUN).manifests
+    models = [MergeInput(n, m) for n, m in zip(names, manifests, strict=True)]
+    _interpolated(repo, models, 0.5)  # names and shapes, before anything is loaded
     subject = subject_of(repo.objects, ends[0], start)
-    _interpolated(repo, manifests, 0.5)  # names and shapes, before anything is loaded
     probe = open_probe(repo, task, running)
     prompts = Prompts(repo.objects, probe.examples)
     bench = open_bench(repo, prompts, running, device=running.devices[0], quiet=True)
     progress = _PointProgress(repo.resources, len(probe.examples), points)
     curve = measure_connectivity(
         lambda s: bench.evaluate(s, split=probe.rows.split, progress=progress.row).loss,
-        lambda alpha: replace(subject, contents=_interpolated(repo, manifests, alpha)),
+        lambda alpha: replace(subject, contents=_interpolated(repo, models, alpha)),
         points=points,
         progress=progress.point,
     )
@@ -143,12 +147,18 @@ class _PointProgress:
         self.row(0, 0)
 
 
-def _interpolated(repo: Repository, ends: list[Manifest], alpha: float) -> Mapping[str, Content]:
+def _interpolated(repo: Repository, ends: list[MergeInput], alpha: float) -> Mapping[str, Content]:
     """The tensors of (1 − α)·A + α·B; at the ends, A's and B's own. Raises as `combine` does."""
     program: tuple[Token, ...] = (0, ("*", 1.0 - alpha), 1, ("*", alpha), "+")
     if alpha in (0.0, 1.0):
         program = (0,) if alpha == 0.0 else (1,)
     combination = combine(repo.objects, program, ends, is_transfer=False)
+    if combination.compatibility.untied:
+        raise InvalidInputError(
+            f"one of them ties {combination.compatibility.untied[0]} to its embedding and the other does not:"
+            " no model can be both",
+            kind=ErrorKind.INCOMPATIBLE,
+        )
     if alpha not in (0.0, 1.0):
         return combination.view.primary
     entries = combination.triples

@@ -11,8 +11,11 @@ import numpy.typing as npt
 
 from deltavcs.brief import brief
 from deltavcs.checkpoint.components import match_components
+from deltavcs.checkpoint.correspondence import Correspondence
+from deltavcs.checkpoint.matching import match, of_view
 from deltavcs.checkpoint.quantised import describe, quantisations_of
 from deltavcs.checkpoint.view import Content
+from deltavcs.errors import InvalidInputError
 from deltavcs.objects.store import ObjectStore
 from deltavcs.pool import Pool
 from deltavcs.repo import Repository
@@ -50,11 +53,13 @@ class TensorDiff:
 
 @dataclass(frozen=True, slots=True)
 class Diff:
-    """How checkpoint B differs from A. `tensors` has those that differ, the largest movers first.
+    """How checkpoint B differs from A.
 
     Attributes:
+        tensors: those that differ, by their names in A, the largest movers first.
         quantised: how A and B are quantised, if they are, such as `chat: GPTQ, 4 bits`. Norms and cosines
             leave their packed numbers and scales out.
+        names_differ: how the names of B differ from those of A, as a clause; empty if they do not.
     """
 
     a: str
@@ -73,6 +78,7 @@ class Diff:
     files_only_in_a: tuple[str, ...]
     files_only_in_b: tuple[str, ...]
     quantised: tuple[str, ...] = ()
+    names_differ: str = ""
 
     __repr__ = brief
 
@@ -90,9 +96,11 @@ def diff(repo: Repository, a: str, b: str, *, dequantize: bool = False) -> Diff:
     left, right = (find_target(repo, x, dequantize=dequantize) for x in (a, b))
     schemes = {x.text: quantisations_of(repo.objects, x.view) for x in (left, right)}
     packed = frozenset(k for found in schemes.values() for one in found for k in one.tensors)
+    names = _correspondence(repo, left, right)
+    renamed = {b: a for a, b in match_components(left.view, right.view).names.items()}
+    renamed |= names.renamed if names is not None else {}
     ours = left.view.tensors
-    names = {b: a for a, b in match_components(left.view, right.view).names.items()}
-    theirs = {names.get(k, k): content for k, content in right.view.tensors.items()}
+    theirs = {renamed.get(k, k): t for k, t in right.view.tensors.items()}
     common = [k for k in ours if k in theirs]
     same = {k for k in common if ours[k].blob is not None and ours[k].blob == theirs[k].blob}
     pairs = [(k, ours[k], theirs[k]) for k in common if k not in same]
@@ -116,7 +124,16 @@ def diff(repo: Repository, a: str, b: str, *, dequantize: bool = False) -> Diff:
         only_in_b=tuple(sorted(theirs.keys() - ours.keys())),
         quantised=tuple(f"{text}: {describe(found)}" for text, found in schemes.items() if found),
         **_files(left, right),
+        names_differ=names.describe() if names is not None else "",
     )
+
+
+def _correspondence(repo: Repository, left: Target, right: Target) -> Correspondence | None:
+    """Which tensor of B is which of A; None where that cannot be told and names are taken as they are."""
+    try:
+        return match(of_view(repo.objects, right.view), of_view(repo.objects, left.view))
+    except InvalidInputError:
+        return None
 
 
 def _movement(t: TensorDiff) -> tuple[float, str]:

@@ -14,7 +14,10 @@ from deltavcs.checkpoint.intake import Intake
 from deltavcs.errors import ErrorKind, InvalidInputError
 from deltavcs.objects.model import Kind
 from deltavcs.repo import Repository
+from deltavcs.steps.branches import Newcomer, check_branch
+from deltavcs.steps.naming import name_of
 from deltavcs.steps.recording import Draft, MadeAs, Recorded, recording
+from deltavcs.steps.same_weights import same_weights
 from deltavcs.steps.sources import branch_for, open_source, readable
 
 
@@ -26,6 +29,7 @@ class Imported:
         findings: what there is to say of the source: what was left out, what does not agree.
         converted: weight files that were converted from pickle.
         n_own_tensors: tensors at the top level; 0 for a folder of several models or parts.
+        copy_of: what had these very weights before; None if they are new.
     """
 
     recorded: Recorded
@@ -33,6 +37,7 @@ class Imported:
     findings: Findings
     converted: tuple[str, ...]
     n_own_tensors: int
+    copy_of: str | None = None
 
     __repr__ = brief
 
@@ -56,6 +61,7 @@ def import_base(
     Raises:
         NotFoundError: `unknown-source`.
         FormatError, InvalidInputError: the files are malformed or incomplete, or hold no weights.
+        AlreadyExistsError: `ref-exists` if the branch holds something else.
         ConflictError: a file changed while it was read, or someone else moved the branch.
     """
     draft = draft or Draft()
@@ -69,6 +75,8 @@ def import_base(
                 kind=ErrorKind.BAD_CHECKPOINT,
                 advice=Advice.COMMIT_ADAPTER,
             )
+        draft = replace(draft, name=branch)
+        check_branch(repo, draft, Newcomer.of_source(opened.checkpoint, Kind.BASE))
         with recording(repo, branch) as record:
             stored = ingest(
                 record.transaction,
@@ -77,6 +85,8 @@ def import_base(
                 previous=record.previous,
                 resources=repo.resources,
             )
+            copy = same_weights(repo, stored.manifest, adapter=False)
             made = record.commit(stored, draft, MadeAs(Kind.BASE, source=opened.origin))
     n_own = len(stored.manifest.primary)
-    return Imported(made, opened.origin, opened.checkpoint.findings, opened.converted, n_own)
+    copy_of = name_of(repo, copy) if copy is not None else None
+    return Imported(made, opened.origin, opened.checkpoint.findings, opened.converted, n_own, copy_of)

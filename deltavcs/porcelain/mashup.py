@@ -12,9 +12,11 @@ from deltavcs.brief import brief
 from deltavcs.errors import ErrorKind, InvalidInputError
 from deltavcs.merging.arithmetic import weights_from_scores
 from deltavcs.merging.settings import MergeMethod
+from deltavcs.objects.model import Kind
 from deltavcs.ranking.result import Ranked, Ranking
 from deltavcs.refs import check_name
 from deltavcs.repo import Repository
+from deltavcs.steps.branches import check_kind
 from deltavcs.steps.merge_plans import plan_merge
 from deltavcs.steps.merges import (
     Merged,
@@ -75,12 +77,14 @@ def mashup(
 
     Raises:
         NotFoundError: no such task, or no checkpoint to rank.
+        AlreadyExistsError: `ref-exists` if the branch holds something else.
         InvalidInputError: as `rank` and `merge` raise; `bad-argument` if fewer than k can be ranked.
     """
     check_name(draft.name or "")
     if k < 1:
         raise InvalidInputError(f"cannot merge {k} checkpoints", kind=ErrorKind.BAD_ARGUMENT)
     draft = draft.signed(repo, f"mashup for {task}")
+    check_kind(repo, draft, Kind.MERGE, Kind.ADAPTER)
     method, running = method or MergeMethod(), running or Running()
     selection = selection or Selection(bases=False, last_only=True)
     ranking = rank_checkpoints(repo, task, selection, running, why=f"rank for {draft.name}")

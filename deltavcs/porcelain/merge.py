@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from deltavcs.merging.settings import MergeMethod
+from deltavcs.objects.model import Kind
 from deltavcs.refs import check_name
 from deltavcs.repo import Repository
 from deltavcs.steps.arguments import several
+from deltavcs.steps.branches import check_kind
 from deltavcs.steps.merge_plans import plan_merge
 from deltavcs.steps.merges import (
     Merged,
@@ -49,6 +51,7 @@ def merge(
 
     Raises:
         NotFoundError: an unknown revision or task.
+        AlreadyExistsError: `ref-exists` if the branch holds something else.
         InvalidInputError: `incompatible` naming tensors; `base-unknown`; `bad-argument` for options;
             `quantised`.
     """
@@ -56,6 +59,7 @@ def merge(
     draft = draft.signed(repo, f"merge {', '.join(revisions)}")
     named = several(revisions, "revisions")
     plan = plan_merge(repo, named, method or MergeMethod(), dequantize=dequantize)
+    check_kind(repo, draft, Kind.ADAPTER if plan.is_adapter else Kind.MERGE)
     with merging(repo, plan, tasks, running or Running()) as computed:
         recorded = None
         if not dry_run:

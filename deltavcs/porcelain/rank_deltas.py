@@ -14,6 +14,7 @@ from deltavcs.checkpoint.quantised import Purpose
 from deltavcs.errors import ErrorKind, InvalidInputError
 from deltavcs.history.walk import walk
 from deltavcs.merging.combination import combine
+from deltavcs.merging.counterparts import MergeInput
 from deltavcs.merging.expression import transfer_program
 from deltavcs.objects.model import Kind, Role
 from deltavcs.oid import CommitId
@@ -105,7 +106,8 @@ def _measure(repo: Repository, target: CommitId, delta: CommitId, source: Commit
     commits = (target, delta, source)
     names = [name_of(repo, c) for c in commits]
     manifests = open_operands(repo, commits, names, purpose=Purpose.RUN).manifests
-    combination = combine(repo.objects, transfer_program(1.0), manifests, is_transfer=True)
+    operands = [MergeInput(n, m) for n, m in zip(names, manifests, strict=True)]
+    combination = combine(repo.objects, transfer_program(1.0), operands, is_transfer=True)
     return geometry(repo.objects, combination.triples, repo.resources)["all"]
 
 

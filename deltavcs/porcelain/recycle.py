@@ -29,9 +29,9 @@ from deltavcs.refs import check_name
 from deltavcs.repo import Repository
 from deltavcs.signature import Signature
 from deltavcs.steps.arguments import several
-from deltavcs.steps.bases import Base
 from deltavcs.steps.checkouts import write_target
 from deltavcs.steps.commits import commit_source
+from deltavcs.steps.found_base import Base
 from deltavcs.steps.naming import name_of
 from deltavcs.steps.operands import open_operands
 from deltavcs.steps.recording import Draft, tip_of
@@ -283,7 +283,7 @@ class _RecycleRun:
         draft = Draft(stage.branch, stage.text, metadata=facts, signature=self._signature(stage))
         base = Base(stage.base, stage.base_name, "given")
         with open_source(self.repo, str(out)) as opened:
-            return commit_source(self.repo, opened, base, draft, parents=parents).commit
+            return commit_source(self.repo, opened, base, draft, parents=parents).recorded.commit
 
     def _run_command(self, stage: Stage, out: Path) -> None:
         """Train into a fresh directory and give it its final name only when the command has succeeded.

@@ -22,6 +22,7 @@ from deltavcs.oid import CommitId
 from deltavcs.refs import check_name
 from deltavcs.repo import Repository
 from deltavcs.steps.arguments import several
+from deltavcs.steps.branches import check_kind
 from deltavcs.steps.naming import name_of
 from deltavcs.steps.recording import Draft, Recorded
 from deltavcs.steps.transfers import TransferPlan, measure_transfer, plan_transfer, record_transfer
@@ -94,6 +95,7 @@ def transfer(
 
     Raises:
         InvalidInputError: `ambiguous-delta` with the choices; `incompatible` with the tensors; `quantised`.
+        AlreadyExistsError: `ref-exists` if the branch holds something else.
         NotFoundError: an unknown revision, or a base without fine-tune.
     """
     draft = (draft or Draft()).signed(repo, f"transfer {from_} to {to}")
@@ -107,6 +109,8 @@ def transfer(
     _check_base(repo, target, to)
     plans = [plan_transfer(repo, delta, target, scale=scale, **fitting) for delta in chosen]
     names = [check_name(_branch(repo, plan) if draft.name is None else draft.name) for plan in plans]
+    for name in names:
+        check_kind(repo, replace(draft, name=name), Kind.TRANSFER)
     done = []
     for plan, name in zip(plans, names, strict=True):
         distances = measure_transfer(repo, plan)

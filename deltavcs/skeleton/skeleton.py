@@ -7,7 +7,7 @@ import copy
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 from deltavcs.errors import ErrorKind, InvalidInputError, reason_of
@@ -40,6 +40,11 @@ class Skeleton:
         return {name: tuple(t.shape) for name, t in self.model.state_dict().items()}
 
     @cached_property
+    def buffers(self) -> frozenset[str]:
+        """Name in memory of every buffer, persistent or not."""
+        return frozenset(name for name, _ in self.model.named_buffers())
+
+    @cached_property
     def tied(self) -> Mapping[str, str]:
         """Name in memory of every parameter that the model ties → the name of the one that it is tied to."""
         return dict(getattr(self.model, "all_tied_weights_keys", None) or {})
@@ -67,7 +72,8 @@ def build_skeleton(config_json: bytes) -> Skeleton:
         InvalidInputError: `bad-checkpoint` as `read_model_config`, or if transformers cannot build it.
         MissingDependencyError: torch or transformers is not installed.
     """
-    config = copy.deepcopy(read_model_config(config_json))
+    with building():  # transformers has much to say of ids of tokens
+        config = copy.deepcopy(read_model_config(config_json))
     if getattr(config, "quantization_config", None) is not None:
         del config.quantization_config
     return Skeleton(config, _build(model_class(config), config))
@@ -100,3 +106,9 @@ def building() -> Iterator[None]:
             logging.set_verbosity(level)
             if shown:
                 logging.enable_progress_bar()
+
+
+@lru_cache(maxsize=8)
+def skeleton_of(config_json: bytes) -> Skeleton:
+    """As `build_skeleton`, the last few kept: not to be changed by whoever gets one."""
+    return build_skeleton(config_json)

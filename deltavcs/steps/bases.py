@@ -2,49 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 from deltavcs.adapters.adapter_config import parse_adapter_config
 from deltavcs.adapters.factors import match_adapter
 from deltavcs.advice import Advice
-from deltavcs.brief import brief
-from deltavcs.checkpoint.base_search import PossibleBase, judge_bases
+from deltavcs.checkpoint.base_search import distance_to, shares_enough
+from deltavcs.checkpoint.correspondence import Correspondence
 from deltavcs.checkpoint.layout import ADAPTER_CONFIG
 from deltavcs.checkpoint.marker import read_marker
+from deltavcs.checkpoint.matching import match, of_manifest, of_source
 from deltavcs.checkpoint.mismatch import mismatch
 from deltavcs.checkpoint.source import SourceCheckpoint
 from deltavcs.errors import ErrorKind, InvalidInputError
-from deltavcs.history.walk import walk
-from deltavcs.objects.model import Kind, Manifest, Role, TensorEntry
-from deltavcs.oid import BlobId, CommitId
+from deltavcs.objects.model import Kind, Role
+from deltavcs.oid import CommitId
 from deltavcs.repo import Repository
-from deltavcs.steps.naming import name_of, tips
-
-_SHOWN = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Base:
-    """The base of a fine-tune and how it was found: `given`, `marker`, `previous` or `inferred`.
-
-    Attributes:
-        distance: relative distance of the sampled weights, if it was inferred.
-        init: the adapter that training went on from; it sits on the base, so it cannot be one.
-    """
-
-    commit: CommitId
-    name: str
-    how: str
-    distance: float | None = None
-    init: CommitId | None = None
-
-    __repr__ = brief
+from deltavcs.steps.adapter_bases import base_of_adapter, shapes_of
+from deltavcs.steps.found_base import Base, RunnerUp
+from deltavcs.steps.naming import name_of
+from deltavcs.steps.nearest import nearest_base
 
 
 def find_base(repo: Repository, checkpoint: SourceCheckpoint, source: Path, tip: CommitId | None) -> Base:
     """Find the base of a checkpoint.
+
+    What a marker or a branch says counts, unless the weights are unrelated to it and near another one.
 
     Args:
         source: the directory it lies in, which may hold the marker of a checkout.
@@ -53,28 +37,63 @@ def find_base(repo: Repository, checkpoint: SourceCheckpoint, source: Path, tip:
     Raises:
         InvalidInputError: `base-unknown` with the nearest candidates and why each fails.
     """
-    marker = read_marker(source) if source.is_dir() else None
-    if marker is not None and repo.objects.has(marker.commit):
-        value = repo.commit(marker.commit)
-        below = value.parent_as(Role.BASE) if value.kind is Kind.ADAPTER else None
-        if below is not None:
-            return Base(below, name_of(repo, below), "marker", init=marker.commit)
-        return Base(marker.commit, name_of(repo, marker.commit), "marker")
-    if tip is not None:
-        of_tip = repo.commit(tip).parent_as(Role.BASE)
-        if of_tip is not None:
-            return Base(of_tip, name_of(repo, of_tip), "previous")
+    known = marked_base(repo, source) or (base_of_tip(repo, tip) if tip is not None else None)
     if checkpoint.is_adapter:
-        return _base_of_adapter(repo, checkpoint)
-    candidates = judge_bases(repo.objects, checkpoint, _checkpoints(repo))
-    if not candidates or candidates[0].why:
-        raise _unknown_base(repo, checkpoint, candidates)
-    best = candidates[0]
-    return Base(best.commit, name_of(repo, best.commit), "inferred", best.distance)
+        return known or base_of_adapter(repo, checkpoint)
+    if known is None:
+        return nearest_base(repo, checkpoint)
+    known = measured(repo, checkpoint, known)
+    elsewhere = known.nearer is not None or (known.how == "previous" and known.distance is None)
+    nearest = _nearest_if_any(repo, checkpoint) if elsewhere else None
+    if nearest is None:
+        return known
+    return replace(nearest, passed_over=RunnerUp(known.name, known.distance))
 
 
-def check_fits(repo: Repository, checkpoint: SourceCheckpoint, base: Base) -> None:
+def marked_base(repo: Repository, source: Path) -> Base | None:
+    """What the marker of a checkout says: the commit that lay there, or what an adapter of it sits on."""
+    marker = read_marker(source) if source.is_dir() else None
+    if marker is None or not repo.objects.has(marker.commit):
+        return None
+    value = repo.commit(marker.commit)
+    below = value.parent_as(Role.BASE) if value.kind is Kind.ADAPTER else None
+    if below is not None:
+        return Base(below, name_of(repo, below), "marker", init=marker.commit)
+    return Base(marker.commit, name_of(repo, marker.commit), "marker")
+
+
+def base_of_tip(repo: Repository, tip: CommitId) -> Base | None:
+    """The base of the branch's last commit."""
+    of_tip = repo.commit(tip).parent_as(Role.BASE)
+    return Base(of_tip, name_of(repo, of_tip), "previous") if of_tip is not None else None
+
+
+def measured(repo: Repository, checkpoint: SourceCheckpoint, base: Base) -> Base:
+    """A base with its distance and, if the weights are unrelated to it, with what they are near to."""
+    if checkpoint.is_adapter or repo.commit(base.commit).kind is Kind.ADAPTER:
+        return base
+    away = distance_to(repo.objects, checkpoint, repo.manifest(base.commit))
+    base = replace(base, distance=away)
+    if not base.is_unrelated:
+        return base
+    nearest = _nearest_if_any(repo, checkpoint)
+    if nearest is None or nearest.commit == base.commit or nearest.is_unrelated:
+        return base
+    return replace(base, nearer=RunnerUp(nearest.name, nearest.distance or 0.0))
+
+
+def _nearest_if_any(repo: Repository, checkpoint: SourceCheckpoint) -> Base | None:
+    try:
+        return nearest_base(repo, checkpoint)
+    except InvalidInputError:
+        return None
+
+
+def check_fits(repo: Repository, checkpoint: SourceCheckpoint, base: Base) -> Correspondence | None:
     """Refuse a base whose tensors are not those of the fine-tune.
+
+    Returns:
+        Which tensor is which of the base's; None for an adapter.
 
     Raises:
         InvalidInputError: `incompatible`.
@@ -85,68 +104,19 @@ def check_fits(repo: Repository, checkpoint: SourceCheckpoint, base: Base) -> No
     if checkpoint.is_adapter:
         config = checkpoint.read_small(ADAPTER_CONFIG)
         parse_adapter_config(config or b"")
-        match_adapter(_as_manifest(checkpoint), manifest)
-        return
-    found = mismatch(checkpoint, manifest)
-    common = manifest.primary.keys() & checkpoint.tensors.keys()
-    # A fine-tune may add or drop a tensor (a tied head, a new classifier); it cannot share none, or
-    # have other shapes under the same names.
-    if found.shapes or len(common) * 2 < len(manifest.primary):
+        match_adapter(shapes_of(checkpoint), manifest)
+        return None
+    ours, theirs = of_source(checkpoint), of_manifest(repo.objects, manifest)
+    try:
+        found = match(ours, theirs)
+    except InvalidInputError as exc:
+        raise exc.within(f"{checkpoint.root} does not fit the base {base.name}") from exc
+    problem = mismatch(ours.tensors, theirs.tensors, found)
+    # A checkpoint without tensors of its own at the top is kept whole; the ingest refuses one without any.
+    if problem.shapes or (theirs.tensors and not shares_enough(found)):
         raise InvalidInputError(
-            f"{checkpoint.root} does not fit the base {base.name}: {found.describe()}",
+            f"{checkpoint.root} does not fit the base {base.name}: {problem.describe()}",
             kind=ErrorKind.INCOMPATIBLE,
             advice=Advice.NAME_RIGHT_BASE,
         )
-
-
-def _checkpoints(repo: Repository) -> Iterator[tuple[CommitId, Manifest]]:
-    """Every checkpoint of the history once, adapters left out."""
-    seen = set()
-    for commit_id, value in walk(repo.objects, tips(repo)):
-        if value.kind is not Kind.ADAPTER and value.manifest not in seen:
-            seen.add(value.manifest)
-            yield commit_id, repo.objects.get_manifest(value.manifest)
-
-
-def _base_of_adapter(repo: Repository, checkpoint: SourceCheckpoint) -> Base:
-    """The only checkpoint that has the modules an adapter changes."""
-    adapter = _as_manifest(checkpoint)
-    fitting = []
-    for commit_id, manifest in _checkpoints(repo):
-        if repo.commit(commit_id).kind is Kind.BASE:
-            try:
-                match_adapter(adapter, manifest)
-            except InvalidInputError:
-                continue
-            fitting.append(commit_id)
-    if len(fitting) == 1:
-        return Base(fitting[0], name_of(repo, fitting[0]), "inferred")
-    names = ", ".join(name_of(repo, c) for c in fitting)
-    raise InvalidInputError(
-        f"cannot tell the base of the adapter {checkpoint.root}: "
-        + (f"it fits {names}" if fitting else "it fits no base of the repository"),
-        kind=ErrorKind.BASE_UNKNOWN,
-    )
-
-
-def _as_manifest(checkpoint: SourceCheckpoint) -> Manifest:
-    """Names and shapes only; the blobs are not stored yet."""
-    nothing = BlobId("0" * 64)
-    return Manifest((), {k: TensorEntry(nothing, t.dtype, t.shape) for k, t in checkpoint.tensors.items()})
-
-
-def _unknown_base(
-    repo: Repository, checkpoint: SourceCheckpoint, candidates: Sequence[PossibleBase]
-) -> InvalidInputError:
-    shown = "; ".join(f"{name_of(repo, c.commit)}: {c.why}" for c in candidates[:_SHOWN])
-    if not candidates:
-        return InvalidInputError(
-            f"cannot tell the base of {checkpoint.root}: the repository is empty",
-            kind=ErrorKind.BASE_UNKNOWN,
-            advice=Advice.IMPORT_BASE_FIRST,
-        )
-    return InvalidInputError(
-        f"cannot tell the base of {checkpoint.root}; the nearest candidates: {shown}",
-        kind=ErrorKind.BASE_UNKNOWN,
-        advice=Advice.NAME_OR_IMPORT_BASE,
-    )
+    return found

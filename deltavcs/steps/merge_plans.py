@@ -10,7 +10,7 @@ from deltavcs.advice import Advice
 from deltavcs.checkpoint.quantised import Purpose
 from deltavcs.errors import ErrorKind, InvalidInputError
 from deltavcs.history.ancestors import common_base
-from deltavcs.merging.alignment import MergeInput
+from deltavcs.merging.counterparts import MergeInput
 from deltavcs.merging.methods import MethodInfo, method_named, settings_for
 from deltavcs.merging.settings import MergeMethod
 from deltavcs.objects.model import Kind, Role

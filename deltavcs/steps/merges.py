@@ -8,14 +8,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from deltavcs.brief import brief
+from deltavcs.checkpoint.matching import match, of_manifest, of_view, respelled
 from deltavcs.checkpoint.storing import store_view
+from deltavcs.checkpoint.view import View
 from deltavcs.merging.adapters import check_same_factors, merge_products
-from deltavcs.merging.alignment import MergeInput, Merging
+from deltavcs.merging.alignment import Merging
+from deltavcs.merging.counterparts import Adjusted, MergeInput
 from deltavcs.merging.formulas import merge_derived
 from deltavcs.merging.spool import Spool
-from deltavcs.objects.model import Kind, Parent, Role
+from deltavcs.objects.model import Kind, Manifest, Parent, Role
 from deltavcs.oid import CommitId
 from deltavcs.repo import Repository
+from deltavcs.steps.branches import Newcomer, check_branch
 from deltavcs.steps.merge_plans import MergePlan
 from deltavcs.steps.naming import name_of
 from deltavcs.steps.operands import dequantised_facts
@@ -33,7 +37,8 @@ class Merged:
         base: the checkpoint that diff vectors were taken from, or that all inputs were made from.
         parameters: the method's parameters as they were used.
         recorded: None after a dry run.
-        merged, untouched, copied, converted, lost, apart: see `deltavcs.merging.alignment.Merging`.
+        merged, untouched, copied, converted, lost, apart, adjusted, padded: see
+            `deltavcs.merging.alignment.Merging`.
         dequantised: by revision, how what was dequantised is stored.
     """
 
@@ -53,6 +58,8 @@ class Merged:
     lost: Mapping[str, float] = field(default_factory=dict)
     dequantised: Mapping[str, str] = field(default_factory=dict)
     apart: tuple[str, ...] = ()
+    adjusted: Adjusted = field(default_factory=Adjusted)
+    padded: tuple[str, ...] = ()
 
     __repr__ = brief
 
@@ -83,24 +90,36 @@ def record_merge(repo: Repository, plan: MergePlan, computed: Merging, draft: Dr
 
     Args:
         draft: signed, with a name.
+
+    Raises:
+        AlreadyExistsError: `ref-exists` if the branch holds something else.
     """
     assert draft.name is not None
     parents = [Parent(c, Role.INPUT) for c in dict.fromkeys(plan.inputs)]
     if plan.base is not None:
         parents.append(Parent(plan.base, Role.BASE))
     measured = plan.base if not plan.is_adapter else None
+    kind = Kind.ADAPTER if plan.is_adapter else Kind.MERGE
+    check_branch(repo, draft, Newcomer.of_view(repo.objects, computed.view, kind))
     made_as = MadeAs(
-        kind=Kind.ADAPTER if plan.is_adapter else Kind.MERGE,
+        kind=kind,
         base=measured,
         parents=tuple(parents),
         recipe=plan.recipe,
     )
-    base = repo.manifest(measured) if measured is not None else None
+    base = _spelled_as(repo, computed.view, measured) if measured is not None else None
     against = base or repo.manifest(plan.inputs[0])
     with recording(repo, draft.name) as record:
         view = plan.operands.stored_view(computed.view)
         stored = store_view(record.transaction, view, base=base, against=against, resources=repo.resources)
         return record.commit(stored, draft, made_as)
+
+
+def _spelled_as(repo: Repository, view: View, base: CommitId) -> Manifest:
+    """A base under the names of a merge."""
+    manifest = repo.manifest(base)
+    found = match(of_view(repo.objects, view), of_manifest(repo.objects, manifest))
+    return respelled(manifest, found)
 
 
 def merge_facts(plan: MergePlan, computed: Merging) -> dict[str, str]:
@@ -133,6 +152,8 @@ def describe_merge(repo: Repository, plan: MergePlan, computed: Merging, recorde
         lost=computed.lost,
         dequantised=plan.operands.dequantised,
         apart=computed.apart,
+        adjusted=computed.adjusted,
+        padded=computed.padded,
     )
 
 
@@ -156,9 +177,10 @@ def _compute(repo: Repository, plan: MergePlan, spool: Spool, rows: _Rows) -> Me
         check_same_factors(objects, models)
     if method.statistics is not None:
         # What runs models is loaded only where models are run.
-        from deltavcs.merging.by_statistics import merge_by_statistics
+        from deltavcs.merging.by_statistics import check_alike, merge_by_statistics
         from deltavcs.steps.merge_statistics import gather_statistics
 
+        check_alike(objects, method, models)
         folder = rows.workspace.folder("statistics")
         statistics = gather_statistics(repo, plan, rows.tasks, rows.running, folder)
         return merge_by_statistics(
@@ -168,4 +190,4 @@ def _compute(repo: Repository, plan: MergePlan, spool: Spool, rows: _Rows) -> Me
     if method.needs_base and not plan.is_adapter:
         assert plan.base is not None
         base = MergeInput("the base", plan.operands.manifests[-1])
-    return merge_derived(objects, method.name, models, base, options, repo.resources)
+    return merge_derived(objects, method.name, models, base, options, spool=spool, resources=repo.resources)

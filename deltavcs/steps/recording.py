@@ -38,6 +38,7 @@ class Draft:
         task: what the checkpoint was trained for.
         metadata: facts to keep with it.
         signature: who makes it, when, and why for the reflog; None for the repository's identity.
+        force: put it on top of a branch that holds another kind of checkpoint, or unrelated weights.
     """
 
     name: str | None = None
@@ -45,6 +46,7 @@ class Draft:
     task: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     signature: Signature | None = None
+    force: bool = False
 
     def signed(self, repo: Repository, why: str) -> Draft:
         """The draft with a signature; `why` is for the reflog if the draft has no message."""

@@ -68,6 +68,7 @@ def find_target(repo: Repository, text: str, *, dequantize: bool = False) -> Tar
     if not is_expression(text):
         return _single(repo, text, repo.resolve(text.strip()), dequantize=dequantize)
     from deltavcs.merging.combination import combine
+    from deltavcs.merging.counterparts import MergeInput
 
     expression = parse_expression(text)
     commits = tuple(repo.resolve(operand) for operand in expression.operands)
@@ -86,7 +87,8 @@ def find_target(repo: Repository, text: str, *, dequantize: bool = False) -> Tar
     program = [order.index(t) if isinstance(t, int) else t for t in expression.program]
     names = [expression.operands[i] for i in order]
     operands = open_operands(repo, [commits[i] for i in order], names, dequantize=dequantize)
-    combination = combine(operands.objects, program, operands.manifests, is_transfer=_is_transfer(program))
+    models = [MergeInput(n, m) for n, m in zip(names, operands.manifests, strict=True)]
+    combination = combine(operands.objects, program, models, is_transfer=_is_transfer(program))
     view = operands.stored_view(combination.view)
     return Target(text, view, None, commits, _recipe(expression, commits), operands.dequantised)
 

@@ -10,10 +10,12 @@ from deltavcs.checkpoint.geometry import Geometry, geometry
 from deltavcs.checkpoint.storing import store_view
 from deltavcs.errors import ErrorKind, InvalidInputError
 from deltavcs.merging.combination import Combination, combine
+from deltavcs.merging.counterparts import MergeInput
 from deltavcs.merging.expression import transfer_program
 from deltavcs.objects.model import Kind, Parent, Role
 from deltavcs.oid import CommitId
 from deltavcs.repo import Repository
+from deltavcs.steps.branches import Newcomer, check_branch
 from deltavcs.steps.naming import name_of
 from deltavcs.steps.operands import Operands, dequantised_facts, open_operands
 from deltavcs.steps.recording import Draft, MadeAs, Recorded, recording
@@ -78,10 +80,11 @@ def plan_transfer(
         )
     commits = (target, delta, source)
     check_tensors(repo, commits)
-    operands = open_operands(repo, commits, [name_of(repo, c) for c in commits], dequantize=dequantize)
-    program = transfer_program(scale)
+    names = [name_of(repo, c) for c in commits]
+    operands = open_operands(repo, commits, names, dequantize=dequantize)
+    models = [MergeInput(n, m) for n, m in zip(names, operands.manifests, strict=True)]
     combination = combine(
-        operands.objects, program, operands.manifests, is_transfer=True, vocab=vocab, config=config
+        operands.objects, transfer_program(scale), models, is_transfer=True, vocab=vocab, config=config
     )
     return TransferPlan(delta, source, target, scale, combination, operands)
 
@@ -99,6 +102,9 @@ def record_transfer(
     Args:
         draft: signed, with a name; the task is the fine-tune's.
         distances: by group of tensors and in all (`all`), kept as metadata.
+
+    Raises:
+        AlreadyExistsError: `ref-exists` if the branch holds something else.
     """
     assert draft.name is not None
     whole = distances["all"]
@@ -111,6 +117,7 @@ def record_transfer(
     facts = {f"transfer.{k}": f"{v:.6g}" for k, v in figures.items() if v is not None}
     facts |= dequantised_facts("transfer", plan.operands)
     task = repo.commit(plan.delta).task
+    check_branch(repo, draft, Newcomer.of_view(repo.objects, plan.combination.view, Kind.TRANSFER))
     made_as = MadeAs(
         kind=Kind.TRANSFER,
         base=plan.target,

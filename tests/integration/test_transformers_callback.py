@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from toys import build_model, build_tokenizer, save
 
 from deltavcs.errors import ErrorKind, InvalidInputError
+from deltavcs.identity import Identity
 from deltavcs.integrations.transformers import DvxCallback, _branch_name
 from deltavcs.objects.model import Kind, Role
 from deltavcs.porcelain.checkout import checkout_files
@@ -156,7 +157,7 @@ def test_no_exception_of_a_commit_ends_a_training(base, tmp_path, caplog, monkey
     monkeypatch.setattr("deltavcs.integrations.transformers.commit", fails_once)
     callback = DvxCallback(base, name="run", base="base")
     with caplog.at_level(logging.WARNING):
-        trainer = run(build_model(1), tmp_path / "out", callback, max_steps=4)
+        trainer = run(build_model(0), tmp_path / "out", callback, max_steps=4)
     assert trainer.state.global_step == 4
     assert callback.errors == [error]
     assert callback.commits == [base.resolve("run")]
@@ -203,3 +204,94 @@ def test_peft_there_and_back(base, tmp_path) -> None:
     assert value.manifest == base.commit(base.resolve("lora")).manifest
     assert value.parent_as(Role.BASE) == base.resolve("base")
     assert value.parent_as("init") == base.resolve("lora")
+
+
+def log_of(caplog) -> list[str]:
+    return [r.getMessage() for r in caplog.records if r.name == "deltavcs.integrations.transformers"]
+
+
+@pytest.mark.parametrize("place", ["import", "checkout"])
+def test_the_base_is_where_the_model_was_loaded_from(base, tmp_path, caplog, place) -> None:
+    """Also where another base is about as near."""
+    from transformers import AutoModelForCausalLM
+
+    with torch.no_grad():
+        model = build_model(0)
+        for p in model.parameters():
+            p += 1e-3
+    import_base(base, save(model, tmp_path / "near"), draft=Draft("near", signature=SIGN))
+    if place == "checkout":
+        checkout_files(base, "near", tmp_path / "checkout")
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / ("checkout" if place == "checkout" else "near"))
+    callback = DvxCallback(base.using(identity=Identity("Ada <ada@example.org>")), name="run")
+    with caplog.at_level(logging.WARNING):
+        run(model, tmp_path / "out", callback, max_steps=4)
+    assert callback.errors == []
+    assert len(callback.commits) == 2
+    for commit_id in callback.commits:
+        value = base.commit(commit_id)
+        assert value.parent_as(Role.BASE) == base.resolve("near")
+        assert value.author == "Ada <ada@example.org>"
+    said = "dvx: the saves are committed to run as made from near (where the model was loaded from)"
+    assert log_of(caplog) == [said]
+
+
+def test_a_place_that_the_weights_deny_is_passed_over(base, tmp_path, caplog) -> None:
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    import_base(base, save(build_model(1), tmp_path / "second"), draft=Draft("second", signature=SIGN))
+    model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(tmp_path / "base"))
+    model.load_state_dict(build_model(1).state_dict())
+    assert model.name_or_path == str(tmp_path / "base")
+    callback = DvxCallback(base, name="run")
+    with caplog.at_level(logging.WARNING):
+        run(model, tmp_path / "out", callback, max_steps=2)
+    assert base.commit(base.resolve("run")).parent_as(Role.BASE) == base.resolve("second")
+    assert log_of(caplog) == ["dvx: the saves are committed to run as made from second (the nearest weights)"]
+
+
+def test_an_adapter_finds_the_base_of_the_model_below(base, tmp_path, caplog) -> None:
+    peft = pytest.importorskip("peft")
+    from transformers import AutoModelForCausalLM
+
+    import_base(base, save(build_model(1), tmp_path / "second"), draft=Draft("second", signature=SIGN))
+    checkout_files(base, "second", tmp_path / "checkout")
+    config = peft.LoraConfig(r=2, lora_alpha=4, target_modules=["q_proj"], task_type="CAUSAL_LM")
+    model = peft.get_peft_model(AutoModelForCausalLM.from_pretrained(tmp_path / "checkout"), config)
+    callback = DvxCallback(base, name="lora")
+    with caplog.at_level(logging.WARNING):
+        run(model, tmp_path / "out", callback, max_steps=4)
+    assert callback.errors == []
+    assert len(callback.commits) == 2
+    tip = base.commit(base.resolve("lora"))
+    assert (tip.kind, tip.parent_as(Role.BASE)) == (Kind.ADAPTER, base.resolve("second"))
+    again = commit(base, str(tmp_path / "out/checkpoint-4"), draft=Draft("by-hand", signature=SIGN))
+    assert (again.base.name, again.base.how) == ("second", "config")
+
+
+def test_no_save_is_lost_to_a_branch_that_holds_another_model(base, tmp_path, caplog) -> None:
+    import_base(base, save(build_model(1), tmp_path / "second"), draft=Draft("second", signature=SIGN))
+    run(build_model(0), tmp_path / "a" / "out", DvxCallback(base), max_steps=2)
+    caplog.clear()
+    callback = DvxCallback(base)
+    with caplog.at_level(logging.WARNING):
+        run(build_model(1), tmp_path / "b" / "out", callback, max_steps=4)
+    assert callback.errors == []
+    assert base.resolve("out-2") == callback.commits[-1]
+    assert base.resolve("out-2~1") == callback.commits[0]
+    assert base.commit(base.resolve("out-2~1")).parent_as(Role.BASE) == base.resolve("second")
+    assert "the branch out holds a fine-tune of another model" in log_of(caplog)[0]
+    assert log_of(caplog)[0].endswith("so the saves go to the branch out-2")
+
+
+def test_a_run_that_goes_on_keeps_its_base(base, tmp_path) -> None:
+    from transformers import AutoModelForCausalLM
+
+    run(build_model(0), tmp_path / "out", DvxCallback(base), max_steps=2)
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "out/checkpoint-2")
+    run(model, tmp_path / "again" / "out", DvxCallback(base), max_steps=2)
+    assert base.commit(base.resolve("out")).parent_as(Role.BASE) == base.resolve("base")
+    assert base.resolve("out~1")
+    elsewhere = DvxCallback(base, name="elsewhere")
+    run(model, tmp_path / "elsewhere", elsewhere, max_steps=2)
+    assert base.commit(base.resolve("elsewhere")).parent_as(Role.BASE) == base.resolve("out~1")

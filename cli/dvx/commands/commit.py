@@ -16,7 +16,7 @@ from dvx.session import Session
 
 if TYPE_CHECKING:
     from deltavcs.porcelain.commit import Committed
-    from deltavcs.steps.bases import Base
+    from deltavcs.steps.found_base import Base
 
 
 @command(
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 @options.message
 @click.option("--task", metavar="TASK", help="What it was trained for.")
 @options.metadata
+@options.onto
 @click.option(
     "--parent",
     "parents",
@@ -54,6 +55,7 @@ def commit(
     message: str,
     task: str | None,
     metadata: tuple[tuple[str, str], ...],
+    force: bool,
     parents: tuple[str, ...],
     allow_pickle_weights: bool,
     include: tuple[str, ...],
@@ -69,7 +71,7 @@ def commit(
 
     If the branch exists already this becomes its next commit: NAME~1 is then the one before.
     """
-    draft = dv.Draft(name, message, task, dict(metadata))
+    draft = dv.Draft(name, message, task, dict(metadata), force=force)
     intake = dv.Intake(include, exclude, allow_incomplete)
     with session.working() as repo:
         done = dv.commit(
@@ -91,6 +93,11 @@ def _document(done: Committed) -> dict[str, object]:
     return {
         **reports.recorded_document(done.recorded),
         "base": done.base,
+        "base_is_unrelated": done.base.is_unrelated,
+        "names_differ": done.names_differ,
+        "new_tensors": done.new_tensors,
+        "missing_tensors": done.missing_tensors,
+        "copy_of": done.copy_of,
         "changed_share": done.changed_share,
         **findings.findings_document(done.findings),
         "converted": done.converted,
@@ -104,14 +111,53 @@ def _lines(done: Committed) -> Iterator[str]:
         yield from reports.unchanged_lines(made)
         yield from findings.findings_lines(done.findings, done.converted)
         return
-    what = "an adapter" if made.kind == "adapter" else "a fine-tune"
-    title = f"{reports.name(made.name)} {reports.commit_id(made.commit)}"
-    yield f"{title} committed as {what} of {_base(done.base)}"
+    yield f"{reports.name(made.name)} {reports.commit_id(made.commit)} committed as {_what(done)}"
     yield reports.stored_line(made)
-    if done.changed_share is not None:
+    yield from _doubts(done.base)
+    yield from _names(done)
+    if done.changed_share is not None and done.copy_of != done.base.name:
         yield f"{text.percent(done.changed_share)} of the weights differ from the base"
     yield from reports.nonfinite_lines(made)
     yield from findings.findings_lines(done.findings, done.converted)
+
+
+def _what(done: Committed) -> str:
+    """What was committed, and of what."""
+    what = "an adapter" if done.recorded.kind == "adapter" else "a fine-tune"
+    if done.copy_of is None:
+        return f"{what} of {_base(done.base)}"
+    copy = f"a copy of {reports.name(done.copy_of)}, which has these weights already"
+    return copy if done.copy_of == done.base.name else f"{copy}: {what} of {reports.name(done.base.name)}"
+
+
+def _doubts(base: Base) -> Iterator[str]:
+    """What speaks against the base."""
+    if base.is_unrelated:
+        near = ""
+        if base.nearer is not None:
+            near = f"; nearer is {reports.name(base.nearer.name)}, {text.percent(base.nearer.distance)} away"
+        away = f"{text.percent(base.distance)} away"
+        yield f"{reports.WARNING} the weights are unrelated to {reports.name(base.name)} ({away}){near}"
+    if base.runner_up is not None:
+        second = f"{reports.name(base.runner_up.name)}, {text.percent(base.runner_up.distance)} away"
+        yield f"next nearest: {second}"
+    if base.passed_over is not None:
+        over = base.passed_over
+        away = f"{text.percent(over.distance)} away" if over.distance is not None else "other tensors"
+        yield f"not {reports.name(over.name)}, though the directory or the branch says so: unrelated, {away}"
+    if base.named is not None:
+        named = text.plain(base.named)
+        yield f"adapter_config.json names {named}, which is not known here; this is the only base it fits"
+
+
+def _names(done: Committed) -> Iterator[str]:
+    """How the tensors differ from those of the base by name."""
+    if done.names_differ:
+        yield f"{done.names_differ}, unlike those of the base"
+    for names, verb in ((done.new_tensors, "new"), (done.missing_tensors, "missing")):
+        if names:
+            are = "is" if len(names) == 1 else "are"
+            yield f"{text.count(len(names), 'tensor')} {are} {verb}: {text.join(names, 5)}"
 
 
 def _base(base: Base) -> str:
@@ -120,6 +166,8 @@ def _base(base: Base) -> str:
         "given": "",
         "marker": " (found: the directory was checked out from it)",
         "previous": " (found: the base of the branch's last commit)",
+        "config": " (found: adapter_config.json names it)",
+        "copy": "",
         "inferred": " (found: the nearest weights"
         + (f", {text.percent(base.distance)} away)" if base.distance is not None else ")"),
     }

@@ -74,6 +74,8 @@ def _lines(found: Diff, width: int | None, *, stat: bool, limit: int) -> Iterato
         if len(shown) < len(moved):
             yield f"and {text.count(len(moved) - len(shown), 'more tensor')}; -n 0 lists them all"
         yield ""
+    if found.names_differ:
+        yield f"in B {found.names_differ}; tensors have the names of A"
     for line in _sums(found):
         yield from text.wrapped(line, width)
     if found.quantised:

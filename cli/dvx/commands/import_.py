@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 @options.name
 @options.message
 @options.metadata
+@options.onto
 @click.option(
     "--allow-pickle-weights",
     is_flag=True,
@@ -43,6 +44,7 @@ def import_(
     name: str | None,
     message: str,
     metadata: tuple[tuple[str, str], ...],
+    force: bool,
     allow_pickle_weights: bool,
     include: tuple[str, ...],
     exclude: tuple[str, ...],
@@ -56,7 +58,7 @@ def import_(
 
     If the branch exists already, the base becomes its next commit.
     """
-    draft = dv.Draft(name, message, metadata=dict(metadata))
+    draft = dv.Draft(name, message, metadata=dict(metadata), force=force)
     intake = dv.Intake(include, exclude, allow_incomplete)
     with session.working() as repo:
         done = dv.import_base(repo, source, draft=draft, intake=intake, allow_pickle=allow_pickle_weights)
@@ -66,6 +68,7 @@ def import_(
             "source": done.source,
             **findings.findings_document(done.findings),
             "converted": done.converted,
+            "copy_of": done.copy_of,
         },
         _lines(done),
     )
@@ -78,6 +81,8 @@ def _lines(done: Imported) -> Iterator[str]:
         yield from findings.findings_lines(done.findings, done.converted)
         return
     yield f"{reports.name(made.name)} {reports.commit_id(made.commit)} imported as a base"
+    if done.copy_of is not None:
+        yield f"{reports.name(done.copy_of)} has these weights already"
     yield reports.stored_line(made)
     if not done.n_own_tensors and not done.findings.whole_files:
         where = (

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 @click.option("--as", "name", required=True, metavar="NAME", help="The branch.")
 @click.option("-n", "--dry-run", is_flag=True, help="Rank and plan; commit nothing but scores.")
 @options.message
+@options.onto
 @options.works
 def mashup(
     session: Session,
@@ -66,6 +67,7 @@ def mashup(
     name: str,
     dry_run: bool,
     message: str,
+    force: bool,
 ) -> None:
     """Merge the checkpoints that fit a new task best, to train from.
 
@@ -81,7 +83,7 @@ def mashup(
             repo,
             task,
             k,
-            draft=dv.Draft(name, message),
+            draft=dv.Draft(name, message, force=force),
             method=method,
             selection=chosen,
             running=evaluating.make_running(samples, seed, devices, dtype, batch_size),

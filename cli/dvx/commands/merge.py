@@ -46,6 +46,7 @@ from dvx.session import Session
 @options.dequantized
 @options.message
 @options.metadata
+@options.onto
 @options.works
 def merge(
     session: Session,
@@ -62,6 +63,7 @@ def merge(
     dequantize: bool,
     message: str,
     metadata: tuple[tuple[str, str], ...],
+    force: bool,
 ) -> None:
     """Make one checkpoint out of several.
 
@@ -82,7 +84,7 @@ def merge(
         devices=(device or (evaluating.default_devices()[0] if sampled else "cpu"),),
         hub=evaluating.hub_options(),
     )
-    draft = dv.Draft(name, message, metadata=dict(metadata))
+    draft = dv.Draft(name, message, metadata=dict(metadata), force=force)
     with session.working() as repo:
         done = dv.merge(
             repo,

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from deltavcs.porcelain.transfer import Transferred
     from deltavcs.repo import Repository
 
-_FIELDS = ("matched", "padded", "missing", "extra", "renamed", "converted", "copied")
+_FIELDS = (
+    "matched", "padded", "missing", "extra", "renamed", "converted", "copied", "filled", "untied", "ignored",
+)  # fmt: skip
 _MEANING = {
     "padded": "rows that one of them lacks count as zeros",
     "missing": "kept from the target: another one lacks them",
@@ -30,6 +32,15 @@ _MEANING = {
     "renamed": "",
     "converted": "",
     "copied": "kept from the target: no arithmetic on this dtype",
+    "filled": "tied, so the embedding stands for it",
+    "untied": "trained apart, so the result no longer ties it as the target does",
+    "ignored": "buffers that no model needs; kept from the target",
+}
+_NOTES = {
+    "shared_rows": "note: rows that the fine-tune and the target both added; if they are other tokens, their"
+    " embeddings are added up",
+    "bare_rows": "note: rows that only the target lacks hold the difference alone, and no token of it",
+    "guessed": "note: taken for the vocabulary by their names alone",
 }
 _NEAR, _ALONG = 0.5, 0.1
 _SETTINGS = 12
@@ -88,6 +99,7 @@ _WHOSE = {"target": "target", "finetune": "fine-tune"}
 @click.option("-n", "--dry-run", is_flag=True, help="Report how they fit, and commit nothing.")
 @options.dequantized
 @options.message
+@options.onto
 @options.works
 @options.profiled
 def transfer(
@@ -104,6 +116,7 @@ def transfer(
     dry_run: bool,
     dequantize: bool,
     message: str,
+    force: bool,
 ) -> None:
     """Carry a fine-tune over to another base.
 
@@ -124,7 +137,7 @@ def transfer(
             scale=scale,
             vocab=vocab,
             config=config,
-            draft=dv.Draft(name, message),
+            draft=dv.Draft(name, message, force=force),
             dry_run=dry_run,
             dequantize=dequantize,
         )
@@ -230,6 +243,9 @@ def _compatibility(done: Transferred) -> Iterator[str]:
         if counts[field]:
             note = f" ({why})" if why else ""
             yield f"  {field}{note}: {text.join(getattr(found, field), 3)}"
+    for field, note in _NOTES.items():
+        if getattr(found, field):
+            yield f"{note}: {text.join(getattr(found, field), 3)}"
 
 
 def _plain_files(done: Transferred) -> Iterator[str]:

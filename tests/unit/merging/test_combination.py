@@ -5,6 +5,7 @@ from __future__ import annotations
 from tiny_checkpoints import weights
 
 from deltavcs.merging.combination import combine
+from deltavcs.merging.counterparts import MergeInput
 from deltavcs.merging.expression import transfer_program
 from deltavcs.objects.model import Manifest
 from deltavcs.porcelain.commit import commit
@@ -40,7 +41,8 @@ def test_a_transfer_takes_time_in_proportion_to_the_number_of_tensors(repo, tmp_
     monkeypatch.setattr(Manifest, "primary", property(lambda self: calls.append(self) or primary(self)))
     manifests = [repo.manifest(repo.resolve(r)) for r in ("v2", "chat", "v1")]
     big = [Manifest(m.files, {**m.tensors, **_copies(m, 500)}) for m in manifests]
-    combine(repo.objects, transfer_program(1.0), [*big], is_transfer=True)
+    operands = [MergeInput(r, m) for r, m in zip(("v2", "chat", "v1"), big, strict=True)]
+    combine(repo.objects, transfer_program(1.0), operands, is_transfer=True)
     assert len(calls) < 50
 
 

@@ -1,0 +1,122 @@
+"""Finding the base of an adapter: what its configuration names, or the only base that it fits."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path, PurePosixPath
+
+from deltavcs.adapters.factors import match_adapter
+from deltavcs.advice import Advice
+from deltavcs.checkpoint.layout import ADAPTER_CONFIG
+from deltavcs.checkpoint.marker import read_marker
+from deltavcs.checkpoint.source import SourceCheckpoint
+from deltavcs.errors import ErrorKind, InvalidInputError
+from deltavcs.history.walk import walk
+from deltavcs.objects.model import Commit, Kind, Manifest, TensorEntry
+from deltavcs.oid import BlobId, CommitId
+from deltavcs.repo import Repository
+from deltavcs.steps.found_base import Base
+from deltavcs.steps.naming import name_of, names_by_commit, tips
+from deltavcs.steps.same_weights import checkpoints, without_copies
+
+
+def base_of_adapter(repo: Repository, checkpoint: SourceCheckpoint) -> Base:
+    """The checkpoint that an adapter was trained on.
+
+    Raises:
+        InvalidInputError: `base-unknown` if several fit, or none, or another one than it names.
+    """
+    place = _named_base(checkpoint)
+    named = [c for c in commits_called(repo, place) if _fits(repo, checkpoint, c)] if place else []
+    named = _one_of(repo, named)
+    if len(named) == 1:
+        return Base(named[0], name_of(repo, named[0]), "config")
+    fitting = named or without_copies(
+        repo,
+        (c for c, m in checkpoints(repo) if repo.commit(c).kind is Kind.BASE and _matches(checkpoint, m)),
+    )
+    if len(fitting) == 1 and not _is_another(repo.commit(fitting[0]), place):
+        return Base(fitting[0], name_of(repo, fitting[0]), "inferred", named=place)
+    raise _unknown(repo, checkpoint, place, fitting)
+
+
+def commits_called(repo: Repository, place: str) -> list[CommitId]:
+    """Whole checkpoints of the history that a place stands for, newest first.
+
+    Args:
+        place: a directory, a model of the Hub, or a name, as libraries remember where a model was loaded
+            from: a checkout, a source of an import or a commit, a branch or tag.
+    """
+    marker = read_marker(Path(place)) if Path(place).is_dir() else None
+    if marker is not None and repo.objects.has(marker.commit):
+        return [marker.commit]
+    whole = {c: v for c, v in walk(repo.objects, tips(repo)) if v.kind is not Kind.ADAPTER}
+    found = [c for c, value in whole.items() if place in _origins(value)]
+    if found:
+        return found
+    if Path(place).is_dir():
+        here = str(Path(place).absolute())
+        return [c for c, value in whole.items() if here in _origins(value)]
+    called = {place, PurePosixPath(place).name}
+    named = names_by_commit(repo)
+    return [c for c in whole if called & {n.removeprefix("tag: ") for n in named.get(c, ())}]
+
+
+def _origins(value: Commit) -> set[str]:
+    return {str(value.source[key]) for key in ("path", "hub") if key in value.source}
+
+
+def _named_base(checkpoint: SourceCheckpoint) -> str | None:
+    try:
+        place = json.loads(checkpoint.read_small(ADAPTER_CONFIG) or b"")["base_model_name_or_path"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return place if isinstance(place, str) and 0 < len(place) < 4096 and "\0" not in place else None
+
+
+def _is_another(value: Commit, place: str | None) -> bool:
+    """True if a base came from one model of the Hub and an adapter names another one."""
+    hub = value.source.get("hub")
+    return hub is not None and place is not None and _is_hub_name(place) and place != hub
+
+
+def _is_hub_name(place: str) -> bool:
+    return place.count("/") == 1 and not place.startswith((".", "/", "~")) and not Path(place).exists()
+
+
+def _one_of(repo: Repository, commits: list[CommitId]) -> list[CommitId]:
+    """A branch grows: what its later commits hold comes first, of bases that are the same weights one."""
+    kept = without_copies(repo, commits)
+    bases = [c for c in kept if repo.commit(c).kind is Kind.BASE]
+    return bases or kept
+
+
+def _fits(repo: Repository, checkpoint: SourceCheckpoint, commit: CommitId) -> bool:
+    return repo.commit(commit).kind is not Kind.ADAPTER and _matches(checkpoint, repo.manifest(commit))
+
+
+def _matches(checkpoint: SourceCheckpoint, base: Manifest) -> bool:
+    try:
+        match_adapter(shapes_of(checkpoint), base)
+    except InvalidInputError:
+        return False
+    return True
+
+
+def shapes_of(checkpoint: SourceCheckpoint) -> Manifest:
+    """Names and shapes only; the blobs are not stored yet."""
+    nothing = BlobId("0" * 64)
+    return Manifest((), {k: TensorEntry(nothing, t.dtype, t.shape) for k, t in checkpoint.tensors.items()})
+
+
+def _unknown(
+    repo: Repository, checkpoint: SourceCheckpoint, place: str | None, fitting: list[CommitId]
+) -> InvalidInputError:
+    names = ", ".join(name_of(repo, c) for c in fitting)
+    says = f" (its adapter_config.json names {place})" if place else ""
+    return InvalidInputError(
+        f"cannot tell the base of the adapter {checkpoint.root}{says}: "
+        + (f"it fits {names}" if fitting else "it fits no base of the repository"),
+        kind=ErrorKind.BASE_UNKNOWN,
+        advice=Advice.NAME_OR_IMPORT_BASE if not fitting else None,
+    )
