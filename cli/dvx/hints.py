@@ -129,7 +129,7 @@ BY_ADVICE: dict[Advice, str] = {
     Advice.FREE_QUOTA: "Free some space of your quota and run the command again; nothing was changed.",
     Advice.KEEP_SUBNORMALS: "Call torch.set_flush_denormal(False).",
     Advice.KNOWN_DTYPES: "The known dtypes are {dtypes}.",
-    Advice.NAME_ONE_BASE: "Name the one that it was trained from: --base {first}, or --base {second}",
+    Advice.NAME_ONE_BASE: "Name the one that it was trained from with --base {first} or --base {second}.",
     Advice.OTHER_BRANCH_OR_FORCE: "Choose another branch with --as, or put it on top of that one with --force.",
     Advice.RAISE_FILE_LIMIT: (
         "The file system or a limit of the shell ('ulimit -f') allows no file of that size."
