@@ -189,7 +189,8 @@ def _extras(lookups: Sequence[Mapping[str, str]], operands: Sequence[Manifest]) 
 
 
 def _check(draft: _Draft, extra: Sequence[str], *, is_transfer: bool) -> None:
-    wrong = list(draft.wrong)
+    # A PEFT model saved whole: its weights are those from before the training.
+    wrong = [*draft.wrong, *(f"{k} was not merged into its weight" for k in extra if ".lora_" in k)]
     if not is_transfer:
         wrong += [f"{k} is not in all of them" for k in (*draft.missing, *extra)]
     if wrong or not draft.matched:

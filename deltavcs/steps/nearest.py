@@ -51,10 +51,12 @@ def nearest_base(repo: Repository, checkpoint: SourceCheckpoint) -> Base:
     if original is not None:
         return original
     best = _choose(near)
+    equal = [n for n in near if n.is_base == best.is_base and n.distance <= _EQUAL * best.distance]
+    last = _last_of_one_branch(repo, equal)
+    if last is None:
+        raise _two_fit(repo, checkpoint, best, next(n for n in equal if n is not best))
+    best = last
     rivals = [n for n in near if n is not best]
-    equal = [n for n in rivals if n.is_base == best.is_base and n.distance <= _EQUAL * best.distance]
-    if equal:
-        raise _two_fit(repo, checkpoint, best, equal[0])
     second = RunnerUp(name_of(repo, rivals[0].commit), rivals[0].distance) if rivals else None
     return Base(best.commit, name_of(repo, best.commit), "inferred", best.distance, runner_up=second)
 
@@ -77,6 +79,17 @@ def _measured(repo: Repository, checkpoint: SourceCheckpoint, fitting: Sequence[
 def _choose(near: Sequence[_Near]) -> _Near:
     base = next((n for n in near if n.is_base), None)
     return base if base is not None and base.distance <= _CLEARLY * near[0].distance else near[0]
+
+
+def _last_of_one_branch(repo: Repository, equal: Sequence[_Near]) -> _Near | None:
+    """The last of several steps of one run; None if they are of several."""
+    last = max(equal, key=lambda n: repo.commit(n.commit).time)
+    left = {n.commit for n in equal}
+    at: CommitId | None = last.commit
+    while at is not None and left:
+        left.discard(at)
+        at = repo.commit(at).parent_as(Role.PREVIOUS)
+    return None if left else last
 
 
 def _original(repo: Repository, checkpoint: SourceCheckpoint, near: Sequence[_Near]) -> Base | None:

@@ -105,3 +105,11 @@ def test_a_base_behind_a_prefix_of_another_dtype_and_with_a_new_head(history):
     new = {f"module.{k}": t for k, t in fine_tuned(weights(0), seed=9).items()}
     new["module.score.weight"] = raw_tensor("F32", (2, 8))
     assert near(repo, folder / "new", new).name == "v1"
+
+
+def test_of_the_steps_of_one_run_the_last_is_taken(history, sign):
+    repo, folder, *_ = history
+    step = fine_tuned(CHAT, seed=20, scale=0.0005)
+    commit(repo, str(write_checkpoint(folder / "step", step)), draft=Draft("chat", signature=sign()))
+    found = near(repo, folder / "new", fine_tuned(step, seed=9, scale=0.001))
+    assert (found.name, found.runner_up.name) == ("chat", "chat~1")
