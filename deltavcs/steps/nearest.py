@@ -105,7 +105,7 @@ def _original(repo: Repository, checkpoint: SourceCheckpoint, near: Sequence[_Ne
 
 def _two_fit(repo: Repository, checkpoint: SourceCheckpoint, one: _Near, other: _Near) -> InvalidInputError:
     names = [name_of(repo, n.commit) for n in (one, other)]
-    away = [f"{name} ({100 * n.distance:.2g}% away)" for name, n in zip(names, (one, other), strict=True)]
+    away = [f"{name} ({100 * n.distance:.3g}% away)" for name, n in zip(names, (one, other), strict=True)]
     return InvalidInputError(
         f"cannot tell the base of {checkpoint.root}: {' and '.join(away)} fit about equally",
         kind=ErrorKind.BASE_UNKNOWN,

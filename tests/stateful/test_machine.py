@@ -132,9 +132,7 @@ class History(RuleBasedStateMachine):
     def tag(self, tag, at):
         if at in self.reachable():
             ref = f"refs/tags/{tag}"
-            self.repo.refs.move(
-                ref, expected=self.tags.get(tag, ABSENT), new=at, signature=self.sign(), force=True
-            )
+            self.repo.refs.move(ref, expected=self.tags.get(tag, ABSENT), new=at, signature=self.sign())
             self.tags[tag] = at
 
     @precondition(lambda self: self.branches)
@@ -142,7 +140,7 @@ class History(RuleBasedStateMachine):
     def delete_branch(self, data):
         name = data.draw(st.sampled_from(sorted(self.branches)))
         tip = self.branches.pop(name)[-1]
-        self.repo.refs.move(f"refs/heads/{name}", expected=tip, new=ABSENT, signature=self.sign(), force=True)
+        self.repo.refs.move(f"refs/heads/{name}", expected=tip, new=ABSENT, signature=self.sign())
 
     @rule(at=consumes(commits))
     def checkout(self, at):
