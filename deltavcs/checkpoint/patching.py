@@ -73,7 +73,8 @@ def config_of_view(objects: ObjectStore, view: View) -> bytes | None:
 def _resize_by_name(view: View, lead: Manifest) -> JsonPatch:
     """Of a model that transformers does not know: every section whose size the embedding had before."""
     old_rows = {t.shape[0] for k, t in lead.primary.items() if is_vocabulary(k) and t.shape}
-    new_rows = max(c.shape[0] for k, c in view.primary.items() if is_vocabulary(k) and c.shape)
+    found = (c.shape[0] for k, c in view.primary.items() if is_vocabulary(k) and c.shape)
+    new_rows = max(found, default=0)
 
     def resize(section: dict[str, Any]) -> bool:
         size = section.get("vocab_size")

@@ -40,6 +40,8 @@ class Compatibility:
         guessed: padded because of their names alone, with the reason why the model could not tell.
         missing: kept from the leading checkpoint because another one lacks them.
         extra: tensors of another checkpoint that the leading one lacks; left out.
+        added: tensors that the fine-tune alone has, such as a classifier, and its config.json asks for; carried
+            over whole.
         renamed: `key ← key of the other`.
         converted: with several dtypes, `key (F32 → BF16)`.
         copied: no arithmetic (integers, booleans); kept from the leading checkpoint.
@@ -60,6 +62,7 @@ class Compatibility:
     ignored: tuple[str, ...] = ()
     shared_rows: tuple[str, ...] = ()
     bare_rows: tuple[str, ...] = ()
+    added: tuple[str, ...] = ()
     guessed: tuple[str, ...] = ()
 
     __repr__ = brief
@@ -76,13 +79,14 @@ class _Draft:
     copied: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
 
-    def freeze(self, found: Counterparts) -> Compatibility:
+    def freeze(self, found: Counterparts, added: Mapping[str, object]) -> Compatibility:
         adjusted = found.adjusted
         return Compatibility(
             matched=tuple(self.matched),
             padded=tuple(self.padded),
             missing=found.missing,
-            extra=found.extra,
+            extra=tuple(k for k in found.extra if k not in added),
+            added=tuple(added),
             renamed=adjusted.renamed,
             converted=tuple(self.converted),
             copied=tuple(self.copied),
@@ -152,15 +156,30 @@ def combine(
             tensors[key] = content
             triples[key] = entries
     _check(draft, found, is_transfer=is_transfer)
-    view = with_tensors(objects, view_of(lead), tensors, beside=found.beside)
+    added = _added(found, operands) if is_transfer and config == "finetune" else {}
+    last = list(lead.primary)[-1:]
+    view = with_tensors(
+        objects,
+        view_of(lead),
+        {**tensors, **added},
+        beside={**found.beside, **dict.fromkeys(added, *last)},
+    )
     carried = None
     if is_transfer:
         manifests = [o.manifest for o in operands]
         view, carried = carry_files(objects, view, *manifests, config=config)
-    view = _settled(objects, view, operands[config == "finetune"].manifest, found, resized=bool(draft.padded))
+    written_for = operands[config == "finetune"].manifest
+    view = _settled(objects, view, written_for, found, resized=bool(draft.padded or added))
     if config == "finetune":
         check_config(objects, view, lead)
-    return Combination(view, draft.freeze(found), triples, carried)
+    return Combination(view, draft.freeze(found, added), triples, carried)
+
+
+def _added(found: Counterparts, operands: Sequence[MergeInput]) -> dict[str, Content]:
+    """What a fine-tune has beyond both bases: neither says what it started from, so it is taken whole."""
+    tuned, source = operands[1].manifest.primary, operands[2].manifest.primary
+    keys = [k for k in found.extra if k in tuned and k not in source]
+    return {k: Content(tuned[k].dtype, tuned[k].shape, blob=tuned[k].blob) for k in keys}
 
 
 def _settled(
