@@ -47,6 +47,7 @@ class Advice(StrEnum):
     RENAME_OR_RETYPE = "rename-or-retype"
     REPLACE_TASK = "replace-task"
     RUN_FSCK = "run-fsck"
+    RESTORE_REFS = "restore-refs"
     TAG_BASE = "tag-base"
     TRAINING_COMMAND = "training-command"
     TRANSFER_FROM_ITSELF = "transfer-from-itself"  # delta
@@ -123,3 +124,5 @@ class Advice(StrEnum):
     CHECK_OUT_FIRST = "check-out-first"
     NAME_ONE_BASE = "name-one-base"  # first, second
     OTHER_BRANCH_OR_FORCE = "other-branch-or-force"  # name
+    FORCE_PLAIN_FILES = "force-plain-files"
+    FINISH_CHECKOUT = "finish-checkout"  # revision, directory

@@ -12,7 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from deltavcs.objects.model import Manifest
+from deltavcs.checkpoint.view import View
+from deltavcs.objects.model import FileEntry, Manifest
 
 _SHARD = re.compile(r"-\d{5}-of-\d{5}")
 _OTHER_WEIGHTS = re.compile(
@@ -60,7 +61,7 @@ class Components:
     unknown: tuple[str, ...]
 
 
-def match_components(lead: Manifest, other: Manifest) -> Components:
+def match_components(lead: Manifest | View, other: Manifest | View) -> Components:
     """Find the components of one checkpoint in another, by folder and name, and their tensors by name.
 
     Where a folder holds one component in each, it is the same one by whatever name, such as
@@ -88,7 +89,7 @@ def match_components(lead: Manifest, other: Manifest) -> Components:
     return Components(names, tuple(sorted(lacking)), tuple(sorted(theirs.keys() - used)))
 
 
-def _tables(manifest: Manifest) -> dict[str, dict[str, str]]:
+def _tables(manifest: Manifest | View) -> dict[str, dict[str, str]]:
     """Per component the key of every tensor by its own name."""
     tables: dict[str, dict[str, str]] = {}
     for key in manifest.tensors:
@@ -96,9 +97,10 @@ def _tables(manifest: Manifest) -> dict[str, dict[str, str]]:
     return tables
 
 
-def _name_own(tables: dict[str, dict[str, str]], manifest: Manifest) -> None:
+def _name_own(tables: dict[str, dict[str, str]], manifest: Manifest | View) -> None:
     """Call a checkpoint's own tensors after their file, where the other one has none of its own."""
-    stems = {_stem(f.path) for f in manifest.files if f.tensors and "::" not in f.tensors[0]}
+    held = ((f.path, f.tensors if isinstance(f, FileEntry) else f.keys) for f in manifest.files)
+    stems = {_stem(path) for path, keys in held if keys and "::" not in keys[0]}
     if len(stems) == 1:
         tables[stems.pop()] = tables.pop("")
 

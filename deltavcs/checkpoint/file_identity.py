@@ -13,7 +13,7 @@ from pathlib import Path
 
 from deltavcs.checkpoint.layout import is_safetensors
 from deltavcs.checkpoint.view import View, ViewFile
-from deltavcs.errors import DeltaVCSError
+from deltavcs.errors import FormatError, InvalidInputError
 from deltavcs.objects.domain import FILE_DOMAIN, hash_blob, tensor_domain
 from deltavcs.oid import hash_bytes
 from deltavcs.storage import FileReader
@@ -50,7 +50,7 @@ def identity_on_disk(location: Path) -> str:
         if is_safetensors(location.name):
             try:
                 return _identity_of_tensors(file)
-            except DeltaVCSError:
+            except (FormatError, InvalidInputError):
                 pass  # no safetensors file whatever its name says: bytes
         return hash_blob(FILE_DOMAIN, file.size, file.read_into)
 

@@ -195,5 +195,5 @@ def _would_be_lost(out: Path, paths: Sequence[str]) -> AlreadyExistsError:
         f"{out}: {', '.join(paths[:_SHOWN])}{more} {'are' if many else 'is'} not as a checkout wrote"
         f" {'them' if many else 'it'}",
         kind=ErrorKind.OUTPUT_NOT_EMPTY,
-        advice=Advice.MOVE_FILES_AWAY,
+        advice=Advice.MOVE_FILES_AWAY if any(map(loads_as_weights, paths)) else Advice.FORCE_PLAIN_FILES,
     )

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from deltavcs.advice import Advice
 from deltavcs.checkpoint.layout import MARKER, MAX_JSON_BYTES
-from deltavcs.errors import DeltaVCSError
+from deltavcs.errors import ErrorKind, FormatError, InvalidInputError
 from deltavcs.objects.paths import check_path
 from deltavcs.oid import CommitId, is_oid
 from deltavcs.storage.file_calls import sync_directory
@@ -101,8 +102,25 @@ def read_state(directory: Path) -> Marker | Change | None:
             return _parse_marker(raw)
         to = _parse_marker(raw["changing"]) if "changing" in raw else None
         return Change(_parse_files(raw["files"]), to)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, DeltaVCSError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, FormatError):
         return None
+
+
+def check_settled(directory: Path) -> None:
+    """Refuse a directory whose checkout was cut off: it holds files of two checkpoints.
+
+    Raises:
+        InvalidInputError: `bad-checkpoint`.
+    """
+    state = read_state(directory)
+    if isinstance(state, Change):
+        revision = state.to.revision if state.to is not None else "REV"
+        raise InvalidInputError(
+            f"{directory}: a checkout of {revision} into it was cut off; it holds files of two checkpoints",
+            kind=ErrorKind.BAD_CHECKPOINT,
+            advice=Advice.FINISH_CHECKOUT,
+            facts={"revision": revision, "directory": str(directory)},
+        )
 
 
 def _parse_marker(raw: Mapping[str, Any]) -> Marker:

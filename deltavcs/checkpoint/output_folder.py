@@ -13,6 +13,7 @@ from deltavcs.advice import Advice
 from deltavcs.checkpoint.folder_plan import FolderPlan, leads_elsewhere
 from deltavcs.checkpoint.layout import draft_name, is_draft
 from deltavcs.errors import AlreadyExistsError, ConflictError, ErrorKind, StorageError
+from deltavcs.interrupts import to_the_end
 from deltavcs.storage.file_calls import os_error, sync_directory, translate_os_errors
 
 
@@ -46,17 +47,39 @@ def not_empty(out: Path) -> AlreadyExistsError:
     )
 
 
-def make_draft(out: Path) -> Path:
-    """A new folder on the file system of `out`.
+@contextlib.contextmanager
+def new_draft(out: Path, named: Path) -> Iterator[Path]:
+    """A new folder on the file system of `out`, gone afterwards.
 
     Beside a directory that is yet to be made; within one that is there, which may be a mount point, a link,
-    or the shell's own, and so must not be replaced.
+    or the shell's own, and so must not be replaced. It is locked, so that nobody takes it for left over.
     """
-    folder = out if out.is_dir() else out.parent
-    folder.mkdir(parents=True, exist_ok=True)
-    draft = folder / draft_name()
-    draft.mkdir()
-    return draft
+    with translate_os_errors(f"cannot create {named}"):
+        folder = out if out.is_dir() else out.parent
+        folder.mkdir(parents=True, exist_ok=True)
+        draft = folder / draft_name()
+        draft.mkdir()
+    lock = -1
+    try:
+        lock = _lock(draft)
+        yield draft
+    finally:
+        to_the_end(lambda: shutil.rmtree(draft, ignore_errors=True))
+        if lock >= 0:
+            os.close(lock)
+
+
+def _lock(folder: Path) -> int:
+    """Lock a folder until what is given back is closed. Raises BlockingIOError if another process has it."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        raise
+    except OSError:  # a file system without locks
+        pass
+    return fd
 
 
 def move_whole(draft: Path, out: Path, named: Path) -> None:
@@ -82,18 +105,16 @@ def locked_folder(out: Path, named: Path) -> Iterator[None]:
         ConflictError: `locked` if one is under way.
     """
     with translate_os_errors(f"cannot open {named}"):
-        fd = os.open(out, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fd = _lock(out)
         except BlockingIOError as exc:
             raise ConflictError(
                 f"another checkout into {named} is under way", kind=ErrorKind.LOCKED, advice=Advice.RUN_AGAIN
             ) from exc
-        except OSError:  # a file system without locks
-            pass
-        else:
-            for left in (x for x in out.iterdir() if is_draft(x.name)):
+    try:
+        for left in (x for x in out.iterdir() if is_draft(x.name)):
+            with contextlib.suppress(OSError):  # in use, or gone
+                os.close(_lock(left))
                 shutil.rmtree(left, ignore_errors=True)
         yield
     finally:

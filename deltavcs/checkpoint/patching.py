@@ -109,7 +109,34 @@ def retyped_files(objects: ObjectStore, view: View, dtype: str) -> dict[str, Vie
         section.update(dict.fromkeys(changed, dtype))
         return bool(changed)
 
-    return edited_files(objects, view, _sized_patches(view, retype))
+    return edited_files(objects, view, {**_nested_patches(view, retype), **_sized_patches(view, retype)})
+
+
+def _nested_patches(view: View, patch: JsonPatch) -> dict[str, JsonPatch]:
+    """The same for the components of a checkpoint, each in its folder."""
+
+    def patch_config(config: dict[str, Any]) -> bool:
+        return sum(patch(x) for x in (config, *config.values()) if isinstance(x, dict)) > 0
+
+    patches: dict[str, JsonPatch] = {}
+    for file in view.files:
+        folder, nested, name = file.path.rpartition("/")
+        if nested and name == CONFIG and file.keys is None:
+            patches[file.path] = patch_config
+        elif nested and name.endswith(INDEX_SUFFIX):
+            held = (f for f in view.files if f.path.rpartition("/")[0] == folder)
+            patches[file.path] = _total(sum(view.tensors[k].size for f in held for k in f.keys or ()))
+    return patches
+
+
+def _total(n_bytes: int) -> JsonPatch:
+    def patch_index(index: dict[str, Any]) -> bool:
+        if not isinstance(index.get("metadata"), dict):
+            return False
+        index["metadata"]["total_size"] = n_bytes
+        return True
+
+    return patch_index
 
 
 def reranked_files(objects: ObjectStore, view: View, rank: int) -> dict[str, ViewFile]:

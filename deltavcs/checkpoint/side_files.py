@@ -83,7 +83,7 @@ def holds_tokenizer(paths: Iterable[str]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class SideChoice:
-    """Which side files a checkpoint gets that is made from a leading one and a fine-tune.
+    """Which of these files a checkpoint gets that is made from a leading one and a fine-tune.
 
     Attributes:
         taken: of the fine-tune.

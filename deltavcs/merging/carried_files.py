@@ -72,7 +72,7 @@ def carry_files(
         path: tuple(_json(objects, m, path) for m in (target, finetune, source)) for path in _configs(view)
     }
     if config == "finetune":
-        view = _with_finetune_config(objects, view, finetune, tables.get(CONFIG))
+        view = _with_finetune_configs(view, finetune, tables)
     view = _with_token_ids(objects, view, side, tables)
     differences: list[ConfigDifference] = []
     made = {f.path: f for f in view.files}
@@ -92,20 +92,23 @@ def check_config(objects: ObjectStore, view: View, target: Manifest) -> None:
     Raises:
         InvalidInputError: `incompatible`, naming the tensor or the setting.
     """
-    made = next(f for f in view.files if f.path == CONFIG)
-    data = _content(objects, made)
-    expected = _misfits(view, _bytes(objects, target, CONFIG))
-    if isinstance(expected, set):
-        found = _misfits(view, data)
-        if isinstance(found, str):
-            raise _contradiction(found)
-        if found - expected:
-            raise _contradiction(min(found - expected))
-        return
-    ours, theirs = _parsed(_bytes(objects, target, CONFIG)), _parsed(data)
-    for one in config_differences(CONFIG, ours or {}, theirs or {}, {}, theirs or {}):
+    for file in view.files:
+        if file.keys is None and file.path.rpartition("/")[2] == CONFIG:
+            ours, theirs = _bytes(objects, target, file.path), _content(objects, file)
+            expected = _misfits(view, ours) if file.path == CONFIG else ""
+            if isinstance(expected, str):
+                _check_sizes(file.path, ours, theirs)
+                continue
+            found = _misfits(view, theirs)
+            if isinstance(found, str) or found - expected:
+                raise _contradiction(file.path, found if isinstance(found, str) else min(found - expected))
+
+
+def _check_sizes(path: str, target: bytes, finetune: bytes) -> None:
+    ours, theirs = _parsed(target) or {}, _parsed(finetune) or {}
+    for one in config_differences(path, ours, theirs, {}, theirs):
         if _SHAPING.search(one.key.rpartition(".")[2]):
-            raise _contradiction(f"{one.key} is {one.finetune}, and {one.target} in the target's")
+            raise _contradiction(path, f"{one.key} is {one.finetune}, and {one.target} in the target's")
 
 
 def _misfits(view: View, config: bytes) -> set[str] | str:
@@ -122,33 +125,35 @@ def _misfits(view: View, config: bytes) -> set[str] | str:
     return {*shapes, *missing, *(f"it has no {k}" for k in fit.unexpected)}
 
 
-def _contradiction(why: str) -> InvalidInputError:
+def _contradiction(path: str, why: str) -> InvalidInputError:
     return InvalidInputError(
-        f"the fine-tune's config.json does not describe the tensors of the result: {why}",
+        f"the fine-tune's {path} does not describe the tensors of the result: {why}",
         kind=ErrorKind.INCOMPATIBLE,
         advice=Advice.KEEP_TARGET_CONFIG,
     )
 
 
-def _with_finetune_config(
-    objects: ObjectStore, view: View, finetune: Manifest, configs: tuple[JsonObject | None, ...] | None
+def _with_finetune_configs(
+    view: View, finetune: Manifest, tables: Mapping[str, tuple[JsonObject | None, ...]]
 ) -> View:
-    entry = next((f for f in finetune.files if f.path == CONFIG and f.tensors is None), None)
-    tuned = _json(objects, finetune, CONFIG)
-    if entry is None or tuned is None:
+    entries = {f.path: f for f in finetune.files if f.tensors is None}
+    found: dict[str, ViewFile] = {}
+    for path, (target, tuned, _) in tables.items():
+        if tuned is None:
+            continue
+        entry, made = entries[path], with_dtypes_of(tuned, target or tuned)
+        if made == tuned:
+            found[path] = ViewFile(path, entry.size, entry.blob, None, None, entry.executable)
+        else:
+            text = json.dumps(made, indent=2, ensure_ascii=True) + "\n"
+            found[path] = replace(data_file(path, text.encode()), executable=entry.executable)
+    if not found or (CONFIG in tables and CONFIG not in found):
         raise InvalidInputError(
             "the fine-tune has no readable config.json",
             kind=ErrorKind.INCOMPATIBLE,
             advice=Advice.KEEP_TARGET_CONFIG,
         )
-    target = configs[0] if configs else None
-    made = with_dtypes_of(tuned, target) if target is not None else tuned
-    if made == tuned:
-        file = ViewFile(CONFIG, entry.size, entry.blob, None, None, entry.executable)
-    else:
-        text = json.dumps(made, indent=2, ensure_ascii=True) + "\n"
-        file = replace(data_file(CONFIG, text.encode()), executable=entry.executable)
-    return replace_files(view, {CONFIG: file})
+    return replace_files(view, found)
 
 
 def _with_token_ids(

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deltavcs.brief import brief
+from deltavcs.checkpoint.components import match_components
 from deltavcs.checkpoint.correspondence import Correspondence
 from deltavcs.checkpoint.matching import match, of_view
 from deltavcs.checkpoint.view import Content
@@ -79,7 +80,7 @@ class Diff:
 
 
 def diff(repo: Repository, a: str, b: str) -> Diff:
-    """Compare two revisions or expressions. Norms and cosine are computed in float64.
+    """Compare two revisions or expressions, component by component. Norms and cosine are computed in float64.
 
     Raises:
         NotFoundError: an unknown revision.
@@ -87,7 +88,9 @@ def diff(repo: Repository, a: str, b: str) -> Diff:
     """
     left, right = find_target(repo, a), find_target(repo, b)
     names = _correspondence(repo, left, right)
-    renamed = names.renamed if names is not None else {}
+    components = match_components(left.view, right.view)
+    renamed = {theirs: ours for ours, theirs in components.names.items()}
+    renamed |= names.renamed if names is not None else {}
     ours = left.view.tensors
     theirs = {renamed.get(k, k): t for k, t in right.view.tensors.items()}
     common = [k for k in ours if k in theirs]

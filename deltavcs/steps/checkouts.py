@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,8 +16,8 @@ from deltavcs.checkpoint.output_folder import (
     change_folder,
     check_output,
     locked_folder,
-    make_draft,
     move_whole,
+    new_draft,
     not_empty,
 )
 from deltavcs.checkpoint.view import View, view_of
@@ -141,22 +139,12 @@ class _Place:
 
 def _write_new(place: _Place) -> FolderPlan:
     """Write a directory that does not exist: nothing of it appears before all of it is written."""
-    with _draft(place) as draft:
+    with new_draft(place.out, place.named) as draft:
         files = place.write(place.target.view, draft)
         with translate_os_errors(f"cannot write {place.named}"):
             (draft / MARKER).write_bytes(encode_marker(place.marker(place.noted(files, draft))))
         to_the_end(lambda: move_whole(draft, place.out, place.named))
     return FolderPlan(write=tuple(files))
-
-
-@contextlib.contextmanager
-def _draft(place: _Place) -> Iterator[Path]:
-    with translate_os_errors(f"cannot create {place.named}"):
-        draft = make_draft(place.out)
-    try:
-        yield draft
-    finally:
-        to_the_end(lambda: shutil.rmtree(draft, ignore_errors=True))
 
 
 def _write_over(place: _Place) -> FolderPlan:
@@ -166,7 +154,7 @@ def _write_over(place: _Place) -> FolderPlan:
         wanted = {f.path: identity_in_view(view, f, {}) for f in view.files}
         owned = _owned(place.repo, out)
         plan = plan_folder(out, owned, view, wanted, strict=place.strict)
-        with _draft(place) as draft:
+        with new_draft(place.out, place.named) as draft:
             part = replace(view, files=tuple(f for f in view.files if f.path in set(plan.write)))
             wanted |= place.write(part, draft)
             if not place.may_hold and any(x != draft for x in out.iterdir()):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from deltavcs.checkpoint.marker import check_settled
 from deltavcs.checkpoint.pickle_weights import convert_pickles
 from deltavcs.checkpoint.source import SourceCheckpoint, open_checkpoint
 from deltavcs.repo import Repository
@@ -48,6 +49,7 @@ def open_source(repo: Repository, source: str, *, allow_pickle: bool = False) ->
             path = Path(source)
             # A path need not be text; what is stored must be.
             origin = {"path": os.fsencode(path.absolute()).decode("utf-8", "replace")}
+            check_settled(path)
         converted: tuple[str, ...] = ()
         if path.exists():
             path, converted = convert_pickles(path, scratch=workspace.folder, allowed=allow_pickle)

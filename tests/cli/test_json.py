@@ -44,14 +44,16 @@ SHAPES = {
     ("index", "rebuild"): {"n_commits", "pack_indexes"},
     ("doctor", "--no-device"): {"ok": None, "findings": {"topic", "value", "ok", "hint"}},
     ("reflog",): {"moves": {"ref", "old", "new", "author", "time", "message"}},
-    ("checkout", "chat", "-o", "out"): {"path", "commit", "recipe", "n_files", "n_tensors", "n_bytes",
-        "revision"},
+    ("checkout", "chat", "-o", "out"): {
+        "path", "commit", "recipe", "n_files", "n_tensors", "n_bytes", "changed", "kept", "removed", "stayed",
+        "revision",
+    },
     ("init", "other"): {"path"},
     ("transfer", "--from", "chat", "--to", "v2", "--dry-run"): {
         "dry_run": None,
         "transfers": {
             "delta", "source", "target", "name", "scale", "recipe", "backport", "compatibility", "geometry",
-            "connectivity",
+            "config", "config_differences", "side_files", "connectivity",
             "recorded",
         },
     },

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from deltavcs.checkpoint.marker import Marker, read_marker, read_state
+from deltavcs.errors import InvalidInputError
 from deltavcs.porcelain.checkout import checkout_files
 from deltavcs.porcelain.import_ import import_base
 from deltavcs.repo import Repository, init_repository, open_repository
@@ -77,6 +78,8 @@ def test_an_update_mends_what_a_killed_one_left(repo, tmp_path, then) -> None:
             assert files(out).items() >= sources[state.revision].items()
         else:
             assert read_marker(out) is None
+            with pytest.raises(InvalidInputError, match="two checkpoints"):
+                import_base(repo, str(out))
         done = checkout_files(repo, then, out, update=True)
         assert files(out) == sources[then] | {"mine.txt": b"mine"}
         assert {x.name for x in out.iterdir() if x.is_dir()} == {"only" if then == "one" else "new"}

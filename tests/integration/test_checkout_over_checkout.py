@@ -285,3 +285,20 @@ def test_a_file_becomes_a_folder_and_back(tmp_path) -> None:
     for name in ("deep", "flat"):
         checkout_files(found, name, out, update=True)
         assert files(out) == files(tmp_path / name)
+
+
+def test_the_draft_of_another_checkout_is_not_cleared_away(repo, tmp_path) -> None:
+    out = tmp_path / "out"
+    checkout_files(repo, "one", out)
+    (out / ".0badcafe.partial").mkdir()
+    drafts = []
+
+    def meanwhile(stage: str, done: int, total: int) -> None:
+        drafts[:] = list(out.glob(".*.partial"))
+        checkout_files(repo, "one", out, update=True)
+
+    # A new directory within the other one: its draft lies there, too.
+    checkout_files(repo.using(resources=Resources(progress=meanwhile)), "two", out / "sub")
+    assert len(drafts) == 1
+    assert files(out / "sub") == source(repo, "two")
+    assert not list(out.glob(".*.partial"))

@@ -78,6 +78,6 @@ def _lines(done: Imported) -> Iterator[str]:
         yield f"{reports.name(done.copy_of)} has these weights already"
     yield reports.stored_line(made)
     if not done.n_own_tensors:
-        yield f"{reports.WARNING} no weights at the top of it; those of its folders are kept as they are"
+        yield f"{reports.WARNING} no weights at the top of it; those in folders are merged folder by folder"
         yield "If these are several models, import each of them: dvx import DIR/MODEL --as NAME"
     yield from reports.source_lines(done.skipped, done.converted)

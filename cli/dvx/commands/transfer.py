@@ -168,7 +168,6 @@ def _document(done: Transferred, probe: Segment | None) -> dict[str, object]:
         "recipe": done.recipe,
         "backport": done.backport,
         "compatibility": done.compatibility,
-        "apart": done.compatibility.apart,
         "config": done.carried.config,
         "config_differences": done.carried.differences,
         "side_files": done.carried.side,
