@@ -139,6 +139,7 @@ BY_ADVICE: dict[Advice, str] = {
     Advice.FINISH_CHECKOUT: "Finish it: dvx checkout '{revision}' --update {directory}",
     Advice.CHECK_OUT_FIRST: "Write the checkpoint to a new directory: dvx checkout REV -o DIR",
     Advice.NAME_ONE_BASE: "Name the one that it was trained from: --base {first}, or --base {second}",
+    Advice.NAME_ONE_BASE: "Name the one that it was trained from with --base {first} or --base {second}.",
     Advice.OTHER_BRANCH_OR_FORCE: "Choose another branch with --as, or put it on top of that one with --force.",
     Advice.RAISE_FILE_LIMIT: (
         "The file system or a limit of the shell ('ulimit -f') allows no file of that size."

@@ -17,10 +17,10 @@ from typing import Protocol
 
 from deltavcs.errors import ErrorKind, InvalidInputError
 
-# What torch.compile, FSDP, activation checkpointing, Lightning and Opacus call the module that they wrap,
+# What torch.compile, FSDP, activation checkpointing, Lightning, Opacus and PEFT call the module they wrap,
 # wherever in a name it stands.
 _WRAPPERS = frozenset(
-    {"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_forward_module", "_module"}
+    "_orig_mod _fsdp_wrapped_module _checkpoint_wrapped_module _forward_module _module base_layer".split()
 )
 # What DDP and PEFT call the model that they wrap: a word that models use as well, so only before all names.
 _OUTERMOST = ("module.", "base_model.model.")

@@ -15,7 +15,7 @@ from deltavcs.checkpoint.correspondence import Correspondence, Shaped, correspon
 from deltavcs.checkpoint.layout import CONFIG, MAX_JSON_BYTES
 from deltavcs.checkpoint.source import SourceCheckpoint
 from deltavcs.checkpoint.view import View
-from deltavcs.errors import DeltaVCSError
+from deltavcs.errors import InvalidInputError, MissingDependencyError
 from deltavcs.objects.model import Manifest
 from deltavcs.objects.store import ObjectStore
 
@@ -108,7 +108,7 @@ def _spelling(config: bytes, names: tuple[str, ...]) -> Mapping[str, str]:
     plain = unwrapped(names)
     try:
         sources = match_names(build_skeleton(config), plain).sources
-    except DeltaVCSError:
+    except (InvalidInputError, MissingDependencyError):
         return {}
     found = {name: spelled for spelled, name in plain.items()}
     for target, source in sources.items():

@@ -249,7 +249,8 @@ def _owners(key: str, operands: Sequence[MergeInput]) -> tuple[list[str], list[s
 
 
 def _check(draft: _Draft, found: Counterparts, *, is_transfer: bool) -> None:
-    wrong = list(draft.wrong)
+    # A PEFT model saved whole: its weights are those from before the training.
+    wrong = [*draft.wrong, *(f"{k} was not merged into its weight" for k in found.extra if ".lora_" in k)]
     if not is_transfer:
         wrong += [f"{k} is not in all of them" for k in (*found.missing, *found.extra)]
     if wrong or not draft.matched:

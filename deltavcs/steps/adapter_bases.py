@@ -7,10 +7,11 @@ from pathlib import Path, PurePosixPath
 
 from deltavcs.adapters.factors import match_adapter
 from deltavcs.advice import Advice
+from deltavcs.checkpoint.base_search import distance_to
 from deltavcs.checkpoint.layout import ADAPTER_CONFIG
 from deltavcs.checkpoint.marker import read_marker
-from deltavcs.checkpoint.source import SourceCheckpoint
-from deltavcs.errors import ErrorKind, InvalidInputError
+from deltavcs.checkpoint.source import SourceCheckpoint, open_checkpoint
+from deltavcs.errors import ErrorKind, FormatError, InvalidInputError, NotFoundError, StorageError
 from deltavcs.history.walk import walk
 from deltavcs.objects.model import Commit, Kind, Manifest, TensorEntry
 from deltavcs.oid import BlobId, CommitId
@@ -23,21 +24,44 @@ from deltavcs.steps.same_weights import checkpoints, without_copies
 def base_of_adapter(repo: Repository, checkpoint: SourceCheckpoint) -> Base:
     """The checkpoint that an adapter was trained on.
 
+    What its configuration names is the base, whether it fits or not; only where that is not known here, the
+    one base that has the modules is taken.
+
     Raises:
-        InvalidInputError: `base-unknown` if several fit, or none, or another one than it names.
+        InvalidInputError: `base-unknown` if several fit, or none, or only another one than it names.
     """
     place = _named_base(checkpoint)
-    named = [c for c in commits_called(repo, place) if _fits(repo, checkpoint, c)] if place else []
-    named = _one_of(repo, named)
+    named = _one_of(repo, commits_called(repo, place)) if place else []
+    if len(named) > 1:
+        named = [c for c in named if _matches(checkpoint, repo.manifest(c))] or named
     if len(named) == 1:
         return Base(named[0], name_of(repo, named[0]), "config")
     fitting = named or without_copies(
         repo,
         (c for c, m in checkpoints(repo) if repo.commit(c).kind is Kind.BASE and _matches(checkpoint, m)),
     )
-    if len(fitting) == 1 and not _is_another(repo.commit(fitting[0]), place):
+    elsewhere = _same_as_directory(repo, place, fitting)
+    if elsewhere is not None:
+        if len(elsewhere) == 1:
+            return Base(elsewhere[0], name_of(repo, elsewhere[0]), "config")
+    elif len(fitting) == 1 and not _is_another(repo.commit(fitting[0]), place):
         return Base(fitting[0], name_of(repo, fitting[0]), "inferred", named=place)
     raise _unknown(repo, checkpoint, place, fitting)
+
+
+def _same_as_directory(
+    repo: Repository, place: str | None, candidates: list[CommitId]
+) -> list[CommitId] | None:
+    """Those whose weights lie in the directory that an adapter names; None if there are none to look at."""
+    if not place or not Path(place).is_dir():
+        return None
+    try:
+        with open_checkpoint(Path(place)) as base:
+            if not base.tensors:
+                return None
+            return [c for c in candidates if distance_to(repo.objects, base, repo.manifest(c)) == 0.0]
+    except (FormatError, InvalidInputError, NotFoundError, StorageError):
+        return None
 
 
 def commits_called(repo: Repository, place: str) -> list[CommitId]:
@@ -91,10 +115,6 @@ def _one_of(repo: Repository, commits: list[CommitId]) -> list[CommitId]:
     return bases or kept
 
 
-def _fits(repo: Repository, checkpoint: SourceCheckpoint, commit: CommitId) -> bool:
-    return repo.commit(commit).kind is not Kind.ADAPTER and _matches(checkpoint, repo.manifest(commit))
-
-
 def _matches(checkpoint: SourceCheckpoint, base: Manifest) -> bool:
     try:
         match_adapter(shapes_of(checkpoint), base)
@@ -118,5 +138,5 @@ def _unknown(
         f"cannot tell the base of the adapter {checkpoint.root}{says}: "
         + (f"it fits {names}" if fitting else "it fits no base of the repository"),
         kind=ErrorKind.BASE_UNKNOWN,
-        advice=Advice.NAME_OR_IMPORT_BASE if not fitting else None,
+        advice=Advice.NAME_OR_IMPORT_BASE,
     )

@@ -23,6 +23,7 @@ from deltavcs.steps.adapter_bases import base_of_adapter, shapes_of
 from deltavcs.steps.found_base import Base, RunnerUp
 from deltavcs.steps.naming import name_of
 from deltavcs.steps.nearest import nearest_base
+from deltavcs.steps.same_weights import is_copy
 
 
 def find_base(repo: Repository, checkpoint: SourceCheckpoint, source: Path, tip: CommitId | None) -> Base:
@@ -43,6 +44,8 @@ def find_base(repo: Repository, checkpoint: SourceCheckpoint, source: Path, tip:
     if known is None:
         return nearest_base(repo, checkpoint)
     known = measured(repo, checkpoint, known)
+    if known.how == "marker" and known.distance == 0.0:
+        return _base_of_copy(repo, checkpoint, known)
     elsewhere = known.nearer is not None or (known.how == "previous" and known.distance is None)
     nearest = _nearest_if_any(repo, checkpoint) if elsewhere else None
     if nearest is None:
@@ -80,6 +83,15 @@ def measured(repo: Repository, checkpoint: SourceCheckpoint, base: Base) -> Base
     if nearest is None or nearest.commit == base.commit or nearest.is_unrelated:
         return base
     return replace(base, nearer=RunnerUp(nearest.name, nearest.distance or 0.0))
+
+
+def _base_of_copy(repo: Repository, checkpoint: SourceCheckpoint, known: Base) -> Base:
+    """Of a fine-tune that was checked out and not changed, its own base."""
+    value = repo.commit(known.commit)
+    below = value.parent_as(Role.BASE) if value.kind is not Kind.BASE else None
+    if below is None or not is_copy(checkpoint, repo.manifest(known.commit)):
+        return known
+    return measured(repo, checkpoint, Base(below, name_of(repo, below), "copy"))
 
 
 def _nearest_if_any(repo: Repository, checkpoint: SourceCheckpoint) -> Base | None:

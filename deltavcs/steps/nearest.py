@@ -51,10 +51,12 @@ def nearest_base(repo: Repository, checkpoint: SourceCheckpoint) -> Base:
     if original is not None:
         return original
     best = _choose(near)
+    equal = [n for n in near if n.is_base == best.is_base and n.distance <= _EQUAL * best.distance]
+    last = _last_of_one_branch(repo, equal)
+    if last is None:
+        raise _two_fit(repo, checkpoint, best, next(n for n in equal if n is not best))
+    best = last
     rivals = [n for n in near if n is not best]
-    equal = [n for n in rivals if n.is_base == best.is_base and n.distance <= _EQUAL * best.distance]
-    if equal:
-        raise _two_fit(repo, checkpoint, best, equal[0])
     second = RunnerUp(name_of(repo, rivals[0].commit), rivals[0].distance) if rivals else None
     return Base(best.commit, name_of(repo, best.commit), "inferred", best.distance, runner_up=second)
 
@@ -79,6 +81,17 @@ def _choose(near: Sequence[_Near]) -> _Near:
     return base if base is not None and base.distance <= _CLEARLY * near[0].distance else near[0]
 
 
+def _last_of_one_branch(repo: Repository, equal: Sequence[_Near]) -> _Near | None:
+    """The last of several steps of one run; None if they are of several."""
+    last = max(equal, key=lambda n: repo.commit(n.commit).time)
+    left = {n.commit for n in equal}
+    at: CommitId | None = last.commit
+    while at is not None and left:
+        left.discard(at)
+        at = repo.commit(at).parent_as(Role.PREVIOUS)
+    return None if left else last
+
+
 def _original(repo: Repository, checkpoint: SourceCheckpoint, near: Sequence[_Near]) -> Base | None:
     """The base of what a checkpoint is a copy of; None if it is no copy."""
     for one in near:
@@ -92,7 +105,7 @@ def _original(repo: Repository, checkpoint: SourceCheckpoint, near: Sequence[_Ne
 
 def _two_fit(repo: Repository, checkpoint: SourceCheckpoint, one: _Near, other: _Near) -> InvalidInputError:
     names = [name_of(repo, n.commit) for n in (one, other)]
-    away = [f"{name} ({100 * n.distance:.2g}% away)" for name, n in zip(names, (one, other), strict=True)]
+    away = [f"{name} ({100 * n.distance:.3g}% away)" for name, n in zip(names, (one, other), strict=True)]
     return InvalidInputError(
         f"cannot tell the base of {checkpoint.root}: {' and '.join(away)} fit about equally",
         kind=ErrorKind.BASE_UNKNOWN,

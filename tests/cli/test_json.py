@@ -27,6 +27,7 @@ SHAPES = {
     ("diff", "v1", "chat"): {
         "a", "b", "n_common", "n_identical", "elements", "changed", "l2", "relative_l2", "cosine", "tensors",
         "only_in_a", "only_in_b", "files_changed", "files_only_in_a", "files_only_in_b",
+        "names_differ",
     },
     ("lineage", "v2+chat"): {"root", "direction", "nodes", "edges", "n_previous"},
     ("lineage", "v1", "--down"): {"root", "direction", "nodes", "edges", "n_previous"},
@@ -73,9 +74,15 @@ def test_shape(repo, dvx, args):
 def test_writing_commands(folder, dvx, models):
     dvx("init")
     imported = dvx.json("import", models.v1)
-    assert set(imported) == COMMITTED | {"source", "skipped", "converted"}
+    assert set(imported) == COMMITTED | {"source", "skipped", "converted", "copy_of"}
     committed = dvx.json("commit", models.chat)
-    assert set(committed) == COMMITTED | {"changed_share", "skipped", "converted"}
+    assert set(committed) == COMMITTED | {
+        "base_is_unrelated", "changed_share", "converted", "copy_of", "missing_tensors", "names_differ",
+        "new_tensors", "skipped",
+    }  # fmt: skip
+    assert set(committed["base"]) == {
+        "commit", "distance", "how", "init", "name", "named", "nearer", "passed_over", "runner_up",
+    }  # fmt: skip
     assert committed["base"]["how"] == "inferred"
     assert committed["base"]["commit"] == imported["commit"]
     status = dvx.json("status", str(models.chat), "--base", "chat")

@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from toys import build_model
 
+from deltavcs.errors import InvalidInputError
 from deltavcs.porcelain.checkout import checkout, checkout_files
 from deltavcs.porcelain.commit import commit
 from deltavcs.porcelain.diff import diff
@@ -126,6 +127,24 @@ def test_a_merge_that_is_led_by_a_wrapped_model_has_its_names_and_is_measured(hi
     moved = {t.name: t.l2 for t in show(history, "led-by-plain").tensors}
     assert {t.name.removeprefix("_orig_mod."): t.l2 for t in show(history, "led-by-wrapped").tensors} == moved
     assert all(norm > 0 for norm in moved.values())
+
+
+def test_a_peft_model_that_was_saved_whole_is_a_delta_and_no_diff_vector(models, tmp_path):
+    peft = pytest.importorskip("peft")
+    repo = init_repository(tmp_path / "repo", sync=False)
+    import_base(repo, str(models / "old"), draft=draft("old"))
+    config = peft.LoraConfig(r=2, target_modules=["q_proj", "v_proj"], init_lora_weights=False)
+    model = peft.get_peft_model(build_model(0), config)
+    (tmp_path / "whole").mkdir()
+    save_file(model.state_dict(), tmp_path / "whole/model.safetensors", {"format": "pt"})
+    made = commit(repo, str(tmp_path / "whole"), draft=draft("whole"))
+    assert made.base.name == "old"
+    assert made.missing_tensors == ()
+    assert made.changed_share == 0
+    assert made.new_tensors
+    assert all(".lora_" in name for name in made.new_tensors)
+    with pytest.raises(InvalidInputError, match=r"lora_A\.default\.weight was not merged into its weight"):
+        transfer(repo, "whole", "old", draft=draft("carried"))
 
 
 @pytest.mark.parametrize("bare_first", [True, False])

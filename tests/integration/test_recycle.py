@@ -367,7 +367,7 @@ def test_a_base_that_moved_is_noticed_before_any_training(root: Path) -> None:
     repo = open_repository(root / "repo")
     call(repo, root, Trainer())
     save_file(base(9), root / "m2" / "model.safetensors")
-    import_base(repo, str(root / "m2"), draft=Draft("m2", signature=Signature("tester", NOW)))
+    import_base(repo, str(root / "m2"), draft=Draft("m2", signature=Signature("tester", NOW), force=True))
     trainer = Trainer()
     with pytest.raises(AlreadyExistsError, match=r"run/m2\.init .*its base is another commit"):
         call(repo, root, trainer)

@@ -92,7 +92,9 @@ class History(RuleBasedStateMachine):
     @rule(target=commits, name=NAMES, seed=st.integers(0, 3), dtype=st.sampled_from(["BF16", "F32", "F16"]))
     def import_(self, name, seed, dtype):
         tensors = {"w": raw_tensor(dtype, [32, 16], seed=seed), "n": raw_tensor("I64", [3], seed=seed)}
-        done = import_base(self.repo, self.write(tensors), draft=Draft(name, signature=self.sign()))
+        done = import_base(
+            self.repo, self.write(tensors), draft=Draft(name, signature=self.sign(), force=True)
+        )
         return self.record(name, done.recorded, tensors)
 
     @rule(
@@ -106,7 +108,9 @@ class History(RuleBasedStateMachine):
         if base not in self.reachable():
             return multiple()
         tensors = fine_tuned(self.tensors[base], seed=seed, share=share)
-        done = commit(self.repo, self.write(tensors), base=base, draft=Draft(name, signature=self.sign()))
+        done = commit(
+            self.repo, self.write(tensors), base=base, draft=Draft(name, signature=self.sign(), force=True)
+        )
         return self.record(name, done.recorded, tensors, base)
 
     @rule(target=commits, delta=commits, to=commits, scale=st.sampled_from([1.0, 0.5, -2.0]), name=NAMES)
@@ -119,7 +123,9 @@ class History(RuleBasedStateMachine):
         m_t, m_x, m_s = (widen(m["w"].data, m["w"].dtype) for m in (t, x, s))
         data = narrow(m_t + (m_x - m_s) * scale, dtype)
         expected = {"w": RawTensor(dtype, (32, 16), data), "n": t["n"]}
-        (done,) = transfer(self.repo, delta, to, scale=scale, draft=Draft(name, signature=self.sign()))
+        (done,) = transfer(
+            self.repo, delta, to, scale=scale, draft=Draft(name, signature=self.sign(), force=True)
+        )
         return self.record(name, done.recorded, expected, to)
 
     @rule(tag=TAGS, at=commits)

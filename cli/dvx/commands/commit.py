@@ -110,8 +110,10 @@ def _what(done: Committed) -> str:
     what = "an adapter" if done.recorded.kind == "adapter" else "a fine-tune"
     if done.copy_of is None:
         return f"{what} of {_base(done.base)}"
+    if done.copy_of == done.base.name:
+        return f"a copy of {_base(done.base)}, which has these weights already"
     copy = f"a copy of {reports.name(done.copy_of)}, which has these weights already"
-    return copy if done.copy_of == done.base.name else f"{copy}: {what} of {reports.name(done.base.name)}"
+    return f"{copy}: {what} of {reports.name(done.base.name)}"
 
 
 def _doubts(base: Base) -> Iterator[str]:

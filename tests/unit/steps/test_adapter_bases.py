@@ -88,10 +88,25 @@ def test_two_that_fit_are_a_question(models, place):
     assert (place == "somewhere/else") == ("adapter_config.json names somewhere/else" in str(caught.value))
 
 
-def test_one_that_is_named_but_does_not_fit_is_not_taken(models):
+def test_one_that_is_named_is_the_base_though_another_one_fits(models, sign):
+    """Whether it does is found out when it is committed, and told then."""
     repo, folder = models
-    with pytest.raises(InvalidInputError, match=r"names v1\): it fits no base"):
-        found(repo, named(folder / "lora", "v1", layer=7))
+    write_checkpoint(folder / "net", {"net.w": weights()["model.layers.0.weight"]})
+    import_base(repo, str(folder / "net"), draft=Draft("net", signature=sign()))
+    base = found(repo, named(folder / "lora", "net"))
+    assert (base.name, base.how) == ("net", "config")
+    with pytest.raises(InvalidInputError, match="which the base does not have"):
+        commit(repo, str(folder / "lora"), draft=Draft("lora", signature=sign()))
+
+
+def test_a_directory_that_was_never_imported_is_known_by_its_weights(models):
+    repo, folder = models
+    write_checkpoint(folder / "elsewhere", weights(50))
+    base = found(repo, named(folder / "lora", str(folder / "elsewhere")))
+    assert (base.name, base.how) == ("v2", "config")
+    write_checkpoint(folder / "unknown", weights(77))
+    with pytest.raises(InvalidInputError, match=r"names .*unknown\): it fits v[12], v[12]"):
+        found(repo, named(folder / "lora2", str(folder / "unknown")))
 
 
 def test_an_adapter_is_no_base_of_an_adapter(models, sign):

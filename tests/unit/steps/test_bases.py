@@ -155,3 +155,12 @@ def test_what_does_not_fit_a_base(models, sign):
     commit(repo, str(write_adapter(folder / "lora")), base="v1", draft=Draft("lora", signature=sign()))
     with pytest.raises(InvalidInputError, match="lora is an adapter, not a base"):
         fits(repo, folder / "chat", "lora")
+
+
+def test_a_fine_tune_that_was_checked_out_and_not_changed_has_its_own_base(models, sign):
+    repo, folder = models
+    mark(folder / "chat", repo.resolve("chat"))
+    base = found(repo, folder / "chat")
+    assert (base.name, base.how) == ("v1", "copy")
+    again = commit(repo, str(folder / "chat"), draft=Draft("chat", signature=sign()))
+    assert again.recorded.unchanged
