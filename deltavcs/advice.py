@@ -134,7 +134,7 @@ class Advice(StrEnum):
     KEEP_TARGET_CONFIG = "keep-target-config"
     MOVE_FILES_AWAY = "move-files-away"
     CHECK_OUT_FIRST = "check-out-first"
-    FORCE_PLAIN_FILES = "force-plain-files"
-    FINISH_CHECKOUT = "finish-checkout"  # revision, directory
     NAME_ONE_BASE = "name-one-base"  # first, second
     OTHER_BRANCH_OR_FORCE = "other-branch-or-force"  # name
+    FORCE_PLAIN_FILES = "force-plain-files"
+    FINISH_CHECKOUT = "finish-checkout"  # revision, directory

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import json
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, TypeAlias
 
+from deltavcs.checkpoint.anatomy import Anatomy
 from deltavcs.checkpoint.layout import ADAPTER_CONFIG, CONFIG, INDEX_SUFFIX, MAX_JSON_BYTES, is_vocabulary
 from deltavcs.checkpoint.quantisation_config import QUANTISATION_KEYS
 from deltavcs.checkpoint.view import View, ViewFile, data_file
@@ -14,6 +16,7 @@ from deltavcs.checkpoint.vocabulary_tensors import added_rows, vocabulary_tensor
 from deltavcs.errors import InvalidInputError
 from deltavcs.objects.model import Manifest
 from deltavcs.objects.store import ObjectStore
+from deltavcs.skeleton.skeleton import skeleton_of
 from deltavcs.skeleton.tying import how_to_untie, set_false
 from deltavcs.skeleton.vocabulary import raise_setting
 
@@ -44,16 +47,15 @@ def resized_files(objects: ObjectStore, view: View, lead: Manifest) -> dict[str,
     return edited_files(objects, view, {CONFIG: resize, **_index_patches(view)})
 
 
-def untied_files(objects: ObjectStore, view: View, names: Collection[str]) -> dict[str, ViewFile]:
-    """config.json and the index of a view that stores tensors which the config.json ties.
+def untied_files(objects: ObjectStore, view: View) -> dict[str, ViewFile]:
+    """config.json and the index of a view that stores two tensors where its config.json ties them.
 
     Args:
-        view: with the new tensors and the config.json that it will have.
-        names: in memory, of the tensors that are no longer tied.
+        view: with its new tensors and the config.json that it will have.
     """
     config = config_of_view(objects, view)
     try:
-        paths = how_to_untie(config, names) if config is not None else ()
+        paths = how_to_untie(config, _parted(config, view)) if config is not None else ()
     except InvalidInputError:  # no model that transformers knows
         paths = ()
 
@@ -65,6 +67,14 @@ def untied_files(objects: ObjectStore, view: View, names: Collection[str]) -> di
     return edited_files(objects, view, {CONFIG: untie, **_index_patches(view)})
 
 
+def _parted(config: bytes, view: View) -> list[str]:
+    """Names in memory of what a configuration ties to a tensor that differs from it."""
+    skeleton = skeleton_of(config)
+    stored = {place: view.tensors[k] for k, place in Anatomy(skeleton).places(view.primary).of.items()}
+    pairs = ((t, s) for t, s in skeleton.tied.items() if t in stored and s in stored)
+    return [target for target, source in pairs if stored[target] != stored[source]]
+
+
 def config_of_view(objects: ObjectStore, view: View) -> bytes | None:
     """The config.json of a view; None if it has none of a sensible size."""
     found = next((f for f in view.files if f.path == CONFIG and f.keys is None), None)
@@ -74,7 +84,8 @@ def config_of_view(objects: ObjectStore, view: View) -> bytes | None:
 def _resize_by_name(view: View, lead: Manifest) -> JsonPatch:
     """Of a model that transformers does not know: every section whose size the embedding had before."""
     old_rows = {t.shape[0] for k, t in lead.primary.items() if is_vocabulary(k) and t.shape}
-    new_rows = max(c.shape[0] for k, c in view.primary.items() if is_vocabulary(k) and c.shape)
+    found = (c.shape[0] for k, c in view.primary.items() if is_vocabulary(k) and c.shape)
+    new_rows = max(found, default=0)
 
     def resize(section: dict[str, Any]) -> bool:
         size = section.get("vocab_size")
@@ -203,11 +214,12 @@ def _index_patches(view: View) -> dict[str, JsonPatch]:
     shards = {key: f.path for f in view.files for key in f.keys or () if key in view.primary}
 
     def patch_index(index: dict[str, Any]) -> bool:
+        before = copy.deepcopy(index)
         if isinstance(index.get("metadata"), dict):
             index["metadata"]["total_size"] = sum(c.size for c in view.primary.values())
         if isinstance(index.get("weight_map"), dict):
             index["weight_map"] = {**shards, **index["weight_map"]}
-        return True
+        return index != before
 
     paths = [f.path for f in view.files if f.path.endswith(INDEX_SUFFIX) and "/" not in f.path]
     return dict.fromkeys(paths, patch_index)

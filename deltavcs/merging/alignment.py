@@ -127,7 +127,7 @@ def merged_view(
     view = with_tensors(objects, lead, tensors, beside=aligned.beside)
     if aligned.grown:
         view = replace_files(view, resized_files(objects, view, first))
-    return replace_files(view, untied_files(objects, view, aligned.parted)) if aligned.parted else view
+    return replace_files(view, untied_files(objects, view)) if aligned.parted else view
 
 
 def _grown(key: str, row: Sequence[TensorEntry], n_models: int, padding: Padding) -> Shape | None:

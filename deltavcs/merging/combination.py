@@ -19,7 +19,7 @@ from deltavcs.merging.carried_files import CarriedFiles, carry_files, check_conf
 from deltavcs.merging.counterparts import Counterparts, MergeInput, find_counterparts
 from deltavcs.merging.padding import Padding, grown
 from deltavcs.objects.derivation import Derivation, Operand
-from deltavcs.objects.model import Manifest, TensorEntry
+from deltavcs.objects.model import TensorEntry
 from deltavcs.objects.store import ObjectStore
 from deltavcs.operators.parse import encode_program
 from deltavcs.tensors.dtypes import dtype_of, n_elements
@@ -40,6 +40,8 @@ class Compatibility:
         guessed: padded because of their names alone, with the reason why the model could not tell.
         missing: kept from the leading checkpoint because another one lacks them.
         extra: tensors of another checkpoint that the leading one lacks; left out.
+        added: tensors that the fine-tune alone has, such as a classifier; carried over whole, with its
+            config.json.
         renamed: `key ← key of the other`.
         converted: with several dtypes, `key (F32 → BF16)`.
         copied: no arithmetic (integers, booleans); kept from the leading checkpoint.
@@ -60,6 +62,7 @@ class Compatibility:
     ignored: tuple[str, ...] = ()
     shared_rows: tuple[str, ...] = ()
     bare_rows: tuple[str, ...] = ()
+    added: tuple[str, ...] = ()
     guessed: tuple[str, ...] = ()
 
     __repr__ = brief
@@ -76,13 +79,14 @@ class _Draft:
     copied: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
 
-    def freeze(self, found: Counterparts) -> Compatibility:
+    def freeze(self, found: Counterparts, added: Mapping[str, object]) -> Compatibility:
         adjusted = found.adjusted
         return Compatibility(
             matched=tuple(self.matched),
             padded=tuple(self.padded),
             missing=found.missing,
-            extra=found.extra,
+            extra=tuple(k for k in found.extra if k not in added),
+            added=tuple(added),
             renamed=adjusted.renamed,
             converted=tuple(self.converted),
             copied=tuple(self.copied),
@@ -152,24 +156,27 @@ def combine(
             tensors[key] = content
             triples[key] = entries
     _check(draft, found, is_transfer=is_transfer)
-    view = with_tensors(objects, view_of(lead), tensors, beside=found.beside)
+    theirs = is_transfer and config == "finetune"
+    added = _added(found, operands) if theirs else {}
+    beside = {**found.beside, **dict.fromkeys(added, next(reversed(lead.primary), ""))}
+    view = with_tensors(objects, view_of(lead), {**tensors, **added}, beside=beside)
     carried = None
     if is_transfer:
-        manifests = [o.manifest for o in operands]
-        view, carried = carry_files(objects, view, *manifests, config=config)
-    view = _settled(objects, view, operands[config == "finetune"].manifest, found, resized=bool(draft.padded))
-    if config == "finetune":
+        view, carried = carry_files(objects, view, *(o.manifest for o in operands), config=config)
+    if draft.padded or added:
+        view = replace_files(view, resized_files(objects, view, operands[theirs].manifest))
+    if found.parted or theirs:
+        view = replace_files(view, untied_files(objects, view))
+    if theirs:
         check_config(objects, view, lead)
-    return Combination(view, draft.freeze(found), triples, carried)
+    return Combination(view, draft.freeze(found, added), triples, carried)
 
 
-def _settled(
-    objects: ObjectStore, view: View, written_for: Manifest, found: Counterparts, *, resized: bool
-) -> View:
-    """The view with a config.json and an index that tell the truth of its tensors."""
-    if resized:
-        view = replace_files(view, resized_files(objects, view, written_for))
-    return replace_files(view, untied_files(objects, view, found.parted)) if found.parted else view
+def _added(found: Counterparts, operands: Sequence[MergeInput]) -> dict[str, Content]:
+    """What a fine-tune has beyond both bases: neither says what it started from, so it is taken whole."""
+    target, tuned, source = (o.manifest.primary for o in operands)
+    keys = [k for k in found.extra if target and k in tuned and k not in source]
+    return {k: Content(tuned[k].dtype, tuned[k].shape, blob=tuned[k].blob) for k in keys}
 
 
 def _combine_one(

@@ -148,6 +148,15 @@ def test_a_target_that_stores_its_tied_head_twice_is_untied_where_the_head_was_t
     assert json.loads((folder / "of-double/config.json").read_text())["tie_word_embeddings"] is False
 
 
+def test_the_configuration_of_a_fine_tune_tells_the_truth_as_well(llama):
+    repo, folder = llama
+    dv.transfer(repo, "chat", "new-own", config="finetune", draft=dv.Draft("theirs"))
+    made = _written(repo, folder, "theirs", "theirs")
+    t, f, s = (loaded(folder / n)[1] for n in ("new-own", "chat", "old"))
+    _same(made, {k: t[k] + f[k] - s[k] for k in t})
+    assert json.loads((folder / "theirs/config.json").read_text())["tie_word_embeddings"] is False
+
+
 def test_two_models_that_tie_otherwise_have_no_model_between_them(llama, tmp_path):
     repo, _ = llama
     with pytest.raises(dv.InvalidInputError, match="one of them ties lm_head"):

@@ -24,11 +24,13 @@ if TYPE_CHECKING:
 
 _FIELDS = (
     "matched", "padded", "missing", "extra", "renamed", "converted", "copied", "filled", "untied", "ignored",
+    "added",
 )  # fmt: skip
 _MEANING = {
     "padded": "rows that one of them lacks count as zeros",
     "missing": "kept from the target: another one lacks them",
-    "extra": "left out: the target lacks them",
+    "extra": "left out: the target lacks them; --config finetune keeps what the fine-tune alone has",
+    "added": "of the fine-tune alone, carried over whole",
     "renamed": "",
     "converted": "",
     "copied": "kept from the target: no arithmetic on this dtype",

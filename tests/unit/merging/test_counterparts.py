@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import transformers
 from architectures import ARCHITECTURES, OTHER_ARCHITECTURES, nudged
 from saved_models import Tensors, loaded, save_model
 
@@ -129,6 +130,29 @@ def test_a_wrapped_fine_tune_is_carried_over_and_no_wrapped_model_leads(repo, tm
     dv.merge(repo, ["new", "chat"], draft=dv.Draft("both"))
     with pytest.raises(dv.InvalidInputError, match=r"chat spells its tensors as no model can load them"):
         dv.merge(repo, ["chat", "new"], draft=dv.Draft("other"))
+
+
+def test_a_new_head_of_the_fine_tune_comes_along_with_its_configuration(repo, tmp_path):
+    for key, seed in (("old", 4), ("new", 5)):
+        save_model(tmp_path / key, nudged(OTHER_ARCHITECTURES["bert"](), seed=seed))
+        dv.import_base(repo, str(tmp_path / key), draft=dv.Draft(key))
+    torch.manual_seed(1)
+    chat = transformers.BertForSequenceClassification.from_pretrained(tmp_path / "old", num_labels=3)
+    save_model(tmp_path / "chat", nudged(chat, seed=6))
+    dv.commit(repo, str(tmp_path / "chat"), base="old", draft=dv.Draft("chat"))
+    heads = ("classifier.bias", "classifier.weight")
+    (left,) = dv.transfer(repo, "chat", "new", draft=dv.Draft("bare"))
+    (done,) = dv.transfer(repo, "chat", "new", config="finetune", draft=dv.Draft("whole"))
+    assert (left.compatibility.extra, left.compatibility.added) == (heads, ())
+    assert (done.compatibility.extra, done.compatibility.added) == ((), heads)
+    dv.checkout_files(repo, "whole", tmp_path / "whole")
+    (model, made), (_, tuned) = loaded(tmp_path / "whole"), loaded(tmp_path / "chat")
+    assert type(model).__name__ == "BertForSequenceClassification"
+    t, s = (loaded(tmp_path / n)[1] for n in ("new", "old"))
+    for key, value in made.items():
+        bare = key.removeprefix("bert.")
+        wanted = tuned[key] if key in heads else t[bare] + tuned[key] - s[bare]
+        assert torch.allclose(value, wanted, rtol=0, atol=2e-7), key
 
 
 def test_experts_one_by_one_and_together_are_refused_by_name(repo, tmp_path):
