@@ -73,7 +73,8 @@ def _experts(**more: Any) -> dict[str, Any]:
 
 _DEEPSEEK = _experts(
     num_key_value_heads=4, n_routed_experts=4, n_shared_experts=1, n_group=2, topk_group=1,
-    first_k_dense_replace=1, q_lora_rank=16, kv_lora_rank=16, qk_rope_head_dim=8, qk_nope_head_dim=8, v_head_dim=8, head_dim=8,
+    first_k_dense_replace=1, q_lora_rank=16, kv_lora_rank=16, qk_rope_head_dim=8,
+    qk_nope_head_dim=8, v_head_dim=8, head_dim=8,
 )  # fmt: skip
 _GEMMA3_TEXT = {
     **_GROUPED,
@@ -113,8 +114,8 @@ ARCHITECTURES: dict[str, Callable[[], PreTrainedModel]] = {
         "JambaForCausalLM",
         {
             **_GROUPED, "num_hidden_layers": 4, "num_experts": 4, "num_experts_per_tok": 2,
-            "attn_layer_period": 2, "attn_layer_offset": 1, "expert_layer_period": 2, "expert_layer_offset": 1,
-            "use_mamba_kernels": False, "mamba_d_state": 8, "mamba_dt_rank": 4,
+            "attn_layer_period": 2, "attn_layer_offset": 1, "expert_layer_period": 2,
+            "expert_layer_offset": 1, "use_mamba_kernels": False, "mamba_d_state": 8, "mamba_dt_rank": 4,
         },
     ),
     "llava": _model(
@@ -150,8 +151,8 @@ OTHER_ARCHITECTURES: dict[str, Callable[[], PreTrainedModel]] = {
         {
             "vocab_size": VOCAB, "d_model": 32, "encoder_layers": 2, "decoder_layers": 2,
             "encoder_attention_heads": 4, "decoder_attention_heads": 4, "encoder_ffn_dim": 48,
-            "decoder_ffn_dim": 48, "max_position_embeddings": 64, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0, "decoder_start_token_id": 2,
-            "forced_eos_token_id": 2,
+            "decoder_ffn_dim": 48, "max_position_embeddings": 64, "bos_token_id": 1, "eos_token_id": 2,
+            "pad_token_id": 0, "decoder_start_token_id": 2, "forced_eos_token_id": 2,
         },
     ),
 }  # fmt: skip
