@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from deltavcs.checkpoint.device import checked_device
-from deltavcs.checkpoint.materialize import load_state
+from deltavcs.evaluation.adapter_model import StoredAdapter, attach_adapter
 from deltavcs.evaluation.encode import Sample
 from deltavcs.evaluation.evaluator import Evaluation, Evaluator, Progress, summarize
-from deltavcs.evaluation.models import attach_adapter, build_model, config_directory
+from deltavcs.evaluation.models import build_model
 from deltavcs.evaluation.prompts import Prompts
 from deltavcs.evaluation.stored_model import StoredModel
 from deltavcs.evaluation.subject import Subject
@@ -46,7 +46,7 @@ class Bench:
         self._resources = resources
         self._evaluator = Evaluator(pad_id=0, batch_size=batch_size)
         self._model_key: str | None = None
-        self._stored: StoredModel | None = None
+        self._stored: StoredModel | StoredAdapter | None = None
 
     def ask(self, prompts: Prompts) -> None:
         """Go on with other samples, on the model that is loaded."""
@@ -71,13 +71,11 @@ class Bench:
         samples, self._evaluator.pad_id = self._prompts.samples(subject, model)
         return summarize(samples, self._evaluator.score(model, samples, progress=progress), split=split)
 
-    def _build(self, subject: Subject) -> StoredModel:
+    def _build(self, subject: Subject) -> StoredModel | StoredAdapter:
         objects, resources = self._objects, self._resources
-        state = load_state(objects, subject.frame, device="cpu", resources=Resources(resources.threads))
-        with config_directory(objects, subject.frame) as folder:
-            model = build_model(folder, state, dtype=self._dtype).to(self._device).eval()
-        del state
+        alone = Resources(resources.threads)
+        model = build_model(objects, subject.frame, dtype=self._dtype, causal=True, resources=alone)
+        model = model.to(self._device)
         if subject.adapter is None:
             return StoredModel(objects, model, resources, loaded=subject.frame.primary)
-        with config_directory(objects, subject.adapter) as folder:
-            return StoredModel(objects, attach_adapter(model, folder), resources)
+        return StoredAdapter(objects, attach_adapter(objects, model, subject.adapter, alone), resources)

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from deltavcs.errors import ErrorKind, InvalidInputError, reason_of
 from deltavcs.skeleton.skeleton import Shape, Skeleton, building
 
 if TYPE_CHECKING:
@@ -81,9 +82,10 @@ def match_names(skeleton: Skeleton, names: Iterable[str]) -> WeightNames:
     by_pattern = {p: c for c in converters for p in c.source_patterns}
     parts: dict[str, list[tuple[str, str | None]]] = {}
     unknown = []
+    state = skeleton.model.state_dict()
     for name in sorted(names, key=dot_natural_key):
-        target, pattern = _in_memory(skeleton, name, renamings, converters)
-        if target in skeleton.shapes:
+        target, pattern = _in_memory(state, name, renamings, converters, skeleton.model.base_model_prefix)
+        if target in state:
             parts.setdefault(target, []).append((name, pattern))
         else:
             unknown.append(name)
@@ -98,10 +100,11 @@ def match_names(skeleton: Skeleton, names: Iterable[str]) -> WeightNames:
     return WeightNames(sources, tuple(unknown))
 
 
-def _in_memory(skeleton: Skeleton, name: str, renamings: Any, converters: Any) -> tuple[str, str | None]:
+def _in_memory(
+    state: Mapping[str, Any], name: str, renamings: Any, converters: Any, prefix: str
+) -> tuple[str, str | None]:
     from transformers.core_model_loading import rename_source_key
 
-    prefix, state = skeleton.model.base_model_prefix, skeleton.model.state_dict()
     found: tuple[str, str | None] = rename_source_key(name, renamings, converters, prefix, state)
     if found[0] not in state and name in state:
         found = rename_source_key(name, [], [], base_model_prefix=prefix, meta_state_dict=state)
@@ -128,14 +131,32 @@ def check_fit(skeleton: Skeleton, shapes: Mapping[str, Shape]) -> Fit:
 
     Args:
         shapes: name on disk → shape.
+
+    Raises:
+        InvalidInputError: `bad-checkpoint` for tensors that cannot be put together, such as experts of which one
+            part is missing; names them.
     """
     import torch
 
     state = {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
-    with building():
-        _, found = type(skeleton.model).from_pretrained(
-            None, config=skeleton.config, state_dict=state, device_map="meta",
-            ignore_mismatched_sizes=True, output_loading_info=True,
-        )  # fmt: skip
+    try:
+        with building():
+            _, found = type(skeleton.model).from_pretrained(
+                None, config=skeleton.config, state_dict=state, device_map="meta",
+                ignore_mismatched_sizes=True, output_loading_info=True,
+            )  # fmt: skip
+    except RuntimeError as exc:  # parts that cannot be put together
+        raise InvalidInputError(_odd_parts(skeleton, state, exc), kind=ErrorKind.BAD_CHECKPOINT) from exc
     mismatched = {name: (tuple(ours), tuple(theirs)) for name, ours, theirs in found["mismatched_keys"]}
     return Fit(tuple(sorted(found["missing_keys"])), tuple(sorted(found["unexpected_keys"])), mismatched)
+
+
+def _odd_parts(skeleton: Skeleton, state: Mapping[str, torch.Tensor], exc: RuntimeError) -> str:
+    """Which parts of which parameter cannot be put together."""
+    for target, source in match_names(skeleton, state).sources.items():
+        try:
+            source.convert(target, [state[n] for n in source.names], skeleton)
+        except Exception as inner:  # whatever an operation of transformers says of odd shapes
+            first, last = source.names[0], source.names[-1]
+            return f"{target} cannot be made of {first} … {last} ({len(source.names)}): {reason_of(inner)}"
+    return f"transformers cannot load the checkpoint: {reason_of(exc)}"
