@@ -1,18 +1,19 @@
-"""Adapters of every type on a loaded model, by PEFT's own loading."""
+"""Adapters of every type on the model they were trained on, by PEFT's own loading.
+
+What a configuration names that is code or another checkpoint (`megatron_core`, `auto_mapping`, the base by its
+name on the Hub) is taken out before PEFT sees it.
+"""
 
 from __future__ import annotations
 
-import json
-import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deltavcs.checkpoint import layout
 from deltavcs.checkpoint.materialize import load_state, load_tensors
 from deltavcs.checkpoint.view import Content, View
-from deltavcs.errors import ErrorKind, InvalidInputError, MissingDependencyError, reason_of
-from deltavcs.evaluation.models import read_small
+from deltavcs.errors import ErrorKind, InvalidInputError, reason_of
+from deltavcs.evaluation.adapter_frame import frame_of_adapter, import_peft, peft_config_of, resize_for
+from deltavcs.evaluation.models import build_model
 from deltavcs.evaluation.swap import some_names
 from deltavcs.objects.store import ObjectStore
 from deltavcs.resources import Resources
@@ -30,7 +31,7 @@ class StoredAdapter:
     Not thread-safe.
 
     Args:
-        model: as `attach_adapter` gives it.
+        model: as `load_adapted` gives it.
 
     Attributes:
         model: the model.
@@ -53,75 +54,54 @@ class StoredAdapter:
         return len(contents)
 
 
-def attach_adapter(objects: ObjectStore, model: Any, adapter: View, resources: Resources) -> Any:
-    """The model with an adapter, as `PeftModel.from_pretrained` gives it.
+def load_adapted(
+    objects: ObjectStore,
+    below: View,
+    adapter: View,
+    *,
+    dtype: str | None = None,
+    causal: bool = False,
+    resources: Resources,
+) -> Any:
+    """A base with an adapter, as `PeftModel.from_pretrained` gives it, on the CPU.
+
+    The base is loaded as the adapter's task asks (with a classifier's head, which the adapter brings), and its
+    embeddings get as many rows as the adapter's own. No weight is left at random values.
 
     Args:
-        model: the base, a transformers model.
+        below: the base.
         adapter: with its adapter_config.json.
+        dtype: as in `build_model`.
+        causal: refuse an adapter that is none of a causal language model.
 
     Returns:
-        A `peft.PeftModel` in evaluation mode. `model` is part of it and changed.
+        A `peft.PeftModel` in evaluation mode.
 
     Raises:
-        InvalidInputError: `bad-checkpoint` for a configuration that PEFT refuses; `incompatible` for weights
-            that are missing, unknown or of another shape.
+        InvalidInputError: `bad-checkpoint` as `build_model`, or for a configuration that PEFT refuses;
+            `incompatible` for weights that are missing, unknown or of another shape.
         MissingDependencyError: peft is not installed.
     """
     import_peft()
-    state = load_state(objects, adapter, device="cpu", resources=resources)
-    config = peft_config_of(objects, adapter)
-    from peft.mapping import MODEL_TYPE_TO_PEFT_MODEL_MAPPING
+    from peft.auto import MODEL_TYPE_TO_PEFT_MODEL_MAPPING
     from peft.peft_model import PeftModel
 
+    config = peft_config_of(objects, adapter)
+    if causal and config.task_type not in (None, "CAUSAL_LM"):
+        raise _bad(f"its adapter is for {config.task_type}, not for a causal language model")
+    frame = frame_of_adapter(objects, below, adapter, config.task_type)
+    model = build_model(objects, frame, dtype=dtype, causal=causal, resources=resources)
+    resize_for(model, config, adapter)
     wrapper = MODEL_TYPE_TO_PEFT_MODEL_MAPPING.get(config.task_type, PeftModel)
     try:
         with building():
             found = wrapper(model, config, _NAME)
     except Exception as exc:  # many types, all of them about the configuration or the base
         raise _incompatible(f"PEFT cannot attach the adapter: {_reason(exc)}") from exc
-    set_weights(found, state)
+    set_weights(found, load_state(objects, adapter, device="cpu", resources=resources))
     if hasattr(found.base_model, "_cast_adapter_dtype"):
         found.base_model._cast_adapter_dtype(adapter_name=_NAME, autocast_adapter_dtype=True)
     return found.eval()
-
-
-def peft_config_of(objects: ObjectStore, adapter: View) -> Any:
-    """An adapter's configuration as PEFT reads it, for inference.
-
-    Raises:
-        InvalidInputError: `bad-checkpoint` if PEFT refuses it.
-        MissingDependencyError: peft is not installed.
-    """
-    peft = import_peft()
-    raw = read_adapter_config(objects, adapter)
-    with tempfile.TemporaryDirectory(prefix="dvx-adapter-") as name:
-        (Path(name) / layout.ADAPTER_CONFIG).write_text(json.dumps(raw))
-        try:
-            with building():
-                config = peft.PeftConfig.from_pretrained(name)
-        except Exception as exc:  # many types, all of them about the file
-            raise InvalidInputError(
-                f"PEFT refuses adapter_config.json: {reason_of(exc)}", kind=ErrorKind.BAD_CHECKPOINT
-            ) from exc
-    config.inference_mode = True
-    return config
-
-
-def read_adapter_config(objects: ObjectStore, adapter: View) -> dict[str, Any]:
-    """An adapter's configuration, without what would make PEFT reach for the base by its name.
-
-    Raises:
-        InvalidInputError: `bad-checkpoint` if there is none.
-    """
-    data = read_small(objects, adapter, layout.ADAPTER_CONFIG)
-    try:
-        config = json.loads(data or b"")
-    except (ValueError, RecursionError) as exc:
-        raise InvalidInputError("adapter_config.json is malformed", kind=ErrorKind.BAD_CHECKPOINT) from exc
-    if not isinstance(config, dict) or not isinstance(config.get("peft_type"), str):
-        raise InvalidInputError("adapter_config.json names no peft_type", kind=ErrorKind.BAD_CHECKPOINT)
-    return {**config, "base_model_name_or_path": None, "auto_mapping": None, "revision": None}
 
 
 def set_weights(model: Any, state: Mapping[str, torch.Tensor]) -> None:
@@ -136,7 +116,7 @@ def set_weights(model: Any, state: Mapping[str, torch.Tensor]) -> None:
             may then hold a mixture.
     """
     peft = import_peft()
-    from peft.utils.constants import PEFT_TYPE_TO_PREFIX_MAPPING
+    from peft.mapping import PEFT_TYPE_TO_PREFIX_MAPPING
 
     try:
         with building():
@@ -145,24 +125,17 @@ def set_weights(model: Any, state: Mapping[str, torch.Tensor]) -> None:
         raise _incompatible(f"the adapter lacks {exc.args[0]}") from exc
     except (RuntimeError, ValueError, TypeError) as exc:
         raise _incompatible(_reason(exc)) from exc
+    with building():
+        known = {*peft.get_peft_model_state_dict(model, adapter_name=_NAME, save_embedding_layers=False)}
     prefix = PEFT_TYPE_TO_PREFIX_MAPPING.get(model.peft_config[_NAME].peft_type, "")
-    if prefix:
-        missing = [k for k in found.missing_keys if prefix in k and f".{_NAME}" in k]
-        if missing:
-            raise _incompatible(f"the adapter lacks {some_names([k.replace(f'.{_NAME}', '') for k in missing])}")
-    if found.unexpected_keys:
-        raise _incompatible(f"the model with the adapter has no {some_names(found.unexpected_keys)}")
-
-
-def import_peft() -> Any:
-    """The peft module. Raises MissingDependencyError."""
-    try:
-        import peft
-    except ImportError as exc:
-        raise MissingDependencyError(
-            "loading adapters needs peft", kind=ErrorKind.MISSING_PACKAGE, facts={"package": "peft"}
-        ) from exc
-    return peft
+    own = (k.replace(f".{_NAME}", "") for k in found.missing_keys if prefix in k and f".{_NAME}" in k)
+    # A weight that all layers share is missing in each of them, and is nowhere in a file.
+    missing = [k for k in own if prefix and k in known]
+    if missing:
+        raise _incompatible(f"the adapter lacks {some_names(missing)}")
+    unknown = [k for k in found.unexpected_keys if k not in known]
+    if unknown:
+        raise _incompatible(f"the model with the adapter has no {some_names(unknown)}")
 
 
 def _reason(exc: Exception) -> str:
@@ -173,3 +146,7 @@ def _reason(exc: Exception) -> str:
 
 def _incompatible(message: str) -> InvalidInputError:
     return InvalidInputError(message, kind=ErrorKind.INCOMPATIBLE)
+
+
+def _bad(message: str) -> InvalidInputError:
+    return InvalidInputError(message, kind=ErrorKind.BAD_CHECKPOINT)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from deltavcs.checkpoint.device import checked_device
-from deltavcs.evaluation.adapter_model import StoredAdapter, attach_adapter
+from deltavcs.evaluation.adapter_model import StoredAdapter, load_adapted
 from deltavcs.evaluation.encode import Sample
 from deltavcs.evaluation.evaluator import Evaluation, Evaluator, Progress, summarize
 from deltavcs.evaluation.models import build_model
@@ -74,8 +74,10 @@ class Bench:
     def _build(self, subject: Subject) -> StoredModel | StoredAdapter:
         objects, resources = self._objects, self._resources
         alone = Resources(resources.threads)
+        if subject.adapter is not None:
+            model = load_adapted(
+                objects, subject.frame, subject.adapter, dtype=self._dtype, causal=True, resources=alone
+            )
+            return StoredAdapter(objects, model.to(self._device), resources)
         model = build_model(objects, subject.frame, dtype=self._dtype, causal=True, resources=alone)
-        model = model.to(self._device)
-        if subject.adapter is None:
-            return StoredModel(objects, model, resources, loaded=subject.frame.primary)
-        return StoredAdapter(objects, attach_adapter(objects, model, subject.adapter, alone), resources)
+        return StoredModel(objects, model.to(self._device), resources, loaded=subject.frame.primary)

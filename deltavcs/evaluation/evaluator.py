@@ -242,7 +242,8 @@ def answer_logits(model: Any, batch: Sequence[Sample], *, pad_id: int) -> tuple[
     picked = logits[0] if reduced and logits.shape[:2] == (1, len(targets)) else None
     if picked is None:  # an output layer out of reach: compute all logits
         full = model(**inputs).logits if reduced else logits
-        picked = full[predicts.to(full.device)]
+        # Prompt tuning puts tokens of its own before ours.
+        picked = full[:, -length:][predicts.to(full.device)]
     return picked, torch.tensor(targets, device=picked.device)
 
 

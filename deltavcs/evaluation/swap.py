@@ -80,9 +80,7 @@ class Exchange:
         made = {n for t, source in self.sources.items() for n in self._made_by(t, source)}
         covered = {id(state[n]) for n in made if n in state}
         ignored = _patterns(self._model, "missing")
-        return [
-            n for n, t in state.items() if id(t) not in covered and not any(p.search(n) for p in ignored)
-        ]
+        return [n for n, t in state.items() if id(t) not in covered and not any(p.search(n) for p in ignored)]
 
     def _made_by(self, target: str, source: WeightSource) -> Iterator[str]:
         if source.conversion is None or len(source.conversion.target_patterns) == 1:

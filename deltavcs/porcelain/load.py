@@ -66,9 +66,7 @@ def _below(repo: Repository, target: Target) -> View | None:
 
 def _rounded_once(view: View, dtype: str) -> View:
     """The view with what is computed in float64 going straight to `dtype`; what is stored is left to the model."""
-    tensors = {
-        k: c if c.blob is not None else replace(c, dtype=dtype) for k, c in view.tensors.items()
-    }
+    tensors = {k: c if c.blob is not None else replace(c, dtype=dtype) for k, c in view.tensors.items()}
     return replace(view, tensors=tensors)
 
 

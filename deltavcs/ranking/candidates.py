@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-from deltavcs.adapters.adapter_config import adapter_config_of
 from deltavcs.checkpoint import layout as names
 from deltavcs.errors import DeltaVCSError, ErrorKind, InvalidInputError
-from deltavcs.evaluation.architecture import architecture_digest, tensor_shapes, whole_keys
+from deltavcs.evaluation.architecture import adapter_key, whole_keys
 from deltavcs.history.walk import walk
 from deltavcs.objects.model import Commit, Kind, Manifest, Role
 from deltavcs.objects.store import ObjectStore
@@ -28,8 +27,8 @@ class Candidate:
     """A checkpoint of the history.
 
     Attributes:
-        group: checkpoints of one group have the same architecture and shapes (adapters: base, rank, alpha
-            and targets), so that they can be merged.
+        group: checkpoints of one group have the same architecture and shapes (adapters: base, type and
+            settings, such as rank, alpha and targets), so that they can be merged.
         model_key: candidates of one key run in one model instance by swapping tensors.
         base: what it was trained from or added to; None for a base.
         below: manifest of the base if a score depends on it: an adapter's, or one whose tokenizer is used.
@@ -125,18 +124,7 @@ class _Reader:
     def _adapter_keys(self, manifest: Manifest, below: ManifestId | None) -> tuple[str, str]:
         if below is None:
             raise InvalidInputError("the adapter has no base", kind=ErrorKind.BAD_CHECKPOINT)
-        config = adapter_config_of(self._objects, manifest)
-        settings = [
-            below,
-            config.rank,
-            config.alpha,
-            config.rslora,
-            config.target_modules,
-            dict(config.rank_pattern),
-            dict(config.alpha_pattern),
-            tensor_shapes(manifest),
-        ]
-        key = architecture_digest(settings)
+        key = adapter_key(self._objects, manifest, below)
         return key, key
 
     def _tasks(self, commit_id: CommitId) -> frozenset[str]:
