@@ -132,13 +132,13 @@ def _with_config(view: View, settings: dict[str, Any]) -> tuple[ViewFile, ...]:
 
 
 def _class_for(task: str | None) -> Any:
-    """transformers' automatic class for PEFT's word for a task; None for any, and for causal models."""
+    """The automatic class of transformers for PEFT's word for a task; None for any, and for causal models."""
     from peft import auto
 
     wrapper = auto.MODEL_TYPE_TO_PEFT_MODEL_MAPPING.get(task)
     if wrapper is None or task in ("CAUSAL_LM", "FEATURE_EXTRACTION"):
         return None
-    classes = (c for c in vars(auto).values() if isinstance(c, type) and hasattr(c, "_target_peft_class"))
+    classes: list[Any] = [c for c in vars(auto).values() if hasattr(c, "_target_peft_class")]
     return next((c._target_class for c in classes if c._target_peft_class is wrapper), None)
 
 

@@ -46,7 +46,7 @@ def gather_statistics(
             kind,
             position,
             bench.load(subject),
-            model.manifest.primary,
+            {k: t.shape for k, t in model.manifest.primary.items()},
             bench.samples(subject),
             progress=partial(_report, repo, running.samples * position, total),
         )
