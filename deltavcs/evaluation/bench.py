@@ -53,7 +53,11 @@ class Bench:
         self._prompts = prompts
 
     def load(self, subject: Subject) -> Any:
-        """The model with the subject's weights. Builds a model only if the architecture is another one."""
+        """The model with the subject's weights. Builds a model only if the architecture is another one.
+
+        Raises:
+            InvalidInputError: `bad-checkpoint` or `incompatible` for what cannot be run; says why, not which.
+        """
         if self._stored is None or self._model_key != subject.model_key:
             self._stored = None  # drop the old model before the new one takes its memory
             self._stored = self._build(subject)

@@ -56,17 +56,34 @@ def build_model(
             are missing, unknown or of another shape; names them.
         MissingDependencyError: torch or transformers is not installed.
     """
-    data = read_config(objects, view)
-    quantised = _scheme(data)
-    if causal and quantised is not None:
-        raise _bad(f"its weights are quantised ({quantised}), and cannot be exchanged for others")
-    if quantised is None:
-        refuse_misfit(fit_of(data, view, causal=causal))
+    data = check_model(objects, view, causal=causal)
     config = read_model_config(data)
     state = load_state(objects, view, device="cpu", resources=resources)
-    model = _load(config, state, _dtype_for(config, view.primary, dtype), causal=causal, lazily=not quantised)
+    lazily = _scheme(data) is None
+    model = _load(config, state, _dtype_for(config, view.primary, dtype), causal=causal, lazily=lazily)
     _set_generation(model, read_small(objects, view, _GENERATION_CONFIG))
     return model
+
+
+def check_model(objects: ObjectStore, view: View, *, causal: bool = False) -> bytes:
+    """Prove that a checkpoint's tensors are what its config.json asks for, without reading one.
+
+    A quantised checkpoint is left to transformers, unless it is to be run as a causal language model whose
+    weights will be exchanged.
+
+    Returns:
+        Its config.json.
+
+    Raises:
+        InvalidInputError: `bad-checkpoint` as `build_model`.
+    """
+    data = read_config(objects, view)
+    quantised = _scheme(data)
+    if quantised is None:
+        refuse_misfit(fit_of(data, view, causal=causal))
+    elif causal:
+        raise _bad(f"its weights are quantised ({quantised}), and cannot be exchanged for others")
+    return data
 
 
 def fit_of(config_json: bytes, view: View, *, causal: bool = False) -> Fit:
@@ -81,12 +98,26 @@ def refuse_misfit(fit: Fit) -> None:
     Raises:
         InvalidInputError: `bad-checkpoint`; names the weights.
     """
+    if prefix := _wrapper(fit):
+        raise _bad(
+            f"all names have {prefix!r} before them, as a wrapper saves them, and config.json knows of none"
+        )
     if fit.missing:
         raise _bad(f"the checkpoint lacks {some_names(fit.missing)}")
     for name, (found, wanted) in fit.mismatched.items():
         raise _bad(f"{name} has shape {list(found)}, and config.json asks for {list(wanted)}")
     if fit.unexpected:
         raise _bad(f"the model of config.json has no {some_names(fit.unexpected)}")
+
+
+def _wrapper(fit: Fit) -> str | None:
+    """What stands before every name of a checkpoint that was saved through a wrapper (`module.`, `_orig_mod.`)."""
+    parts = fit.unexpected[0].split(".") if fit.unexpected and fit.missing else []
+    for n in range(1, len(parts)):
+        prefix = ".".join(parts[:n]) + "."
+        if {name.removeprefix(prefix) for name in fit.unexpected} >= set(fit.missing):
+            return prefix
+    return None
 
 
 def _bad(message: str) -> InvalidInputError:

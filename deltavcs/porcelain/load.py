@@ -11,6 +11,7 @@ from deltavcs.evaluation.models import build_model
 from deltavcs.evaluation.tokenizers import load_tokenizer_of
 from deltavcs.objects.model import Kind, Role
 from deltavcs.repo import Repository
+from deltavcs.steps.running import naming
 from deltavcs.steps.targets import Target, parse_dtype, prepare_target
 
 
@@ -47,13 +48,14 @@ def load_model(
     target = prepare_target(repo, revision, dtype=None, merge_adapter=merge_adapter)
     wanted = parse_dtype(dtype) if dtype is not None else None
     below = None if merge_adapter else _below(repo, target)
-    if below is None:
-        view = _rounded_once(target.view, wanted) if wanted is not None else target.view
-        model = build_model(repo.objects, view, dtype=wanted, resources=repo.resources)
-    else:
-        from deltavcs.evaluation.adapter_model import load_adapted
+    with naming(revision):
+        if below is None:
+            view = _rounded_once(target.view, wanted) if wanted is not None else target.view
+            model = build_model(repo.objects, view, dtype=wanted, resources=repo.resources)
+        else:
+            from deltavcs.evaluation.adapter_model import load_adapted
 
-        model = load_adapted(repo.objects, below, target.view, dtype=wanted, resources=repo.resources)
+            model = load_adapted(repo.objects, below, target.view, dtype=wanted, resources=repo.resources)
     return model.to(device)
 
 
@@ -83,7 +85,8 @@ def load_tokenizer(repo: Repository, revision: str) -> Any:
     target = prepare_target(repo, revision, dtype=None, merge_adapter=False)
     below = _below(repo, target)
     for view in (target.view, *([below] if below is not None else [])):
-        found = load_tokenizer_of(repo.objects, view)
+        with naming(revision):
+            found = load_tokenizer_of(repo.objects, view)
         if found is not None:
             return found
     return None

@@ -66,8 +66,9 @@ def read_model_config(data: bytes) -> Any:
         raise InvalidInputError(
             _unknown(model_type, raw), kind=ErrorKind.BAD_CHECKPOINT, advice=Advice.TENSORS_ALONE
         )
+    settings = _harmless(raw)
     try:
-        return mapping[model_type].from_dict(_harmless(raw))
+        return mapping[model_type].from_dict(settings)
     except Exception as exc:  # many types, all of them about the file
         raise InvalidInputError(
             f"transformers refuses config.json: {reason_of(exc)}", kind=ErrorKind.BAD_CHECKPOINT

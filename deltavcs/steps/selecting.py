@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from deltavcs.advice import Advice
-from deltavcs.errors import ErrorKind, NotFoundError
+from deltavcs.checkpoint.view import view_of
+from deltavcs.errors import ErrorKind, InvalidInputError, NotFoundError
 from deltavcs.evaluation.architecture import whole_keys
 from deltavcs.history.ancestors import base_chain
 from deltavcs.index.statement import query
@@ -84,7 +85,13 @@ def select(repo: Repository, selection: Selection) -> Selected:
     if selection.base is not None:
         kept = _made_from(repo, kept, repo.resolve(selection.base))
     names = {c: found[0] for c, found in names_by_commit(repo).items()}
-    chosen = choose_group(kept, adapters=selection.adapters, describe=names)
+    try:
+        chosen = choose_group(kept, adapters=selection.adapters, describe=names)
+    except InvalidInputError:
+        # What cannot run at all, such as a model with code of its own, is no group to choose.
+        kept, more = _runnable(repo, kept)
+        unusable += more
+        chosen = choose_group(kept, adapters=selection.adapters, describe=names)
     if not chosen:
         raise NotFoundError(
             "there is no checkpoint to rank",
@@ -93,7 +100,28 @@ def select(repo: Repository, selection: Selection) -> Selected:
         )
     # Otherwise newest first, as history has them.
     chosen.sort(key=lambda c: c.model_key)
-    return Selected(tuple(chosen), tuple(unusable), len(usable) - len(chosen))
+    left_out = {c.commit for c in usable} - {c.commit for c in chosen} - {n.commit for n in unusable}
+    return Selected(tuple(chosen), tuple(unusable), len(left_out))
+
+
+def _runnable(repo: Repository, candidates: Sequence[Candidate]) -> tuple[list[Candidate], list[NotRanked]]:
+    """The candidates that transformers has a causal language model for, and why the others have none."""
+    from deltavcs.evaluation.models import check_model
+
+    whys: dict[str, str | None] = {}
+    for one in candidates:
+        if one.model_key not in whys and not one.is_adapter:
+            try:
+                check_model(repo.objects, view_of(repo.manifest(one.commit)), causal=True)
+                whys[one.model_key] = None
+            except InvalidInputError as exc:
+                whys[one.model_key] = str(exc)
+    kept = [c for c in candidates if whys.get(c.model_key) is None]
+    return kept, [
+        NotRanked(c.commit, name_of(repo, c.commit), why)
+        for c in candidates
+        if (why := whys.get(c.model_key)) is not None
+    ]
 
 
 def _where(repo: Repository, condition: str) -> frozenset[CommitId]:
