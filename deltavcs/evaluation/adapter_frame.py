@@ -14,8 +14,8 @@ from deltavcs.checkpoint.view import Content, View, ViewFile
 from deltavcs.errors import ErrorKind, InvalidInputError, MissingDependencyError, reason_of
 from deltavcs.evaluation.models import fit_of, read_config, read_small
 from deltavcs.objects.store import ObjectStore
-from deltavcs.skeleton.model_config import read_model_config
-from deltavcs.skeleton.skeleton import building
+from deltavcs.skeleton.model_config import model_class, read_model_config
+from deltavcs.skeleton.skeleton import building, quiet
 
 PREFIX = "base_model.model."
 # Settings of which PEFT makes weights, and those by which it imports a module or reads another checkpoint.
@@ -33,7 +33,8 @@ _NAMES_OTHERS = (
 def import_peft() -> Any:
     """The peft module. Raises MissingDependencyError."""
     try:
-        import peft
+        with quiet():
+            import peft
     except ImportError as exc:
         raise MissingDependencyError(
             "loading adapters needs peft", kind=ErrorKind.MISSING_PACKAGE, facts={"package": "peft"}
@@ -67,8 +68,10 @@ def peft_config_of(objects: ObjectStore, adapter: View) -> Any:
 
 def _raw_config(objects: ObjectStore, adapter: View) -> dict[str, Any]:
     data = read_small(objects, adapter, layout.ADAPTER_CONFIG)
+    if data is None:
+        raise _bad("the adapter has no adapter_config.json")
     try:
-        config = json.loads(data or b"")
+        config = json.loads(data)
     except (ValueError, RecursionError) as exc:
         raise _bad("adapter_config.json is malformed") from exc
     if not isinstance(config, dict):
@@ -102,15 +105,9 @@ def frame_of_adapter(objects: ObjectStore, below: View, adapter: View, task: str
     Raises:
         InvalidInputError: `bad-checkpoint` if transformers has no model of this type for the task.
     """
-    auto = _class_for(task)
-    if auto is None:
-        return below
     config = read_model_config(read_config(objects, below))
-    if type(config) not in auto._model_mapping:
-        raise _bad(f"transformers has no {config.model_type} for {task}")
-    found = auto._model_mapping[type(config)]
-    named = found[0].__name__ if isinstance(found, tuple) else found.__name__
-    if named in (getattr(config, "architectures", None) or ()):
+    named = _class_for(task, config)
+    if named is None or named in (getattr(config, "architectures", None) or ()):
         return below
     own = {k.removeprefix(PREFIX): c for k, c in adapter.primary.items()}
     settings = json.loads(read_config(objects, below)) | {"architectures": [named]}
@@ -131,15 +128,21 @@ def _with_config(view: View, settings: dict[str, Any]) -> tuple[ViewFile, ...]:
     )
 
 
-def _class_for(task: str | None) -> Any:
-    """The automatic class of transformers for PEFT's word for a task; None for any, and for causal models."""
+def _class_for(task: str | None, config: Any) -> str | None:
+    """The class of transformers for PEFT's word for a task; None for whatever the base is."""
     from peft import auto
 
+    if task == "CAUSAL_LM":
+        return str(model_class(config, causal=True).__name__)
     wrapper = auto.MODEL_TYPE_TO_PEFT_MODEL_MAPPING.get(task)
-    if wrapper is None or task in ("CAUSAL_LM", "FEATURE_EXTRACTION"):
+    if wrapper is None or task == "FEATURE_EXTRACTION":
         return None
     classes: list[Any] = [c for c in vars(auto).values() if hasattr(c, "_target_peft_class")]
-    return next((c._target_class for c in classes if c._target_peft_class is wrapper), None)
+    mapping = next(c._target_class for c in classes if c._target_peft_class is wrapper)._model_mapping
+    if type(config) not in mapping:
+        raise _bad(f"transformers has no {config.model_type} for {task}")
+    found = mapping[type(config)]
+    return str((found[0] if isinstance(found, tuple) else found).__name__)
 
 
 def resize_for(model: Any, config: Any, adapter: View) -> None:

@@ -126,14 +126,19 @@ def set_weights(model: Any, state: Mapping[str, torch.Tensor]) -> None:
     except (RuntimeError, ValueError, TypeError) as exc:
         raise _incompatible(_reason(exc)) from exc
     with building():
-        known = {*peft.get_peft_model_state_dict(model, adapter_name=_NAME, save_embedding_layers=False)}
+        known, more = (
+            peft.get_peft_model_state_dict(model, adapter_name=_NAME, save_embedding_layers=both)
+            for both in (False, True)
+        )
     prefix = PEFT_TYPE_TO_PREFIX_MAPPING.get(model.peft_config[_NAME].peft_type, "")
     own = (k.replace(f".{_NAME}", "") for k in found.missing_keys if prefix in k and f".{_NAME}" in k)
     # A weight that all layers share is missing in each of them, and is nowhere in a file.
     missing = [k for k in own if prefix and k in known]
+    # Of embeddings that were resized and trained, PEFT writes copies that it does not read.
+    unknown = [k for k in found.unexpected_keys if k not in known and k not in more]
     if missing:
-        raise _incompatible(f"the adapter lacks {some_names(missing)}")
-    unknown = [k for k in found.unexpected_keys if k not in known]
+        instead = f", and has {some_names(unknown)} instead" if unknown else ""
+        raise _incompatible(f"the adapter lacks {some_names(missing)}{instead}")
     if unknown:
         raise _incompatible(f"the model with the adapter has no {some_names(unknown)}")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import logging
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -115,9 +116,9 @@ def building() -> Iterator[None]:
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Keep what transformers, peft and torch say from the terminal, as long as any thread is in here."""
-    logging = import_transformers().utils.logging
+    spoken = import_transformers().utils.logging
     with _SPEAKING:
-        _HUSHED.append(_hush(logging) if not _HUSHED else None)
+        _HUSHED.append(_hush(spoken) if not _HUSHED else None)
     try:
         yield
     finally:
@@ -133,18 +134,23 @@ _SPEAKING = threading.Lock()
 _HUSHED: list[Callable[[], None] | None] = []
 
 
-def _hush(logging: Any) -> Callable[[], None]:
-    shown, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
-    logging.disable_progress_bar()
-    logging.set_verbosity(logging.CRITICAL)
+def _hush(spoken: Any) -> Callable[[], None]:
+    """Silence `transformers.utils.logging`, the logger of bitsandbytes and all warnings; gives what undoes it."""
+    shown, level = spoken.is_progress_bar_enabled(), spoken.get_verbosity()
+    spoken.disable_progress_bar()
+    spoken.set_verbosity(logging.CRITICAL)
+    kernels = logging.getLogger("bitsandbytes")
+    before = kernels.level
+    kernels.setLevel(logging.CRITICAL)
     caught = warnings.catch_warnings()
     caught.__enter__()
     warnings.simplefilter("ignore")
 
     def restore() -> None:
         caught.__exit__(None, None, None)
-        logging.set_verbosity(level)
+        kernels.setLevel(before)
+        spoken.set_verbosity(level)
         if shown:
-            logging.enable_progress_bar()
+            spoken.enable_progress_bar()
 
     return restore
