@@ -1,4 +1,4 @@
-"""What an adapter needs of its base before PEFT attaches it: the model of its task, and rows for its tokens."""
+"""What an adapter needs of its base before PEFT attaches it: the model of its task, rows for its tokens."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ _SIZES = frozenset(
 )
 _MAX_SIZE = 1 << 20
 _NAMES_OTHERS = (
-    "base_model_name_or_path auto_mapping revision megatron_config megatron_core adapters tokenizer_name_or_path"
+    "base_model_name_or_path auto_mapping revision megatron_config megatron_core adapters"
+    " tokenizer_name_or_path"
 ).split()
 
 
@@ -49,8 +50,8 @@ def peft_config_of(objects: ObjectStore, adapter: View) -> Any:
         A `peft.PeftConfig` of the adapter's type.
 
     Raises:
-        InvalidInputError: `bad-checkpoint` if there is none, if PEFT refuses it, if it asks for absurdly large
-            weights, or if it is made of other adapters (X-LoRA).
+        InvalidInputError: `bad-checkpoint` if there is none, if PEFT refuses it, if it asks for absurdly
+            large weights, or if it is made of other adapters (X-LoRA).
         MissingDependencyError: peft is not installed.
     """
     peft = import_peft()

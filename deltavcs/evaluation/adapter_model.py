@@ -1,7 +1,7 @@
 """Adapters of every type on the model they were trained on, by PEFT's own loading.
 
-What a configuration names that is code or another checkpoint (`megatron_core`, `auto_mapping`, the base by its
-name on the Hub) is taken out before PEFT sees it.
+What a configuration names that is code or another checkpoint (`megatron_core`, `auto_mapping`, the base by
+its name on the Hub) is taken out before PEFT sees it.
 """
 
 from __future__ import annotations
@@ -65,8 +65,8 @@ def load_adapted(
 ) -> Any:
     """A base with an adapter, as `PeftModel.from_pretrained` gives it, on the CPU.
 
-    The base is loaded as the adapter's task asks (with a classifier's head, which the adapter brings), and its
-    embeddings get as many rows as the adapter's own. No weight is left at random values.
+    The base is loaded as the adapter's task asks (with a classifier's head, which the adapter brings), and
+    its embeddings get as many rows as the adapter's own. No weight is left at random values.
 
     Args:
         below: the base.

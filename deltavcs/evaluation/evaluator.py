@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from deltavcs.advice import Advice
 from deltavcs.errors import ErrorKind, InvalidInputError
 from deltavcs.evaluation.encode import Sample
+from deltavcs.skeleton.skeleton import quiet
 from deltavcs.tasks.record import bad_task
 
 if TYPE_CHECKING:
@@ -272,11 +273,12 @@ def _only_rows(model: Any, wanted: torch.Tensor) -> Iterator[list[bool]]:
 
 @contextmanager
 def evaluation_mode(model: Any) -> Iterator[None]:
-    """Turn dropout off, and back on afterwards if it was on."""
+    """Turn dropout off, and back on afterwards if it was on; what transformers says meanwhile stays unsaid."""
     training = bool(model.training)
     model.eval()
     try:
-        yield
+        with quiet():
+            yield
     finally:
         if training:
             model.train()

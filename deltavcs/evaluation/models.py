@@ -125,7 +125,7 @@ def _bad(message: str) -> InvalidInputError:
 
 
 class _Once:
-    """A tensor that is given away when it is asked for, so that it is not held once it was put in its place."""
+    """A tensor that is given away when it is asked for, so that nobody holds it once it is in its place."""
 
     def __init__(self, tensor: torch.Tensor) -> None:
         self._tensor: torch.Tensor | None = tensor
@@ -160,7 +160,7 @@ def _load(config: Any, state: dict[str, Any], dtype: torch.dtype, *, causal: boo
 
 
 def _dtype_for(config: Any, contents: Mapping[str, Content], asked: str | None) -> torch.dtype:
-    """What `from_pretrained` takes: the dtype of the configuration, else of the first floating-point tensor."""
+    """What `from_pretrained` takes: the configuration's dtype, else that of the first floating-point tensor."""
     import torch
 
     if asked is not None:

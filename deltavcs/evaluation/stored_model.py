@@ -1,4 +1,4 @@
-"""Stored tensors into a loaded model, in place: only what differs is decoded, one conversion's tensors at a time."""
+"""Stored tensors into a loaded model, in place: only what differs is decoded, one conversion at a time."""
 
 from __future__ import annotations
 

@@ -30,8 +30,8 @@ def swap(model: Any, state: Mapping[str, Value]) -> None:
 
     Args:
         model: a transformers model without adapters. Its dtype is given to `from_pretrained`:
-            `model.to(bfloat16)` also rounds buffers that no checkpoint holds (rotary frequencies), and then no
-            swap can equal a fresh load.
+            `model.to(bfloat16)` also rounds buffers that no checkpoint holds (rotary frequencies), and then
+            no swap can equal a fresh load.
         state: checkpoint name → tensor, or a function that returns it; called once and dropped after copying.
             Names are those that `from_pretrained` takes.
 
@@ -51,8 +51,8 @@ class Exchange:
     """How the tensors of a checkpoint become the parameters of a loaded model. Not thread-safe.
 
     Names are those of `from_pretrained` (`deltavcs.skeleton.weight_names`); what transformers drops knowingly
-    (`_keys_to_ignore_on_load_unexpected`) is left out. Weights that the model ties are written once; where the
-    checkpoint holds both and they differ, they are tied no longer, as in a fresh load.
+    (`_keys_to_ignore_on_load_unexpected`) is left out. Weights that the model ties are written once; where
+    the checkpoint holds both and they differ, they are tied no longer, as in a fresh load.
 
     Args:
         model: a transformers model without adapters.
@@ -128,7 +128,7 @@ class Exchange:
                     self._put(name, made.pop(name), pending)
 
     def _put(self, name: str, value: torch.Tensor, pending: Collection[str]) -> None:
-        """Write one parameter; one that shares its memory with another of the checkpoint may have to part from it.
+        """Write one parameter, which may have to part from another that it shares its memory with.
 
         Args:
             pending: what is yet to be written.

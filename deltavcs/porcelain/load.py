@@ -25,8 +25,8 @@ def load_model(
 ) -> Any:
     """Load a revision or an expression as the transformers model its config.json names.
 
-    Equal to `from_pretrained` of a checkout, to the bit. Weights that are missing, unknown or of another shape
-    are refused before anything is allocated. Code that comes with a checkpoint is never run.
+    Equal to `from_pretrained` of a checkout, to the bit. Weights that are missing, unknown or of another
+    shape are refused before anything is allocated. Code that comes with a checkpoint is never run.
 
     Args:
         revision: a revision or an expression.
@@ -41,7 +41,7 @@ def load_model(
     Raises:
         NotFoundError: `unknown-revision`.
         InvalidInputError: `bad-checkpoint` if there is no config.json, or its tensors do not fit it;
-            `incompatible` if an adapter does not fit its base; `bad-argument` if there is no such device here.
+            `incompatible` if an adapter does not fit its base; `bad-argument` if there is no such device.
         MissingDependencyError: torch or transformers is not installed, or peft for an adapter.
     """
     device = checked_device(device)
@@ -67,7 +67,7 @@ def _below(repo: Repository, target: Target) -> View | None:
 
 
 def _rounded_once(view: View, dtype: str) -> View:
-    """The view with what is computed in float64 going straight to `dtype`; what is stored is left to the model."""
+    """The view with what is computed in float64 going straight to `dtype`; the rest is the model's to cast."""
     tensors = {k: c if c.blob is not None else replace(c, dtype=dtype) for k, c in view.tensors.items()}
     return replace(view, tensors=tensors)
 

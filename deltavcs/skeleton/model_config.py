@@ -1,8 +1,8 @@
 """From the bytes of a config.json to a configuration and a class of transformers, without running any code.
 
 A config.json is hostile input. Its `model_type` and `architectures` are looked up in transformers' own tables
-and nowhere else; `auto_map` is ignored, and so are kernels and attention implementations that transformers would
-fetch; counts that would make transformers build millions of modules are refused before anything is built.
+and nowhere else; `auto_map` is ignored, and so are kernels and attention implementations that transformers
+would fetch; counts that would make transformers build millions of modules are refused before anything is built.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ _MAX_NESTING = 16
 _IMPLEMENTATIONS = ("eager", "sdpa")
 _NAMES_CODE = re.compile(r"_?(attn|experts)_implementation(_internal)?")
 _NOT_ASKED = frozenset(
-    "kernel_config use_kernels fusion_config distributed_config transformers_weights trust_remote_code".split()
+    "kernel_config use_kernels fusion_config distributed_config transformers_weights"
+    " trust_remote_code".split()
 )
 _DTYPES = frozenset("float64 float32 float16 bfloat16 float8_e4m3fn float8_e5m2 auto".split())
 
@@ -54,8 +55,8 @@ def read_model_config(data: bytes) -> Any:
         A `transformers.PreTrainedConfig` of the class that transformers has for its `model_type`.
 
     Raises:
-        InvalidInputError: `bad-checkpoint` if it is no JSON object, if transformers has no such model (such as
-            one with code of its own, which is never run), or if it asks for absurdly many modules.
+        InvalidInputError: `bad-checkpoint` if it is no JSON object, if transformers has no such model (such
+            as one with code of its own, which is never run), or if it asks for absurdly many modules.
         MissingDependencyError: transformers is not installed.
     """
     raw = _parse(data)
@@ -149,7 +150,8 @@ def model_class(config: Any, *, causal: bool = False) -> Any:
             model of the type. A bare GPT-2 becomes a `GPT2LMHeadModel`, whose head is tied.
 
     Raises:
-        InvalidInputError: `bad-checkpoint` if transformers has no model for it, or none that continues a text.
+        InvalidInputError: `bad-checkpoint` if transformers has no model for it, or none that continues a
+            text.
     """
     transformers = import_transformers()
     known = _classes_by_type()

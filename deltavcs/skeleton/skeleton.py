@@ -72,8 +72,8 @@ def build_skeleton(config_json: bytes, *, causal: bool = False) -> Skeleton:
         causal: as in `model_class`.
 
     Raises:
-        InvalidInputError: `bad-checkpoint` as `read_model_config` and `model_class`, if transformers cannot build
-            it, or if its buffers that no checkpoint holds (masks, positions) would be absurdly large.
+        InvalidInputError: `bad-checkpoint` as `read_model_config` and `model_class`, if transformers cannot
+            build it, or if its buffers that no checkpoint holds (masks, positions) would be absurdly large.
         MissingDependencyError: torch or transformers is not installed.
     """
     config = copy.deepcopy(read_model_config(config_json))
@@ -88,7 +88,8 @@ def _check_buffers(skeleton: Skeleton) -> None:
     n_bytes = sum(b.numel() * b.element_size() for b in skeleton.model.buffers())
     if n_bytes > _MAX_BUFFER_BYTES:
         raise InvalidInputError(
-            f"the model of config.json has {n_bytes >> 20} MiB of buffers, more than {_MAX_BUFFER_BYTES >> 20} MiB",
+            f"the model of config.json has {n_bytes >> 20} MiB of buffers,"
+            f" more than {_MAX_BUFFER_BYTES >> 20} MiB",
             kind=ErrorKind.BAD_CHECKPOINT,
         )
 

@@ -133,8 +133,8 @@ def check_fit(skeleton: Skeleton, shapes: Mapping[str, Shape]) -> Fit:
         shapes: name on disk → shape.
 
     Raises:
-        InvalidInputError: `bad-checkpoint` for tensors that cannot be put together, such as experts of which one
-            part is missing; names them.
+        InvalidInputError: `bad-checkpoint` for tensors that cannot be put together, such as experts of which
+            one part is missing; names them.
     """
     import torch
 
