@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from deltavcs.checkpoint import layout
 from deltavcs.checkpoint.view import Content, View, ViewFile
 from deltavcs.errors import ErrorKind, InvalidInputError, MissingDependencyError, reason_of
-from deltavcs.evaluation.models import fit_of, read_config, read_small
+from deltavcs.evaluation.models import config_directory, fit_of, read_config, read_small
 from deltavcs.objects.store import ObjectStore
 from deltavcs.skeleton.model_config import model_class, read_model_config
 from deltavcs.skeleton.skeleton import building, quiet
@@ -56,11 +54,11 @@ def peft_config_of(objects: ObjectStore, adapter: View) -> Any:
     """
     peft = import_peft()
     raw = _raw_config(objects, adapter)
-    with tempfile.TemporaryDirectory(prefix="dvx-adapter-") as name:
-        (Path(name) / layout.ADAPTER_CONFIG).write_text(json.dumps(raw))
+    with config_directory(objects, adapter) as folder:
+        (folder / layout.ADAPTER_CONFIG).write_text(json.dumps(raw))
         try:
             with building():
-                config = peft.PeftConfig.from_pretrained(name)
+                config = peft.PeftConfig.from_pretrained(str(folder))
         except Exception as exc:  # many types, all of them about the file
             raise _bad(f"PEFT refuses adapter_config.json: {reason_of(exc)}") from exc
     config.inference_mode = True

@@ -273,7 +273,7 @@ def _only_rows(model: Any, wanted: torch.Tensor) -> Iterator[list[bool]]:
 
 @contextmanager
 def evaluation_mode(model: Any) -> Iterator[None]:
-    """Turn dropout off, and back on afterwards if it was on; what transformers says meanwhile stays unsaid."""
+    """Turn dropout off, and back on afterwards if it was on; transformers says nothing meanwhile."""
     training = bool(model.training)
     model.eval()
     try:

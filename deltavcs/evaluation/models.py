@@ -18,7 +18,7 @@ from deltavcs.evaluation.swap import some_names
 from deltavcs.objects.store import ObjectStore
 from deltavcs.resources import Resources
 from deltavcs.skeleton.model_config import import_transformers, model_class, read_model_config
-from deltavcs.skeleton.skeleton import Skeleton, build_skeleton, building
+from deltavcs.skeleton.skeleton import build_skeleton, building
 from deltavcs.skeleton.weight_names import Fit, check_fit
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def refuse_misfit(fit: Fit) -> None:
 
 
 def _wrapper(fit: Fit) -> str | None:
-    """What stands before every name of a checkpoint that was saved through a wrapper (`module.`, `_orig_mod.`)."""
+    """What stands before all names of a checkpoint saved through a wrapper (`module.`, `_orig_mod.`)."""
     parts = fit.unexpected[0].split(".") if fit.unexpected and fit.missing else []
     for n in range(1, len(parts)):
         prefix = ".".join(parts[:n]) + "."
@@ -160,7 +160,7 @@ def _load(config: Any, state: dict[str, Any], dtype: torch.dtype, *, causal: boo
 
 
 def _dtype_for(config: Any, contents: Mapping[str, Content], asked: str | None) -> torch.dtype:
-    """What `from_pretrained` takes: the configuration's dtype, else that of the first floating-point tensor."""
+    """What `from_pretrained` takes: the configuration's dtype, else the first floating-point tensor's."""
     import torch
 
     if asked is not None:

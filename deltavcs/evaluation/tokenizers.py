@@ -8,7 +8,7 @@ from typing import Any
 
 from deltavcs.checkpoint import layout
 from deltavcs.checkpoint.view import View
-from deltavcs.errors import DeltaVCSError, ErrorKind, InvalidInputError, reason_of
+from deltavcs.errors import ErrorKind, InvalidInputError, reason_of
 from deltavcs.evaluation.models import config_directory
 from deltavcs.objects.store import ObjectStore
 from deltavcs.skeleton.model_config import import_transformers, read_model_config
@@ -44,7 +44,7 @@ def _config(folder: Path) -> Any:
     """The configuration that says which tokenizer a model has; an empty one where it is of no use."""
     try:
         config = read_model_config((folder / layout.CONFIG).read_bytes())
-    except (OSError, DeltaVCSError):
+    except (OSError, InvalidInputError):
         config = import_transformers().PreTrainedConfig()
     (folder / layout.CONFIG).unlink(missing_ok=True)
     named = getattr(config, "tokenizer_class", None)

@@ -67,7 +67,7 @@ def _below(repo: Repository, target: Target) -> View | None:
 
 
 def _rounded_once(view: View, dtype: str) -> View:
-    """The view with what is computed in float64 going straight to `dtype`; the rest is the model's to cast."""
+    """The view with what is computed in float64 going straight to `dtype`; the model casts the rest."""
     tensors = {k: c if c.blob is not None else replace(c, dtype=dtype) for k, c in view.tensors.items()}
     return replace(view, tensors=tensors)
 

@@ -2,7 +2,8 @@
 
 A config.json is hostile input. Its `model_type` and `architectures` are looked up in transformers' own tables
 and nowhere else; `auto_map` is ignored, and so are kernels and attention implementations that transformers
-would fetch; counts that would make transformers build millions of modules are refused before anything is built.
+would fetch; counts that would make transformers build millions of modules are refused before anything is
+built.
 """
 
 from __future__ import annotations

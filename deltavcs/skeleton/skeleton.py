@@ -136,7 +136,7 @@ _HUSHED: list[Callable[[], None] | None] = []
 
 
 def _hush(spoken: Any) -> Callable[[], None]:
-    """Silence `transformers.utils.logging`, the logger of bitsandbytes and all warnings; gives what undoes it."""
+    """Silence `transformers.utils.logging`, bitsandbytes and all warnings; gives what undoes it."""
     shown, level = spoken.is_progress_bar_enabled(), spoken.get_verbosity()
     spoken.disable_progress_bar()
     spoken.set_verbosity(logging.CRITICAL)

@@ -68,7 +68,7 @@ def word_tokenizer(*, extra: Sequence[str] = (), chat_template: str | None = Non
 
 
 def spelling_tokenizer() -> Any:
-    """A tokenizer of letters and digits, for families whose class transformers takes whatever the file says."""
+    """A tokenizer of letters and digits, for families that have one class, whatever the file says."""
     alphabet = ["Ġ", "Ċ", "w", *"0123456789"]
     vocabulary = {token: i for i, token in enumerate(["<unk>", "<s>", "</s>", *alphabet])}
     return transformers.Qwen2Tokenizer(
