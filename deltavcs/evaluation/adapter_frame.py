@@ -16,13 +16,8 @@ from deltavcs.skeleton.model_config import model_class, read_model_config
 from deltavcs.skeleton.skeleton import building, quiet
 
 PREFIX = "base_model.model."
-# Settings of which PEFT makes weights, and those by which it imports a module or reads another checkpoint.
-_SIZES = frozenset(
-    "r init_r target_r num_virtual_tokens token_dim encoder_hidden_size encoder_num_layers num_layers"
-    " num_transformer_submodules num_attention_heads adapter_len adapter_layers num_vectors vector_length"
-    " num_tasks num_ranks n_frequency oft_block_size".split()
-)
-_MAX_SIZE = 1 << 20
+# Settings that are a side of a weight, and those by which PEFT imports a module or reads another checkpoint.
+_SIZES = frozenset("r init_r target_r num_virtual_tokens adapter_len num_vectors vector_length".split())
 _NAMES_OTHERS = (
     "base_model_name_or_path auto_mapping revision megatron_config megatron_core adapters"
     " tokenizer_name_or_path"
@@ -48,8 +43,8 @@ def peft_config_of(objects: ObjectStore, adapter: View) -> Any:
         A `peft.PeftConfig` of the adapter's type.
 
     Raises:
-        InvalidInputError: `bad-checkpoint` if there is none, if PEFT refuses it, if it asks for absurdly
-            large weights, or if it is made of other adapters (X-LoRA).
+        InvalidInputError: `bad-checkpoint` if there is none, if PEFT refuses it, if it asks for larger
+            weights than there are, or if it is made of other adapters (X-LoRA).
         MissingDependencyError: peft is not installed.
     """
     peft = import_peft()
@@ -78,9 +73,12 @@ def _raw_config(objects: ObjectStore, adapter: View) -> dict[str, Any]:
     config = {"peft_type": "LORA"} | {k: v for k, v in config.items() if k not in _NAMES_OTHERS}
     if config["peft_type"] == "XLORA":
         raise _bad("an X-LoRA adapter is made of others, which it only names; it can be checked out")
+    if not adapter.primary:
+        raise _bad("the adapter holds no tensors")
+    most = max((n for c in adapter.primary.values() for n in c.shape), default=0)
     for name, size in _sizes(config):
-        if size > _MAX_SIZE:
-            raise _bad(f"adapter_config.json says {name} = {size}, more than {_MAX_SIZE}")
+        if size > most:
+            raise _bad(f"adapter_config.json says {name} = {size}, and no tensor has so many rows or columns")
     return config
 
 
