@@ -30,8 +30,9 @@ from deltavcs.tasks.record import bad_task
 if TYPE_CHECKING:
     import torch
 
-# Raised when the same model, samples and seed would give another number.
-EVALUATOR_VERSION = 1
+# Raised when the same model, samples and seed would give another number. 1 left weights that a checkpoint lacks at
+# random values.
+EVALUATOR_VERSION = 2
 
 AUTO_BATCH_SIZE = 32
 _CHUNK_ELEMENTS = 1 << 24  # float32 log-probabilities held at once: 64 MiB
