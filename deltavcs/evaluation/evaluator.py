@@ -30,8 +30,8 @@ from deltavcs.tasks.record import bad_task
 if TYPE_CHECKING:
     import torch
 
-# Raised when the same model, samples and seed would give another number. 1 left weights that a checkpoint lacks at
-# random values.
+# Raised when the same model, samples and seed would give another number. 1 left weights that a checkpoint
+# lacks at random values.
 EVALUATOR_VERSION = 2
 
 AUTO_BATCH_SIZE = 32
