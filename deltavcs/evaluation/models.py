@@ -13,6 +13,7 @@ from deltavcs.checkpoint import layout
 from deltavcs.checkpoint.materialize import load_state, torch_dtype
 from deltavcs.checkpoint.view import Content, View
 from deltavcs.errors import ErrorKind, InvalidInputError, reason_of
+from deltavcs.evaluation.architecture import architecture_digest
 from deltavcs.evaluation.evaluator import is_out_of_memory
 from deltavcs.evaluation.swap import some_names
 from deltavcs.objects.store import ObjectStore
@@ -84,6 +85,16 @@ def check_model(objects: ObjectStore, view: View, *, causal: bool = False) -> by
     elif causal:
         raise _bad(f"its weights are quantised ({quantised}), and cannot be exchanged for others")
     return data
+
+
+def memory_key(objects: ObjectStore, view: View) -> str:
+    """The same for checkpoints that become one causal language model in memory, whatever they call it.
+
+    Raises:
+        InvalidInputError: `bad-checkpoint` as `build_model` for a causal language model.
+    """
+    skeleton = build_skeleton(check_model(objects, view, causal=True), causal=True)
+    return architecture_digest([skeleton.config.model_type, sorted(skeleton.shapes.items())])
 
 
 def fit_of(config_json: bytes, view: View, *, causal: bool = False) -> Fit:

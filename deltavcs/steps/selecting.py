@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from deltavcs.advice import Advice
 from deltavcs.checkpoint.view import view_of
@@ -80,19 +81,16 @@ def select(repo: Repository, selection: Selection) -> Selected:
         else:
             usable.append(one)
     kept = without_tasks(usable, selection.exclude_tasks)
-    if not selection.bases:
-        kept = [c for c in kept if c.kind is not Kind.BASE]
+    if selection.adapters is not True and len({c.group for c in kept if not c.is_adapter}) > 1:
+        kept, more = _as_in_memory(repo, kept)
+        unusable += more
     if selection.base is not None:
         kept = _made_from(repo, kept, repo.resolve(selection.base))
+    if not selection.bases:
+        kept = [c for c in kept if c.kind is not Kind.BASE]
     names = {c: found[0] for c, found in names_by_commit(repo).items()}
-    try:
-        chosen = choose_group(kept, adapters=selection.adapters, describe=names)
-    except InvalidInputError:
-        # What cannot run at all, such as a model with code of its own, is no group to choose.
-        kept, more = _runnable(repo, kept)
-        unusable += more
-        chosen = choose_group(kept, adapters=selection.adapters, describe=names)
-    if not chosen:
+    chosen = choose_group(kept, adapters=selection.adapters, describe=names)
+    if not chosen and not unusable:
         raise NotFoundError(
             "there is no checkpoint to rank",
             kind=ErrorKind.UNKNOWN_REVISION,
@@ -104,24 +102,43 @@ def select(repo: Repository, selection: Selection) -> Selected:
     return Selected(tuple(chosen), tuple(unusable), len(left_out))
 
 
-def _runnable(repo: Repository, candidates: Sequence[Candidate]) -> tuple[list[Candidate], list[NotRanked]]:
-    """The candidates that transformers has a causal language model for, and why the others have none."""
-    from deltavcs.evaluation.models import check_model
+def _as_in_memory(
+    repo: Repository, candidates: Sequence[Candidate]
+) -> tuple[list[Candidate], list[NotRanked]]:
+    """Candidates of several groups, grouped by the model that each becomes, and those that become none.
 
-    whys: dict[str, str | None] = {}
+    With a tied head in the file or without, with a prefix or without, with buffers that a family once saved:
+    two checkpoints whose names differ can be one architecture.
+    """
+    from deltavcs.evaluation.models import memory_key
+
+    kept, unusable = [], []
+    groups: dict[str, str | InvalidInputError] = {}
     for one in candidates:
-        if one.model_key not in whys and not one.is_adapter:
+        if not one.is_adapter and one.model_key not in groups:
             try:
-                check_model(repo.objects, view_of(repo.manifest(one.commit)), causal=True)
-                whys[one.model_key] = None
+                groups[one.model_key] = memory_key(repo.objects, view_of(repo.manifest(one.commit)))
             except InvalidInputError as exc:
-                whys[one.model_key] = str(exc)
-    kept = [c for c in candidates if whys.get(c.model_key) is None]
-    return kept, [
-        NotRanked(c.commit, name_of(repo, c.commit), why)
-        for c in candidates
-        if (why := whys.get(c.model_key)) is not None
-    ]
+                groups[one.model_key] = exc
+        group = groups.get(one.model_key, one.group)
+        if isinstance(group, InvalidInputError):
+            unusable.append(NotRanked(one.commit, name_of(repo, one.commit), str(group)))
+        else:
+            kept.append(replace(one, group=group))
+    return kept, unusable
+
+
+def _groups_of(repo: Repository, commit: CommitId) -> frozenset[str]:
+    """By names and shapes, and as `_as_in_memory` has it; none for an adapter."""
+    from deltavcs.evaluation.models import memory_key
+
+    if repo.commit(commit).kind is Kind.ADAPTER:
+        return frozenset()
+    manifest = repo.manifest(commit)
+    found = {whole_keys(repo.objects, manifest)[0]}
+    with contextlib.suppress(InvalidInputError):
+        found.add(memory_key(repo.objects, view_of(manifest)))
+    return frozenset(found)
 
 
 def _where(repo: Repository, condition: str) -> frozenset[CommitId]:
@@ -132,15 +149,13 @@ def _where(repo: Repository, condition: str) -> frozenset[CommitId]:
 
 def _made_from(repo: Repository, candidates: Sequence[Candidate], base: CommitId) -> list[Candidate]:
     """The base itself, and what was made from it without changing its shapes."""
-    group = None
-    if repo.commit(base).kind is not Kind.ADAPTER:
-        group = whole_keys(repo.objects, repo.manifest(base))[0]
     manifest = repo.commit(base).manifest
+    groups = _groups_of(repo, base)
     return [
         c
         for c in candidates
         if c.manifest == manifest
         # An adapter runs on the very base it was made for, and on nothing that was made from it.
         or (c.is_adapter and c.below == manifest)
-        or (c.group == group and base in base_chain(repo.objects, c.commit))
+        or (c.group in groups and base in base_chain(repo.objects, c.commit))
     ]

@@ -226,3 +226,24 @@ def test_a_trained_head_that_the_configuration_ties_is_used(tmp_path: Path) -> N
     assert {one.name: one.loss for one in ranking.ranked} == {
         name: fresh_loss(repo, made, tmp_path / name) for name in ("base", "a", "equal", "b")
     }
+
+
+def test_what_becomes_one_model_is_ranked_together(tmp_path: Path) -> None:
+    """A tied base, a fine-tune with the head in its file too, and one with buffers of older days."""
+    from safetensors.torch import load_file, save_file
+
+    made = ARCHITECTURES["llama-tied"]
+    repo = history(tmp_path, made)
+    for name in ("a", "b"):
+        state = load_file(tmp_path / name / "model.safetensors")
+        more = (
+            {"lm_head.weight": state["model.embed_tokens.weight"].clone()}
+            if name == "a"
+            else {"model.layers.0.self_attn.rotary_emb.inv_freq": torch.zeros(4)}
+        )
+        save_file(state | more, tmp_path / name / "model.safetensors", {"format": "pt"})
+        import_base(repo, str(tmp_path / name), draft=signed(f"{name}-more"))
+    ranking = rank(repo, "t", running=ONE_BATCH)
+    losses = {one.name: one.loss for one in ranking.ranked}
+    assert losses.keys() == {"base", "a", "b", "a-more", "b-more"}
+    assert (losses["a-more"], losses["b-more"]) == (losses["a"], losses["b"])
