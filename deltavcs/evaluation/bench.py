@@ -83,5 +83,7 @@ class Bench:
                 objects, subject.frame, subject.adapter, dtype=self._dtype, causal=True, resources=alone
             )
             return StoredAdapter(objects, model.to(self._device), resources)
-        model = build_model(objects, subject.frame, dtype=self._dtype, causal=True, resources=alone)
+        model = build_model(
+            objects, subject.frame, dtype=self._dtype, causal=True, swapped=True, resources=alone
+        )
         return StoredModel(objects, model.to(self._device), resources, loaded=subject.frame.primary)

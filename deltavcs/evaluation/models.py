@@ -37,6 +37,7 @@ def build_model(
     *,
     dtype: str | None = None,
     causal: bool = False,
+    swapped: bool = False,
     resources: Resources,
 ) -> Any:
     """The model that a checkpoint's config.json describes, with the checkpoint's tensors, on the CPU.
@@ -47,7 +48,8 @@ def build_model(
     Args:
         dtype: of the parameters, as safetensors spells it; None for what the configuration says. Unlike
             `model.to`, it leaves buffers alone that no checkpoint holds, such as rotary frequencies.
-        causal: as a causal language model whose weights will be exchanged; see `model_class`.
+        causal: as a causal language model; see `model_class`.
+        swapped: its weights will be exchanged for those of others, which quantised ones cannot be.
 
     Returns:
         A `transformers.PreTrainedModel` in evaluation mode.
@@ -57,7 +59,7 @@ def build_model(
             are missing, unknown or of another shape; names them.
         MissingDependencyError: torch or transformers is not installed.
     """
-    data = check_model(objects, view, causal=causal)
+    data = check_model(objects, view, causal=causal, swapped=swapped)
     config = read_model_config(data)
     state = load_state(objects, view, device="cpu", resources=resources)
     lazily = _scheme(data) is None
@@ -66,11 +68,10 @@ def build_model(
     return model
 
 
-def check_model(objects: ObjectStore, view: View, *, causal: bool = False) -> bytes:
+def check_model(objects: ObjectStore, view: View, *, causal: bool = False, swapped: bool = False) -> bytes:
     """Prove that a checkpoint's tensors are what its config.json asks for, without reading one.
 
-    A quantised checkpoint is left to transformers, unless it is to be run as a causal language model whose
-    weights will be exchanged.
+    A quantised checkpoint is left to transformers, unless its weights will be exchanged.
 
     Returns:
         Its config.json.
@@ -82,7 +83,7 @@ def check_model(objects: ObjectStore, view: View, *, causal: bool = False) -> by
     quantised = _scheme(data)
     if quantised is None:
         refuse_misfit(fit_of(data, view, causal=causal))
-    elif causal:
+    elif swapped:
         raise _bad(f"its weights are quantised ({quantised}), and cannot be exchanged for others")
     return data
 
@@ -93,7 +94,7 @@ def memory_key(objects: ObjectStore, view: View) -> str:
     Raises:
         InvalidInputError: `bad-checkpoint` as `build_model` for a causal language model.
     """
-    skeleton = build_skeleton(check_model(objects, view, causal=True), causal=True)
+    skeleton = build_skeleton(check_model(objects, view, causal=True, swapped=True), causal=True)
     return architecture_digest([skeleton.config.model_type, sorted(skeleton.shapes.items())])
 
 

@@ -6,13 +6,12 @@ experts of a layer, where they are one parameter; else a single tensor), if valu
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from deltavcs.errors import ErrorKind, InvalidInputError
 from deltavcs.skeleton.skeleton import Skeleton
-from deltavcs.skeleton.weight_names import WeightSource, match_names
+from deltavcs.skeleton.weight_names import WeightSource, match_names, minded
 
 if TYPE_CHECKING:
     import torch
@@ -67,11 +66,10 @@ class Exchange:
         self._skeleton = Skeleton(model.config, model)
         found = match_names(self._skeleton, names)
         self.sources: Mapping[str, WeightSource] = found.sources
-        ignored = _patterns(model, "unexpected")
-        unknown = [n for n in found.unknown if not any(p.search(n) for p in ignored)]
+        missing, unknown = minded(self._skeleton, self._missing(), found.unknown)
         if unknown:
             raise _incompatible(f"the model has no {some_names(unknown)}")
-        if missing := self._missing():
+        if missing:
             raise _incompatible(f"the checkpoint lacks {some_names(missing)}")
 
     def _missing(self) -> list[str]:
@@ -79,8 +77,7 @@ class Exchange:
         state = self._model.state_dict(keep_vars=True)
         made = {n for t, source in self.sources.items() for n in self._made_by(t, source)}
         covered = {id(state[n]) for n in made if n in state}
-        ignored = _patterns(self._model, "missing")
-        return [n for n, t in state.items() if id(t) not in covered and not any(p.search(n) for p in ignored)]
+        return [n for n, t in state.items() if id(t) not in covered]
 
     def _made_by(self, target: str, source: WeightSource) -> Iterator[str]:
         if source.conversion is None or len(source.conversion.target_patterns) == 1:
@@ -169,11 +166,6 @@ def some_names(names: Sequence[str]) -> str:
     """The first few of many names."""
     more = len(names) - _SHOWN
     return ", ".join(names[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
-
-
-def _patterns(model: Any, which: str) -> list[re.Pattern[str]]:
-    """What transformers does not mind in a checkpoint: `missing` or `unexpected` names."""
-    return [re.compile(p) for p in getattr(model, f"_keys_to_ignore_on_load_{which}", None) or ()]
 
 
 def _check_shape(name: str, value: torch.Tensor, target: torch.Tensor) -> None:

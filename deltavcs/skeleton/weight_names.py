@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from deltavcs.errors import ErrorKind, InvalidInputError, reason_of
@@ -109,6 +110,18 @@ def _in_memory(
     if found[0] not in state and name in state:
         found = rename_source_key(name, [], [], base_model_prefix=prefix, meta_state_dict=state)
     return found
+
+
+def minded(
+    skeleton: Skeleton, missing: Iterable[str], unexpected: Iterable[str]
+) -> tuple[list[str], list[str]]:
+    """Those of missing and unexpected names that the class of a model minds, sorted.
+
+    A class knows what its older checkpoints hold and lack (`_keys_to_ignore_on_load_unexpected`).
+    """
+    told = SimpleNamespace(missing_keys=set(missing), unexpected_keys=set(unexpected))
+    skeleton.model._adjust_missing_and_unexpected_keys(told)
+    return sorted(told.missing_keys), sorted(told.unexpected_keys)
 
 
 @dataclass(frozen=True)

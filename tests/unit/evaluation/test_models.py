@@ -30,7 +30,7 @@ Change = Callable[[dict[str, Any], dict[str, torch.Tensor]], object]
 def load(repo: Repository, tmp_path: Path, sign: Callable[[], Signature]) -> Callable[[Change], Any]:
     """Builds a tiny Llama after a change of its configuration and tensors."""
 
-    def build(change: Change, *, causal: bool = False, dtype: str | None = None) -> Any:
+    def build(change: Change, **options: Any) -> Any:
         folder = tmp_path / "m"
         ARCHITECTURES["llama"]().save_pretrained(folder)
         config = json.loads((folder / "config.json").read_bytes())
@@ -40,7 +40,7 @@ def load(repo: Repository, tmp_path: Path, sign: Callable[[], Signature]) -> Cal
         save_file(tensors, folder / "model.safetensors", {"format": "pt"})
         import_base(repo, str(folder), draft=Draft("m", signature=sign()))
         view = view_of(repo.manifest(repo.resolve("m")))
-        return build_model(repo.objects, view, causal=causal, dtype=dtype, resources=Resources(1))
+        return build_model(repo.objects, view, **options, resources=Resources(1))
 
     return build
 
@@ -82,7 +82,7 @@ def test_what_does_not_fit_is_named_and_never_left_at_random(
     load: Callable[..., Any], change: Change, reason: str
 ) -> None:
     with pytest.raises(InvalidInputError, match=reason) as caught:
-        load(change, causal=True)
+        load(change, causal=True, swapped=True)
     assert caught.value.kind is ErrorKind.BAD_CHECKPOINT
 
 
