@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from deltavcs.checkpoint.device import checked_device
+from deltavcs.errors import ErrorKind, InvalidInputError, reason_of
 from deltavcs.evaluation.adapter_model import StoredAdapter, load_adapted
 from deltavcs.evaluation.encode import Sample
-from deltavcs.evaluation.evaluator import Evaluation, Evaluator, Progress, summarize
+from deltavcs.evaluation.evaluator import Evaluation, Evaluator, Progress, is_out_of_memory, summarize
 from deltavcs.evaluation.models import build_model
 from deltavcs.evaluation.prompts import Prompts
 from deltavcs.evaluation.stored_model import StoredModel
@@ -70,10 +71,22 @@ class Bench:
         return self._prompts.samples(subject, self.load(subject))[0]
 
     def evaluate(self, subject: Subject, *, split: str, progress: Progress | None = None) -> Evaluation:
-        """Loss and accuracy of a subject. Raises as `Evaluator.score` does."""
+        """Loss and accuracy of a subject.
+
+        Raises:
+            InvalidInputError: as `load` and `Evaluator.score` raise; `bad-checkpoint` if running it fails.
+        """
         model = self.load(subject)
         samples, self._evaluator.pad_id = self._prompts.samples(subject, model)
-        return summarize(samples, self._evaluator.score(model, samples, progress=progress), split=split)
+        try:
+            scores = self._evaluator.score(model, samples, progress=progress)
+        except (RuntimeError, TypeError, AttributeError) as exc:
+            if is_out_of_memory(exc) or isinstance(exc, _device_errors()):
+                raise
+            raise InvalidInputError(
+                f"running it fails: {reason_of(exc)}", kind=ErrorKind.BAD_CHECKPOINT
+            ) from exc
+        return summarize(samples, scores, split=split)
 
     def _build(self, subject: Subject) -> StoredModel | StoredAdapter:
         objects, resources = self._objects, self._resources
@@ -87,3 +100,11 @@ class Bench:
             objects, subject.frame, dtype=self._dtype, causal=True, swapped=True, resources=alone
         )
         return StoredModel(objects, model.to(self._device), resources, loaded=subject.frame.primary)
+
+
+def _device_errors() -> tuple[type[Exception], ...]:
+    """What torch raises when it is the device that failed, and nothing about the checkpoint."""
+    import torch
+
+    found = getattr(torch, "AcceleratorError", None)
+    return (found,) if found is not None else ()

@@ -247,3 +247,20 @@ def test_what_becomes_one_model_is_ranked_together(tmp_path: Path) -> None:
     losses = {one.name: one.loss for one in ranking.ranked}
     assert losses.keys() == {"base", "a", "b", "a-more", "b-more"}
     assert (losses["a-more"], losses["b-more"]) == (losses["a"], losses["b"])
+
+
+def test_a_model_that_fails_when_it_runs_stops_no_ranking(
+    monkeypatch: pytest.MonkeyPatch, mixed: tuple[Repository, Path]
+) -> None:
+    from transformers import LlamaForCausalLM
+
+    repo, _ = mixed
+
+    def forward(self: Any, *args: Any, **options: Any) -> Any:
+        raise RuntimeError("shape '[32, 0]' is invalid\nand more")
+
+    monkeypatch.setattr(LlamaForCausalLM, "forward", forward)
+    ranking = rank(repo, "t", running=Running(batch_size=8, samples=5))
+    assert {(one.name, one.why) for one in ranking.failed if one.name != "odd"} == {
+        (name, "running it fails: shape '[32, 0]' is invalid") for name in ("base", "a", "b")
+    }
