@@ -20,6 +20,7 @@ from deltavcs.evaluation.encode import (
 from deltavcs.evaluation.subject import Subject
 from deltavcs.evaluation.tokenizers import load_tokenizer_of
 from deltavcs.objects.store import ObjectStore
+from deltavcs.skeleton.skeleton import quiet
 from deltavcs.tasks.template import Example
 
 
@@ -57,7 +58,8 @@ class Prompts:
     def _encode(self, view: View, model: Any) -> tuple[list[Sample], int]:
         tokenizer = load_tokenizer_of(self._objects, view)
         limit = context_length(model, tokenizer)
-        return encode_examples(self._examples, tokenizer, max_length=limit), pad_token(tokenizer)
+        with quiet():
+            return encode_examples(self._examples, tokenizer, max_length=limit), pad_token(tokenizer)
 
 
 def _tokenizer_files(view: View) -> tuple[tuple[str, str | None], ...]:
