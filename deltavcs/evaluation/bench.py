@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from deltavcs.checkpoint.device import checked_device
-from deltavcs.checkpoint.materialize import load_state
+from deltavcs.errors import ErrorKind, InvalidInputError, reason_of
+from deltavcs.evaluation.adapter_model import StoredAdapter, load_adapted
 from deltavcs.evaluation.encode import Sample
-from deltavcs.evaluation.evaluator import Evaluation, Evaluator, Progress, summarize
-from deltavcs.evaluation.models import attach_adapter, build_model, config_directory
+from deltavcs.evaluation.evaluator import Evaluation, Evaluator, Progress, is_out_of_memory, summarize
+from deltavcs.evaluation.models import build_model
 from deltavcs.evaluation.prompts import Prompts
 from deltavcs.evaluation.stored_model import StoredModel
 from deltavcs.evaluation.subject import Subject
@@ -46,14 +47,18 @@ class Bench:
         self._resources = resources
         self._evaluator = Evaluator(pad_id=0, batch_size=batch_size)
         self._model_key: str | None = None
-        self._stored: StoredModel | None = None
+        self._stored: StoredModel | StoredAdapter | None = None
 
     def ask(self, prompts: Prompts) -> None:
         """Go on with other samples, on the model that is loaded."""
         self._prompts = prompts
 
     def load(self, subject: Subject) -> Any:
-        """The model with the subject's weights. Builds a model only if the architecture is another one."""
+        """The model with the subject's weights. Builds a model only if the architecture is another one.
+
+        Raises:
+            InvalidInputError: `bad-checkpoint` or `incompatible` for what cannot be run; says why, not which.
+        """
         if self._stored is None or self._model_key != subject.model_key:
             self._stored = None  # drop the old model before the new one takes its memory
             self._stored = self._build(subject)
@@ -66,18 +71,40 @@ class Bench:
         return self._prompts.samples(subject, self.load(subject))[0]
 
     def evaluate(self, subject: Subject, *, split: str, progress: Progress | None = None) -> Evaluation:
-        """Loss and accuracy of a subject. Raises as `Evaluator.score` does."""
+        """Loss and accuracy of a subject.
+
+        Raises:
+            InvalidInputError: as `load` and `Evaluator.score` raise; `bad-checkpoint` if running it fails.
+        """
         model = self.load(subject)
         samples, self._evaluator.pad_id = self._prompts.samples(subject, model)
-        return summarize(samples, self._evaluator.score(model, samples, progress=progress), split=split)
+        try:
+            scores = self._evaluator.score(model, samples, progress=progress)
+        except (RuntimeError, TypeError, AttributeError) as exc:
+            if is_out_of_memory(exc) or isinstance(exc, _device_errors()):
+                raise
+            raise InvalidInputError(
+                f"running it fails: {reason_of(exc)}", kind=ErrorKind.BAD_CHECKPOINT
+            ) from exc
+        return summarize(samples, scores, split=split)
 
-    def _build(self, subject: Subject) -> StoredModel:
+    def _build(self, subject: Subject) -> StoredModel | StoredAdapter:
         objects, resources = self._objects, self._resources
-        state = load_state(objects, subject.frame, device="cpu", resources=Resources(resources.threads))
-        with config_directory(objects, subject.frame) as folder:
-            model = build_model(folder, state, dtype=self._dtype).to(self._device).eval()
-        del state
-        if subject.adapter is None:
-            return StoredModel(objects, model, resources, loaded=subject.frame.primary)
-        with config_directory(objects, subject.adapter) as folder:
-            return StoredModel(objects, attach_adapter(model, folder), resources)
+        alone = Resources(resources.threads)
+        if subject.adapter is not None:
+            model = load_adapted(
+                objects, subject.frame, subject.adapter, dtype=self._dtype, causal=True, resources=alone
+            )
+            return StoredAdapter(objects, model.to(self._device), resources)
+        model = build_model(
+            objects, subject.frame, dtype=self._dtype, causal=True, swapped=True, resources=alone
+        )
+        return StoredModel(objects, model.to(self._device), resources, loaded=subject.frame.primary)
+
+
+def _device_errors() -> tuple[type[Exception], ...]:
+    """What torch raises when it is the device that failed, and nothing about the checkpoint."""
+    import torch
+
+    found = getattr(torch, "AcceleratorError", None)
+    return (found,) if found is not None else ()

@@ -52,12 +52,18 @@ class Sample:
 
 def context_length(model: Any, tokenizer: Any) -> int | None:
     """The most tokens that model and tokenizer say they take; None if neither says."""
+    told = (positions_of(model), getattr(tokenizer, "model_max_length", None))
+    limits = [n for n in told if isinstance(n, int) and 0 < n < _NO_LIMIT]
+    return min(limits) if limits else None
+
+
+def positions_of(model: Any) -> int | None:
+    """The most tokens that a model says it takes, in the configuration of its text part."""
     config = model.config
     if hasattr(config, "get_text_config"):
         config = config.get_text_config()
-    told = (getattr(config, "max_position_embeddings", None), getattr(tokenizer, "model_max_length", None))
-    limits = [n for n in told if isinstance(n, int) and 0 < n < _NO_LIMIT]
-    return min(limits) if limits else None
+    found = getattr(config, "max_position_embeddings", None)
+    return found if isinstance(found, int) else None
 
 
 def encode_examples(

@@ -24,13 +24,15 @@ from typing import TYPE_CHECKING, Any
 from deltavcs.advice import Advice
 from deltavcs.errors import ErrorKind, InvalidInputError
 from deltavcs.evaluation.encode import Sample
+from deltavcs.skeleton.skeleton import quiet
 from deltavcs.tasks.record import bad_task
 
 if TYPE_CHECKING:
     import torch
 
-# Raised when the same model, samples and seed would give another number.
-EVALUATOR_VERSION = 1
+# Raised when the same model, samples and seed would give another number. 1 left weights that a checkpoint
+# lacks at random values.
+EVALUATOR_VERSION = 2
 
 AUTO_BATCH_SIZE = 32
 _CHUNK_ELEMENTS = 1 << 24  # float32 log-probabilities held at once: 64 MiB
@@ -242,7 +244,8 @@ def answer_logits(model: Any, batch: Sequence[Sample], *, pad_id: int) -> tuple[
     picked = logits[0] if reduced and logits.shape[:2] == (1, len(targets)) else None
     if picked is None:  # an output layer out of reach: compute all logits
         full = model(**inputs).logits if reduced else logits
-        picked = full[predicts.to(full.device)]
+        # Prompt tuning puts tokens of its own before ours.
+        picked = full[:, -length:][predicts.to(full.device)]
     return picked, torch.tensor(targets, device=picked.device)
 
 
@@ -271,11 +274,12 @@ def _only_rows(model: Any, wanted: torch.Tensor) -> Iterator[list[bool]]:
 
 @contextmanager
 def evaluation_mode(model: Any) -> Iterator[None]:
-    """Turn dropout off, and back on afterwards if it was on."""
+    """Turn dropout off, and back on afterwards if it was on; transformers says nothing meanwhile."""
     training = bool(model.training)
     model.eval()
     try:
-        yield
+        with quiet():
+            yield
     finally:
         if training:
             model.train()

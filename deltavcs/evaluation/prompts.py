@@ -9,11 +9,18 @@ from typing import Any
 from deltavcs.checkpoint.side_files import follows_finetune, holds_tokenizer
 from deltavcs.checkpoint.view import View
 from deltavcs.errors import ErrorKind, InvalidInputError
-from deltavcs.evaluation.encode import Sample, check_ids, context_length, encode_examples, pad_token
-from deltavcs.evaluation.models import config_directory
+from deltavcs.evaluation.encode import (
+    Sample,
+    check_ids,
+    context_length,
+    encode_examples,
+    pad_token,
+    positions_of,
+)
 from deltavcs.evaluation.subject import Subject
+from deltavcs.evaluation.tokenizers import load_tokenizer_of
 from deltavcs.objects.store import ObjectStore
-from deltavcs.skeleton.model_config import import_transformers
+from deltavcs.skeleton.skeleton import quiet
 from deltavcs.tasks.template import Example
 
 
@@ -38,7 +45,7 @@ class Prompts:
             raise InvalidInputError(
                 f"{subject.name} has no tokenizer, and neither has its base", kind=ErrorKind.BAD_CHECKPOINT
             )
-        key = (*_tokenizer_files(view), getattr(model.config, "max_position_embeddings", None))
+        key = (*_tokenizer_files(view), positions_of(model))
         with self._lock:
             if key not in self._known:
                 self._known[key] = self._encode(view, model)
@@ -49,14 +56,10 @@ class Prompts:
         return samples, pad_id if pad_id < n_rows else 0
 
     def _encode(self, view: View, model: Any) -> tuple[list[Sample], int]:
-        tokenizer = self._load(view)
+        tokenizer = load_tokenizer_of(self._objects, view)
         limit = context_length(model, tokenizer)
-        return encode_examples(self._examples, tokenizer, max_length=limit), pad_token(tokenizer)
-
-    def _load(self, view: View) -> Any:
-        transformers = import_transformers()
-        with config_directory(self._objects, view) as folder:
-            return transformers.AutoTokenizer.from_pretrained(folder)
+        with quiet():
+            return encode_examples(self._examples, tokenizer, max_length=limit), pad_token(tokenizer)
 
 
 def _tokenizer_files(view: View) -> tuple[tuple[str, str | None], ...]:

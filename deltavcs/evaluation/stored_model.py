@@ -1,20 +1,22 @@
-"""Stored tensors into a loaded model, in place: only what differs is decoded, one tensor at a time."""
+"""Stored tensors into a loaded model, in place: only what differs is decoded, one conversion at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from typing import TYPE_CHECKING, Any, cast
 
 from deltavcs.checkpoint.materialize import load_tensors
 from deltavcs.checkpoint.view import Content
 from deltavcs.errors import ErrorKind, InternalError
-from deltavcs.evaluation.swap import swap
+from deltavcs.evaluation.swap import Exchange
 from deltavcs.objects.store import ObjectStore
 from deltavcs.oid import BlobId
 from deltavcs.resources import Resources
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     import torch
 
 
@@ -22,32 +24,32 @@ class StoredModel:
     """A model on a device whose weights are exchanged for those of other checkpoints.
 
     Between two fine-tunes of one base, tensors that neither changed (embeddings, frozen layers) are neither
-    decoded nor copied. Not thread-safe.
+    decoded nor copied; a parameter that is put together from several (the experts of a layer) is, if one of
+    them changed. Not thread-safe.
 
     Args:
-        model: a transformers model; with PEFT adapters, only the adapter is exchanged.
-        loaded: what the model holds, if that is known.
+        model: a transformers model without adapters.
+        loaded: what the model holds.
 
     Attributes:
         model: the model.
+
+    Raises:
+        InvalidInputError: `incompatible` if names are not the model's.
     """
 
     def __init__(
-        self,
-        objects: ObjectStore,
-        model: Any,
-        resources: Resources,
-        *,
-        loaded: Mapping[str, Content] | None = None,
+        self, objects: ObjectStore, model: Any, resources: Resources, *, loaded: Mapping[str, Content]
     ) -> None:
         self.model = model
         self._objects = objects
         self._resources = resources
-        self._names = frozenset(loaded or ())
-        self._blobs: dict[str, BlobId | None] = {k: c.blob for k, c in (loaded or {}).items()}
+        self._exchange = Exchange(model, loaded)
+        self._names = loaded.keys()
+        self._blobs: dict[str, BlobId | None] = {k: c.blob for k, c in loaded.items()}
 
     def load(self, contents: Mapping[str, Content]) -> int:
-        """Exchange the weights; gives back how many tensors were copied.
+        """Exchange the weights; gives back how many tensors were decoded.
 
         Raises:
             InvalidInputError: `incompatible` if names or shapes are not the model's; the model may then hold
@@ -55,29 +57,22 @@ class StoredModel:
             IntegrityError: stored data is damaged; likewise.
         """
         known, self._blobs = self._blobs, {}
-        complete = self._names == contents.keys()
-        news = {k: c for k, c in contents.items() if not complete or c.blob is None or known.get(k) != c.blob}
-        if news:
-            stream = load_tensors(self._objects, news.items(), device="cpu", resources=self._resources)
-            try:
-                take = partial(_take, iter(stream))
-                state: dict[str, torch.Tensor | Callable[[], torch.Tensor]] = {
-                    k: partial(take, k) for k in news
-                }
-                swap(self.model, state, strict=not complete or not known)
-            finally:
-                close = getattr(stream, "close", None)
-                if close is not None:
-                    close()
-        self._names = frozenset(contents)
+        if contents.keys() != self._names:
+            self._exchange, self._names, known = Exchange(self.model, contents), contents.keys(), {}
+        changed = {k for k, c in contents.items() if c.blob is None or known.get(k) != c.blob}
+        wanted = self._exchange.affected(changed)
+        if wanted:
+            pairs = [(name, contents[name]) for name in wanted]
+            stream = load_tensors(self._objects, pairs, device="cpu", resources=self._resources)
+            with closing(cast("Generator[tuple[str, torch.Tensor]]", stream)):
+                self._exchange.write(lambda name: _take(stream, name), frozenset(wanted))
         self._blobs = {k: c.blob for k, c in contents.items()}
-        return len(news)
+        return len(wanted)
 
 
-def _take(stream: Any, wanted: str) -> torch.Tensor:
-    """The next tensor called `wanted`; those before it were not asked for."""
-    for name, tensor in stream:
-        if name == wanted:
-            found: torch.Tensor = tensor
-            return found
-    raise InternalError(f"{wanted} was asked for out of order", kind=ErrorKind.BUG)
+def _take(stream: Iterator[tuple[str, torch.Tensor]], wanted: str) -> torch.Tensor:
+    """The next tensor of the stream, which is `wanted`."""
+    name, tensor = next(stream)
+    if name != wanted:
+        raise InternalError(f"{wanted} was asked for out of order", kind=ErrorKind.BUG)
+    return tensor

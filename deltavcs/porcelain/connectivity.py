@@ -22,7 +22,7 @@ from deltavcs.repo import Repository
 from deltavcs.resources import Resources
 from deltavcs.steps.naming import name_of
 from deltavcs.steps.operands import open_operands
-from deltavcs.steps.running import Running, open_bench, open_probe
+from deltavcs.steps.running import Running, naming, open_bench, open_probe
 from deltavcs.tensors.programs import Token
 
 
@@ -94,12 +94,13 @@ def connectivity(
     prompts = Prompts(repo.objects, probe.examples)
     bench = open_bench(repo, prompts, running, device=running.devices[0], quiet=True)
     progress = _PointProgress(repo.resources, len(probe.examples), points)
-    curve = measure_connectivity(
-        lambda s: bench.evaluate(s, split=probe.rows.split, progress=progress.row).loss,
-        lambda alpha: replace(subject, contents=_interpolated(repo, models, alpha)),
-        points=points,
-        progress=progress.point,
-    )
+    with naming(start):
+        curve = measure_connectivity(
+            lambda s: bench.evaluate(s, split=probe.rows.split, progress=progress.row).loss,
+            lambda alpha: replace(subject, contents=_interpolated(repo, models, alpha)),
+            points=points,
+            progress=progress.point,
+        )
     return Segment(
         start=ends[0],
         end=ends[1],

@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-from deltavcs.adapters.adapter_config import adapter_config_of
 from deltavcs.checkpoint.quantised import Purpose, check_arithmetic
 from deltavcs.checkpoint.side_files import holds_tokenizer
 from deltavcs.errors import DeltaVCSError, ErrorKind, InvalidInputError
-from deltavcs.evaluation.architecture import architecture_digest, tensor_shapes, whole_keys
+from deltavcs.evaluation.architecture import adapter_key, whole_keys
 from deltavcs.history.walk import walk
 from deltavcs.objects.model import Commit, Kind, Manifest, Role
 from deltavcs.objects.store import ObjectStore
@@ -29,8 +28,8 @@ class Candidate:
     """A checkpoint of the history.
 
     Attributes:
-        group: checkpoints of one group have the same architecture and shapes (adapters: base, rank, alpha
-            and targets), so that they can be merged.
+        group: checkpoints of one group have the same architecture and shapes (adapters: base, type and
+            settings, such as rank, alpha and targets), so that they can be merged.
         model_key: candidates of one key run in one model instance by swapping tensors.
         base: what it was trained from or added to; None for a base.
         below: manifest of the base if a score depends on it: an adapter's, or one whose tokenizer is used.
@@ -114,9 +113,6 @@ class _Reader:
         below = self.base_manifest(value)
         check_arithmetic(self._objects, manifest, "it", Purpose.RUN)
         if value.kind is Kind.ADAPTER:
-            if below is not None:
-                under = self._objects.get_manifest(below)
-                check_arithmetic(self._objects, under, "its base", Purpose.RUN)
             group, model_key = self._adapter_keys(manifest, below)
         else:
             group, model_key = whole_keys(self._objects, manifest)
@@ -130,18 +126,7 @@ class _Reader:
     def _adapter_keys(self, manifest: Manifest, below: ManifestId | None) -> tuple[str, str]:
         if below is None:
             raise InvalidInputError("the adapter has no base", kind=ErrorKind.BAD_CHECKPOINT)
-        config = adapter_config_of(self._objects, manifest)
-        settings = [
-            below,
-            config.rank,
-            config.alpha,
-            config.rslora,
-            config.target_modules,
-            dict(config.rank_pattern),
-            dict(config.alpha_pattern),
-            tensor_shapes(manifest),
-        ]
-        key = architecture_digest(settings)
+        key = adapter_key(self._objects, manifest, below)
         return key, key
 
     def _tasks(self, commit_id: CommitId) -> frozenset[str]:

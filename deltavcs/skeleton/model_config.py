@@ -1,13 +1,15 @@
 """From the bytes of a config.json to a configuration and a class of transformers, without running any code.
 
 A config.json is hostile input. Its `model_type` and `architectures` are looked up in transformers' own tables
-and nowhere else; `auto_map` is ignored; counts that would make transformers build millions of modules are
-refused before anything is built.
+and nowhere else; `auto_map` is ignored, and so are kernels and attention implementations that transformers
+would fetch; counts that would make transformers build millions of modules are refused before anything is
+built.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterator
 from functools import cache
@@ -19,7 +21,19 @@ from deltavcs.errors import ErrorKind, InvalidInputError, MissingDependencyError
 # Numbers that say how many modules there are, under whatever name a family gives them.
 _COUNT = re.compile(r"layer|block|expert|depth|stage|codebook|stack|num_hidden_groups|num_.*_modules")
 _MAX_COUNT = 10_000
+# Numbers that transformers makes tables of, some of them in Python: positions and labels.
+_TABLE = re.compile(r"position|n_ctx|seq_len|num_labels|num_classes")
+_MAX_TABLE = 100_000_000
+_MAX_LABELS = 1_000_000
 _MAX_NESTING = 16
+# What a configuration may say of how it is run. Anything else names code of others ("kernels-community/…").
+_IMPLEMENTATIONS = ("eager", "sdpa")
+_NAMES_CODE = re.compile(r"_?(attn|experts)_implementation(_internal)?")
+_NOT_ASKED = frozenset(
+    "kernel_config use_kernels fusion_config distributed_config transformers_weights"
+    " trust_remote_code".split()
+)
+_DTYPES = frozenset("float64 float32 float16 bfloat16 float8_e4m3fn float8_e5m2 auto".split())
 
 
 def import_transformers() -> Any:
@@ -54,8 +68,9 @@ def read_model_config(data: bytes) -> Any:
         raise InvalidInputError(
             _unknown(model_type, raw), kind=ErrorKind.BAD_CHECKPOINT, advice=Advice.TENSORS_ALONE
         )
+    settings = _harmless(raw)
     try:
-        return mapping[model_type].from_dict(raw)
+        return mapping[model_type].from_dict(settings)
     except Exception as exc:  # many types, all of them about the file
         raise InvalidInputError(
             f"transformers refuses config.json: {reason_of(exc)}", kind=ErrorKind.BAD_CHECKPOINT
@@ -69,24 +84,53 @@ def _parse(data: bytes) -> dict[str, Any]:
         raise InvalidInputError("config.json is malformed", kind=ErrorKind.BAD_CHECKPOINT) from exc
     if not isinstance(raw, dict):
         raise InvalidInputError("config.json is no object", kind=ErrorKind.BAD_CHECKPOINT)
-    for name, count in _counts(raw):
-        if count > _MAX_COUNT:
+    for name, number in _numbers(raw):
+        if number > (most := _most(name)):
             raise InvalidInputError(
-                f"config.json says {name} = {count}, more than {_MAX_COUNT}", kind=ErrorKind.BAD_CHECKPOINT
+                f"config.json says {name} = {number}, more than {most}", kind=ErrorKind.BAD_CHECKPOINT
             )
     return raw
 
 
-def _counts(value: Any, depth: int = 0) -> Iterator[tuple[str, int]]:
-    """Every number in a configuration whose name says that it counts modules."""
+def _most(name: str) -> float:
+    """The largest number that a setting may have."""
+    if _TABLE.search(name):
+        return _MAX_LABELS if name.startswith("num_") else _MAX_TABLE
+    return _MAX_COUNT if _COUNT.search(name) else math.inf
+
+
+def _harmless(raw: dict[str, Any]) -> dict[str, Any]:
+    """The settings without those that make transformers fetch or run what others wrote.
+
+    Raises:
+        InvalidInputError: `bad-checkpoint` for a dtype that is none.
+    """
+    kept: dict[str, Any] = {}
+    for name, value in raw.items():
+        if name in _NOT_ASKED or (_NAMES_CODE.fullmatch(name) and value not in _IMPLEMENTATIONS):
+            continue
+        if name in ("dtype", "torch_dtype") and isinstance(value, str):
+            value = value.removeprefix("torch.")
+            if value not in _DTYPES:
+                raise InvalidInputError(
+                    f"config.json says {name} = {value!r:.80}, which is none", kind=ErrorKind.BAD_CHECKPOINT
+                )
+            if value == "auto":
+                continue
+        kept[name] = _harmless(value) if isinstance(value, dict) else value
+    return kept
+
+
+def _numbers(value: Any, depth: int = 0) -> Iterator[tuple[str, int]]:
+    """Every whole number in a configuration, and what it is called."""
     if depth > _MAX_NESTING:
         raise InvalidInputError("config.json is nested too deeply", kind=ErrorKind.BAD_CHECKPOINT)
     if not isinstance(value, dict):
         return
     for name, inner in value.items():
         if isinstance(inner, dict):
-            yield from _counts(inner, depth + 1)
-        elif _COUNT.search(name):
+            yield from _numbers(inner, depth + 1)
+        else:
             numbers = inner if isinstance(inner, list) else [inner]
             yield from ((name, n) for n in numbers if isinstance(n, int) and not isinstance(n, bool))
 
@@ -98,26 +142,46 @@ def _unknown(model_type: object, raw: dict[str, Any]) -> str:
     return f"transformers has no model of the type {model_type!r:.80}{own}"
 
 
-def model_class(config: Any) -> Any:
+def model_class(config: Any, *, causal: bool = False) -> Any:
     """The class that a configuration names; failing that, the causal language model of its type.
 
     Args:
         config: as `read_model_config` gives it.
+        causal: only a class that continues a text: the one that is named if it does, else the causal language
+            model of the type. A bare GPT-2 becomes a `GPT2LMHeadModel`, whose head is tied.
 
     Raises:
-        InvalidInputError: `bad-checkpoint` if transformers has no model for it.
+        InvalidInputError: `bad-checkpoint` if transformers has no model for it, or none that continues a
+            text.
     """
     transformers = import_transformers()
     known = _classes_by_type()
+    if causal:
+        _check_causal(config)
     for name in getattr(config, "architectures", None) or ():
         if isinstance(name, str) and name in known.get(config.model_type, ()):
-            return getattr(transformers, name)
-    for auto in (transformers.AutoModelForCausalLM, transformers.AutoModel):
+            found = getattr(transformers, name)
+            if not causal or found.can_generate():
+                return found
+    for auto in (transformers.AutoModelForCausalLM, *(() if causal else (transformers.AutoModel,))):
         if type(config) in auto._model_mapping:
             return auto._model_mapping[type(config)]
     raise InvalidInputError(
-        f"transformers has no model for {type(config).__name__}", kind=ErrorKind.BAD_CHECKPOINT
+        _no_language_model(config) if causal else f"transformers has no model for {type(config).__name__}",
+        kind=ErrorKind.BAD_CHECKPOINT,
     )
+
+
+def _check_causal(config: Any) -> None:
+    """Refuse what translates, and what fills gaps: a BERT reads the answer that it is asked for."""
+    gaps = import_transformers().AutoModelForMaskedLM._model_mapping
+    if config.is_encoder_decoder or (type(config) in gaps and getattr(config, "is_decoder", True) is False):
+        raise InvalidInputError(_no_language_model(config), kind=ErrorKind.BAD_CHECKPOINT)
+
+
+def _no_language_model(config: Any) -> str:
+    named = next((n for n in getattr(config, "architectures", None) or () if isinstance(n, str)), None)
+    return f"{named or config.model_type} is no causal language model"
 
 
 @cache

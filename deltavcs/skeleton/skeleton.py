@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import logging
 import threading
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
@@ -19,6 +21,9 @@ from deltavcs.skeleton.model_config import import_transformers, model_class, rea
 BUILDING = threading.Lock()
 
 Shape = tuple[int, ...]
+
+# GPT-J keeps a mask of 2048 x 2048 in each of 28 layers, 112 MiB; others keep a table of rotary positions.
+_MAX_BUFFER_BYTES = 4 << 30
 
 
 @dataclass(frozen=True)
@@ -65,18 +70,34 @@ class Skeleton:
             return None
 
 
-def build_skeleton(config_json: bytes) -> Skeleton:
+def build_skeleton(config_json: bytes, *, causal: bool = False) -> Skeleton:
     """Build the model that a config.json describes, without weights.
 
+    Args:
+        causal: as in `model_class`.
+
     Raises:
-        InvalidInputError: `bad-checkpoint` as `read_model_config`, or if transformers cannot build it.
+        InvalidInputError: `bad-checkpoint` as `read_model_config` and `model_class`, if transformers cannot
+            build it, or if its buffers that no checkpoint holds (masks, positions) would be absurdly large.
         MissingDependencyError: torch or transformers is not installed.
     """
     with building():  # transformers has much to say of ids of tokens
         config = copy.deepcopy(read_model_config(config_json))
     if getattr(config, "quantization_config", None) is not None:
         del config.quantization_config
-    return Skeleton(config, _build(model_class(config), config))
+    skeleton = Skeleton(config, _build(model_class(config, causal=causal), config))
+    _check_buffers(skeleton)
+    return skeleton
+
+
+def _check_buffers(skeleton: Skeleton) -> None:
+    n_bytes = sum(b.numel() * b.element_size() for b in skeleton.model.buffers())
+    if n_bytes > _MAX_BUFFER_BYTES:
+        raise InvalidInputError(
+            f"the model of config.json has {n_bytes >> 20} MiB of buffers,"
+            f" more than {_MAX_BUFFER_BYTES >> 20} MiB",
+            kind=ErrorKind.BAD_CHECKPOINT,
+        )
 
 
 def _build(model_type: Any, config: Any) -> Any:
@@ -95,17 +116,51 @@ def _build(model_type: Any, config: Any) -> Any:
 @contextlib.contextmanager
 def building() -> Iterator[None]:
     """Let transformers build or load a model: one thread at a time, and nothing on stderr."""
-    logging = import_transformers().utils.logging
-    with BUILDING:
-        shown, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
-        logging.disable_progress_bar()
-        logging.set_verbosity(logging.CRITICAL)
-        try:
-            yield
-        finally:
-            logging.set_verbosity(level)
-            if shown:
-                logging.enable_progress_bar()
+    with quiet(), BUILDING:
+        yield
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep what transformers, peft and torch say from the terminal, as long as any thread is in here."""
+    spoken = import_transformers().utils.logging
+    with _SPEAKING:
+        _HUSHED.append(_hush(spoken) if not _HUSHED else None)
+    try:
+        yield
+    finally:
+        with _SPEAKING:
+            # The first to come leaves what there was before; the last to go puts it back.
+            if len(_HUSHED) > 1:
+                _HUSHED.pop()
+            elif (restore := _HUSHED.pop()) is not None:
+                restore()
+
+
+_SPEAKING = threading.Lock()
+_HUSHED: list[Callable[[], None] | None] = []
+
+
+def _hush(spoken: Any) -> Callable[[], None]:
+    """Silence `transformers.utils.logging`, bitsandbytes and all warnings; gives what undoes it."""
+    shown, level = spoken.is_progress_bar_enabled(), spoken.get_verbosity()
+    spoken.disable_progress_bar()
+    spoken.set_verbosity(logging.CRITICAL)
+    kernels = logging.getLogger("bitsandbytes")
+    before = kernels.level
+    kernels.setLevel(logging.CRITICAL)
+    caught = warnings.catch_warnings()
+    caught.__enter__()
+    warnings.simplefilter("ignore")
+
+    def restore() -> None:
+        caught.__exit__(None, None, None)
+        kernels.setLevel(before)
+        spoken.set_verbosity(level)
+        if shown:
+            spoken.enable_progress_bar()
+
+    return restore
 
 
 @lru_cache(maxsize=8)

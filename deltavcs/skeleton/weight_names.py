@@ -9,14 +9,21 @@ names.
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+from deltavcs.errors import ErrorKind, InvalidInputError, reason_of
 from deltavcs.skeleton.skeleton import Shape, Skeleton, building
 
 if TYPE_CHECKING:
     import torch
+
+
+# GPT-2's constant of −10⁴, which fine-tunes of its day hold and its class forgot to list.
+_ONCE_SAVED = ".attn.masked_bias"
 
 
 @dataclass(frozen=True)
@@ -82,9 +89,10 @@ def match_names(skeleton: Skeleton, names: Iterable[str]) -> WeightNames:
     state = skeleton.model.state_dict()
     parts: dict[str, list[tuple[str, str | None]]] = {}
     unknown = []
+    state = skeleton.model.state_dict()
     for name in sorted(names, key=dot_natural_key):
-        target, pattern = _in_memory(name, renamings, converters, skeleton.model.base_model_prefix, state)
-        if target in skeleton.shapes:
+        target, pattern = _in_memory(state, name, renamings, converters, skeleton.model.base_model_prefix)
+        if target in state:
             parts.setdefault(target, []).append((name, pattern))
         else:
             unknown.append(name)
@@ -100,7 +108,7 @@ def match_names(skeleton: Skeleton, names: Iterable[str]) -> WeightNames:
 
 
 def _in_memory(
-    name: str, renamings: Any, converters: Any, prefix: str, state: dict[str, Any]
+    state: Mapping[str, Any], name: str, renamings: Any, converters: Any, prefix: str
 ) -> tuple[str, str | None]:
     from transformers.core_model_loading import rename_source_key
 
@@ -108,6 +116,19 @@ def _in_memory(
     if found[0] not in state and name in state:
         found = rename_source_key(name, [], [], base_model_prefix=prefix, meta_state_dict=state)
     return found
+
+
+def minded(
+    skeleton: Skeleton, missing: Iterable[str], unexpected: Iterable[str]
+) -> tuple[list[str], list[str]]:
+    """Those of missing and unexpected names that the class of a model minds, sorted.
+
+    A class knows what its older checkpoints hold and lack (`_keys_to_ignore_on_load_unexpected`).
+    """
+    unlisted = {n for n in unexpected if not n.endswith(_ONCE_SAVED)}
+    told = SimpleNamespace(missing_keys=set(missing), unexpected_keys=unlisted)
+    skeleton.model._adjust_missing_and_unexpected_keys(told)
+    return sorted(told.missing_keys), sorted(told.unexpected_keys)
 
 
 @dataclass(frozen=True)
@@ -130,14 +151,57 @@ def check_fit(skeleton: Skeleton, shapes: Mapping[str, Shape]) -> Fit:
 
     Args:
         shapes: name on disk → shape.
+
+    Raises:
+        InvalidInputError: `bad-checkpoint` for tensors that cannot be put together, such as experts of which
+            one part is missing; names them.
     """
     import torch
 
     state = {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
-    with building():
-        _, found = type(skeleton.model).from_pretrained(
-            None, config=skeleton.config, state_dict=state, device_map="meta",
-            ignore_mismatched_sizes=True, output_loading_info=True,
-        )  # fmt: skip
+    try:
+        with building():
+            _, found = type(skeleton.model).from_pretrained(
+                None, config=skeleton.config, state_dict=state, device_map="meta",
+                ignore_mismatched_sizes=True, output_loading_info=True,
+            )  # fmt: skip
+    except RuntimeError as exc:  # parts that cannot be put together
+        raise InvalidInputError(_odd_parts(skeleton, state, exc), kind=ErrorKind.BAD_CHECKPOINT) from exc
     mismatched = {name: (tuple(ours), tuple(theirs)) for name, ours, theirs in found["mismatched_keys"]}
-    return Fit(tuple(sorted(found["missing_keys"])), tuple(sorted(found["unexpected_keys"])), mismatched)
+    missing, unexpected = minded(skeleton, found["missing_keys"], found["unexpected_keys"])
+    return Fit(tuple(missing), tuple(unexpected), mismatched)
+
+
+def _odd_parts(skeleton: Skeleton, state: Mapping[str, torch.Tensor], exc: RuntimeError) -> str:
+    """Which parts of which parameter cannot be put together."""
+    for target, source in match_names(skeleton, state).sources.items():
+        try:
+            source.convert(target, [state[n] for n in source.names], skeleton)
+        except Exception as inner:  # whatever an operation of transformers says of odd shapes
+            if absent := _absent(source.names):
+                return f"{target} cannot be put together: the checkpoint lacks {', '.join(absent[:5])}"
+            first, last = source.names[0], source.names[-1]
+            return f"{target} cannot be made of {first} … {last} ({len(source.names)}): {reason_of(inner)}"
+    return f"transformers cannot load the checkpoint: {reason_of(exc)}"
+
+
+def _absent(names: Sequence[str]) -> list[str]:
+    """What is missing among the parts of one parameter: of an expert, where another part of it is there."""
+    found: dict[str, set[tuple[str, ...]]] = {}
+    for name in names:
+        found.setdefault(_NUMBER.sub("*", name), set()).add(tuple(_NUMBER.findall(name)))
+    every = set().union(*found.values())
+    return [
+        _filled(pattern, numbers)
+        for pattern, held in sorted(found.items())
+        for numbers in sorted(every - held)
+    ]
+
+
+_NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")
+
+
+def _filled(pattern: str, numbers: tuple[str, ...]) -> str:
+    for number in numbers:
+        pattern = pattern.replace("*", number, 1)
+    return pattern

@@ -14,7 +14,7 @@ from deltavcs.evaluation.subject import subject_of
 from deltavcs.merging.gathering import GatheredStatistics
 from deltavcs.repo import Repository
 from deltavcs.steps.merge_plans import MergePlan
-from deltavcs.steps.running import Running, open_probe
+from deltavcs.steps.running import Running, naming, open_probe
 
 
 def gather_statistics(
@@ -42,14 +42,15 @@ def gather_statistics(
         bench = bench or Bench(repo.objects, prompts, device=running.devices[0], resources=resources)
         bench.ask(prompts)
         subject = subject_of(repo.objects, commit, model.name)
-        gathered.gather(
-            kind,
-            position,
-            bench.load(subject),
-            model.manifest.primary,
-            bench.samples(subject),
-            progress=partial(_report, repo, running.samples * position, total),
-        )
+        with naming(model.name):
+            gathered.gather(
+                kind,
+                position,
+                bench.load(subject),
+                {k: t.shape for k, t in model.manifest.primary.items()},
+                bench.samples(subject),
+                progress=partial(_report, repo, running.samples * position, total),
+            )
     return gathered
 
 

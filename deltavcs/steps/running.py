@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from deltavcs.errors import ErrorKind, InvalidInputError
 from deltavcs.repo import Repository
 from deltavcs.resources import no_progress
 from deltavcs.steps.targets import parse_dtype
@@ -67,6 +70,17 @@ def open_probe(repo: Repository, task: str, running: Running, *, split: str | No
     rows = read_task(find_task(repo.objects, repo.refs, task), split=split, hub=running.hub)
     examples = sample_examples(rows, running.samples, seed=running.seed)
     return Probe(rows, examples, running.samples, running.seed)
+
+
+@contextmanager
+def naming(name: str) -> Iterator[None]:
+    """Put a checkpoint's name before what is said of it."""
+    try:
+        yield
+    except InvalidInputError as exc:
+        if exc.kind not in (ErrorKind.BAD_CHECKPOINT, ErrorKind.INCOMPATIBLE):
+            raise
+        raise exc.within(name)  # noqa: B904 - the same error
 
 
 def open_bench(repo: Repository, prompts: Prompts, running: Running, *, device: str, quiet: bool) -> Bench:

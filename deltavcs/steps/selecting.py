@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from deltavcs.advice import Advice
-from deltavcs.errors import ErrorKind, NotFoundError
+from deltavcs.checkpoint.view import view_of
+from deltavcs.errors import ErrorKind, InvalidInputError, NotFoundError
 from deltavcs.evaluation.architecture import whole_keys
 from deltavcs.history.ancestors import base_chain
 from deltavcs.index.statement import query
@@ -79,13 +81,16 @@ def select(repo: Repository, selection: Selection) -> Selected:
         else:
             usable.append(one)
     kept = without_tasks(usable, selection.exclude_tasks)
-    if not selection.bases:
-        kept = [c for c in kept if c.kind is not Kind.BASE]
+    if selection.adapters is not True and len({c.group for c in kept if not c.is_adapter}) > 1:
+        kept, more = _as_in_memory(repo, kept)
+        unusable += more
     if selection.base is not None:
         kept = _made_from(repo, kept, repo.resolve(selection.base))
+    if not selection.bases:
+        kept = [c for c in kept if c.kind is not Kind.BASE]
     names = {c: found[0] for c, found in names_by_commit(repo).items()}
     chosen = choose_group(kept, adapters=selection.adapters, describe=names)
-    if not chosen:
+    if not chosen and not unusable:
         raise NotFoundError(
             "there is no checkpoint to rank" + _reason(unusable),
             kind=ErrorKind.UNKNOWN_REVISION,
@@ -93,7 +98,47 @@ def select(repo: Repository, selection: Selection) -> Selected:
         )
     # Otherwise newest first, as history has them.
     chosen.sort(key=lambda c: c.model_key)
-    return Selected(tuple(chosen), tuple(unusable), len(usable) - len(chosen))
+    left_out = {c.commit for c in usable} - {c.commit for c in chosen} - {n.commit for n in unusable}
+    return Selected(tuple(chosen), tuple(unusable), len(left_out))
+
+
+def _as_in_memory(
+    repo: Repository, candidates: Sequence[Candidate]
+) -> tuple[list[Candidate], list[NotRanked]]:
+    """Candidates of several groups, grouped by the model that each becomes, and those that become none.
+
+    With a tied head in the file or without, with a prefix or without, with buffers that a family once saved:
+    two checkpoints whose names differ can be one architecture.
+    """
+    from deltavcs.evaluation.models import memory_key
+
+    kept, unusable = [], []
+    groups: dict[str, str | InvalidInputError] = {}
+    for one in candidates:
+        if not one.is_adapter and one.model_key not in groups:
+            try:
+                groups[one.model_key] = memory_key(repo.objects, view_of(repo.manifest(one.commit)))
+            except InvalidInputError as exc:
+                groups[one.model_key] = exc
+        group = groups.get(one.model_key, one.group)
+        if isinstance(group, InvalidInputError):
+            unusable.append(NotRanked(one.commit, name_of(repo, one.commit), str(group)))
+        else:
+            kept.append(replace(one, group=group))
+    return kept, unusable
+
+
+def _groups_of(repo: Repository, commit: CommitId) -> frozenset[str]:
+    """By names and shapes, and as `_as_in_memory` has it; none for an adapter."""
+    from deltavcs.evaluation.models import memory_key
+
+    if repo.commit(commit).kind is Kind.ADAPTER:
+        return frozenset()
+    manifest = repo.manifest(commit)
+    found = {whole_keys(repo.objects, manifest)[0]}
+    with contextlib.suppress(InvalidInputError):
+        found.add(memory_key(repo.objects, view_of(manifest)))
+    return frozenset(found)
 
 
 def _reason(unusable: Sequence[NotRanked]) -> str:
@@ -109,15 +154,13 @@ def _where(repo: Repository, condition: str) -> frozenset[CommitId]:
 
 def _made_from(repo: Repository, candidates: Sequence[Candidate], base: CommitId) -> list[Candidate]:
     """The base itself, and what was made from it without changing its shapes."""
-    group = None
-    if repo.commit(base).kind is not Kind.ADAPTER:
-        group = whole_keys(repo.objects, repo.manifest(base))[0]
     manifest = repo.commit(base).manifest
+    groups = _groups_of(repo, base)
     return [
         c
         for c in candidates
         if c.manifest == manifest
         # An adapter runs on the very base it was made for, and on nothing that was made from it.
         or (c.is_adapter and c.below == manifest)
-        or (c.group == group and base in base_chain(repo.objects, c.commit))
+        or (c.group in groups and base in base_chain(repo.objects, c.commit))
     ]

@@ -67,6 +67,15 @@ def word_tokenizer(*, extra: Sequence[str] = (), chat_template: str | None = Non
     return fast
 
 
+def spelling_tokenizer() -> Any:
+    """A tokenizer of letters and digits, for families that have one class, whatever the file says."""
+    alphabet = ["Ġ", "Ċ", "w", *"0123456789"]
+    vocabulary = {token: i for i, token in enumerate(["<unk>", "<s>", "</s>", *alphabet])}
+    return transformers.Qwen2Tokenizer(
+        vocab=vocabulary, merges=[], unk_token="<unk>", bos_token="<s>", eos_token="</s>", pad_token="</s>"
+    )
+
+
 def _experts(**more: Any) -> dict[str, Any]:
     return {**_GROUPED, "num_experts_per_tok": 2, "moe_intermediate_size": 24, **more}
 

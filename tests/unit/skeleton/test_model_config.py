@@ -25,6 +25,16 @@ def _json(**settings: object) -> bytes:
         (_json(model_type="odd", auto_map={"AutoConfig": "odd.OddConfig"}), "never run"),
         (_json(model_type="llama", num_hidden_layers=10**9), "num_hidden_layers = 1000000000"),
         (_json(model_type="llava", text_config={"n_layer": 10**9}), "n_layer"),
+        (
+            _json(model_type="llama", max_position_embeddings=10**12),
+            "max_position_embeddings = 1000000000000",
+        ),
+        (_json(model_type="bert", num_labels=10**10), "num_labels = 10000000000"),
+        (_json(model_type="llama", dtype="load"), "dtype = 'load', which is none"),
+        (
+            _json(model_type="llava", text_config={"torch_dtype": "save"}),
+            "torch_dtype = 'save', which is none",
+        ),
         (_json(model_type="llama", hidden_size="wide"), "transformers refuses config.json"),
     ],
 )
@@ -43,3 +53,45 @@ def test_a_name_that_is_no_class_of_the_type_is_not_looked_up(name):
     config = read_model_config(_json(model_type="llama"))
     config.architectures = [name]
     assert model_class(config).__name__ == "LlamaForCausalLM"
+
+
+@pytest.mark.parametrize("implementation", ["kernels-community/flash-attn3", "flash_attention_2", ["sdpa"]])
+def test_an_implementation_that_would_be_fetched_is_not_asked_for(implementation):
+    asked = {"attn_implementation": implementation, "_attn_implementation_internal": implementation}
+    settings = asked | {"kernel_config": {"a": "b"}, "use_kernels": True}
+    config = read_model_config(
+        _json(model_type="llava", text_config={"model_type": "llama", **asked}, **settings)
+    )
+    assert config._attn_implementation is None
+    assert config.text_config._attn_implementation is None
+    assert not hasattr(config, "kernel_config")
+
+
+def test_an_implementation_of_torch_is_asked_for():
+    assert (
+        read_model_config(_json(model_type="llama", attn_implementation="eager"))._attn_implementation
+        == "eager"
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [
+        ({"model_type": "gpt2", "architectures": ["GPT2Model"]}, "GPT2LMHeadModel"),
+        ({"model_type": "llama", "architectures": ["LlamaForSequenceClassification"]}, "LlamaForCausalLM"),
+        ({"model_type": "gpt_neox"}, "GPTNeoXForCausalLM"),
+        ({"model_type": "bert", "is_decoder": True, "architectures": ["BertLMHeadModel"]}, "BertLMHeadModel"),
+        (
+            {"model_type": "llava", "architectures": ["LlavaForConditionalGeneration"]},
+            "LlavaForConditionalGeneration",
+        ),
+    ],
+)
+def test_the_causal_language_model_of_a_type(settings, name):
+    assert model_class(read_model_config(_json(**settings)), causal=True).__name__ == name
+
+
+@pytest.mark.parametrize("model_type", ["t5", "bart", "bert", "vit"])
+def test_what_continues_no_text_has_none(model_type):
+    with pytest.raises(InvalidInputError, match="is no causal language model"):
+        model_class(read_model_config(_json(model_type=model_type)), causal=True)

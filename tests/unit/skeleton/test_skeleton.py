@@ -7,7 +7,7 @@ import json
 import pytest
 
 from deltavcs.errors import InvalidInputError
-from deltavcs.skeleton.skeleton import build_skeleton
+from deltavcs.skeleton.skeleton import build_skeleton, quiet
 
 _SMALL = {"vocab_size": 64, "n_positions": 64, "n_embd": 32, "n_layer": 2, "n_head": 4}
 
@@ -37,3 +37,26 @@ def test_tied_weights_are_known():
 def test_what_transformers_cannot_build_is_refused():
     with pytest.raises(InvalidInputError, match="cannot build"):
         build_skeleton(_gpt2(n_head=5))
+
+
+def test_buffers_that_would_fill_the_memory_are_refused():
+    config = {"model_type": "gptj", "n_embd": 32, "n_head": 4, "n_layer": 2, "rotary_dim": 8}
+    build_skeleton(json.dumps(config | {"n_positions": 2048}).encode())
+    with pytest.raises(InvalidInputError, match="MiB of buffers, more than"):
+        build_skeleton(json.dumps(config | {"n_positions": 90_000_000}).encode())
+
+
+def test_what_transformers_says_is_heard_again_after_the_last_model(capfd):
+    import warnings
+
+    from transformers.utils import logging
+
+    logger = logging.get_logger("transformers.test")
+    before = logging.get_verbosity()
+    with quiet():
+        with quiet():
+            pass
+        logger.warning("of a model")
+        warnings.warn("of a model", stacklevel=1)
+    assert "of a model" not in capfd.readouterr().err
+    assert logging.get_verbosity() == before

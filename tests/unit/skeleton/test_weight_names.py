@@ -9,8 +9,9 @@ import torch
 import transformers
 from safetensors.torch import load_file
 
+from deltavcs.errors import InvalidInputError
 from deltavcs.skeleton.skeleton import build_skeleton
-from deltavcs.skeleton.weight_names import check_fit, match_names
+from deltavcs.skeleton.weight_names import check_fit, match_names, minded
 
 _COMMON = {"vocab_size": 64, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
 _LLAMA = {**_COMMON, "intermediate_size": 48, "max_position_embeddings": 64}
@@ -72,3 +73,39 @@ def test_what_does_not_fit_is_told_without_loading(saved):
     assert fit.missing == ("lm_head.weight",)
     assert fit.unexpected == ("odd",)
     assert fit.mismatched == {"model.norm.weight": ((31,), (32,))}
+
+
+@pytest.mark.parametrize(
+    ("lost", "says"),
+    [
+        (["experts.2.w1"], r"the checkpoint lacks model\.layers\.0\.\w+\.experts\.2\.w1\.weight$"),
+        (["experts.2.w1", "experts.2.w2", "experts.2.w3"], None),
+    ],
+)
+def test_an_expert_that_is_not_whole_is_named(lost, says):
+    torch.manual_seed(0)
+    model = transformers.AutoModelForCausalLM.from_config(_CONFIGS["mixtral"])
+    shapes = {
+        f"model.layers.{layer}.block_sparse_moe.experts.{i}.{part}.weight": shape
+        for layer in range(2)
+        for i in range(3)
+        for part, shape in (("w1", (48, 32)), ("w2", (32, 48)), ("w3", (48, 32)))
+    }
+    shapes |= {k: tuple(v.shape) for k, v in model.state_dict().items() if "experts." not in k}
+    config = json.loads(model.config.to_json_string())
+    skeleton = build_skeleton(json.dumps(config | {"architectures": ["MixtralForCausalLM"]}).encode())
+    assert check_fit(skeleton, shapes) == type(check_fit(skeleton, shapes))()
+    kept = {k: v for k, v in shapes.items() if "layers.1" in k or not any(part in k for part in lost)}
+    if says is None:
+        found = check_fit(skeleton, kept).mismatched
+        assert found["model.layers.0.mlp.experts.down_proj"] == ((2, 32, 48), (3, 32, 48))
+        return
+    with pytest.raises(InvalidInputError, match=says):
+        check_fit(skeleton, kept)
+
+
+def test_a_constant_of_older_days_is_not_minded():
+    config = transformers.GPT2Config(vocab_size=64, n_positions=64, n_embd=32, n_layer=1, n_head=4)
+    skeleton = build_skeleton(json.dumps(config.to_dict()).encode())
+    older = ["transformer.h.0.attn.bias", "transformer.h.0.attn.masked_bias", "odd"]
+    assert minded(skeleton, ["lm_head.weight"], older) == (["lm_head.weight"], ["odd"])
