@@ -52,12 +52,14 @@ def retyped_files(objects: ObjectStore, view: View, dtype: str) -> dict[str, Vie
     return _patched(objects, view, _sized_patches(view, retype))
 
 
-def reranked_files(objects: ObjectStore, view: View, rank: int) -> dict[str, ViewFile]:
-    """adapter_config.json with one rank for all modules, and scale 1."""
+def merged_adapter_files(
+    objects: ObjectStore, view: View, rank: int, changes: Mapping[str, Any]
+) -> dict[str, ViewFile]:
+    """adapter_config.json with one rank for all modules, scale 1, and further settings that changed."""
 
     def rerank(config: dict[str, Any]) -> bool:
         config |= {"r": rank, "lora_alpha": rank, "use_rslora": False}
-        config |= {"rank_pattern": {}, "alpha_pattern": {}}
+        config |= {"rank_pattern": {}, "alpha_pattern": {}, **changes}
         return True
 
     return _patched(objects, view, {ADAPTER_CONFIG: rerank})

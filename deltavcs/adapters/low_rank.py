@@ -1,0 +1,67 @@
+"""The update of one weight as its two factors: norms and scalar products without the matrix.
+
+B·A is the same for B·R and R⁻¹·A, so factors say nothing by themselves: what is measured and compared is the
+product. Nothing here is larger than the factors.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Float64Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class LowRank:
+    """A matrix `left · right` of the shape of a weight.
+
+    Attributes:
+        left: float64, shape (rows, r); the scale of the adapter is in it.
+        right: float64, shape (r, columns).
+    """
+
+    left: Float64Array
+    right: Float64Array
+
+    @property
+    def rank(self) -> int:
+        """R, the most that the rank of the matrix can be."""
+        return self.right.shape[0]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Of the matrix."""
+        return self.left.shape[0], self.right.shape[1]
+
+    def norm(self) -> float:
+        """‖left · right‖ in the Frobenius norm, from the triangular factors of both.
+
+        With left = Q₁R₁ and rightᵀ = Q₂R₂ it is ‖R₁R₂ᵀ‖, which keeps its digits where a difference of two
+        nearly equal updates has lost all of those of tr(leftᵀleft · right rightᵀ).
+        """
+        with np.errstate(all="ignore"):
+            outer = np.linalg.qr(self.left, mode="r") @ np.linalg.qr(self.right.T, mode="r").T
+            return float(np.linalg.norm(outer))
+
+    def dot(self, other: LowRank) -> float:
+        """The sum of the products of elements, by the r × r matrices leftᵀ·left' and right·right'ᵀ."""
+        with np.errstate(all="ignore"):
+            return float(np.sum((self.left.T @ other.left) * (self.right @ other.right.T)))
+
+    def minus(self, other: LowRank) -> LowRank:
+        """The difference of two updates of one shape: its rank is the sum of both."""
+        return LowRank(
+            np.concatenate([self.left, -other.left], axis=1), np.concatenate([self.right, other.right])
+        )
+
+    def transposed(self) -> LowRank:
+        """The same update of a weight that is kept the other way round."""
+        return LowRank(self.right.T, self.left.T)
+
+    def dot_rows(self, start: int, rows: Float64Array) -> float:
+        """The scalar product of rows `start` to `start + k` with `rows`, shape (k, columns)."""
+        with np.errstate(all="ignore"):
+            return float(np.sum((rows @ self.right.T) * self.left[start : start + rows.shape[0]]))
