@@ -116,3 +116,5 @@ class Advice(StrEnum):
     KEEP_SUBNORMALS = "keep-subnormals"
     KNOWN_DTYPES = "known-dtypes"  # dtypes
     RAISE_FILE_LIMIT = "raise-file-limit"
+    GIVE_INITIAL_ADAPTER = "give-initial-adapter"
+    INITIAL_FOR_FACTORS = "initial-for-factors"

@@ -30,7 +30,7 @@ BY_ADVICE: dict[Advice, str] = {
     Advice.LEAVE_OUT_NAME: "Leave --as out; the results are called TO+DELTA.",
     Advice.LIST_REFS: "Use 'dvx {ref_kind}' to list them.",
     Advice.MERGE_IN_COMMAND: "Merge the adapter at the end of the command, for example with merge_and_unload().",
-    Advice.METHODS_FOR_ADAPTERS: "Use average, weighted or slerp; or --exact with average, weighted or task_arithmetic.",
+    Advice.METHODS_FOR_ADAPTERS: "Use another method, or fold the adapters in and merge the results.",
     Advice.NAME_BASES: "Name some with --bases.",
     Advice.NAME_BASES_ONCE: "Name every version of the base once, oldest first.",
     Advice.NAME_BASE_OF_RESULT: "Name the base that the result is for with --base REV, if they do fit it.",
@@ -129,6 +129,11 @@ BY_ADVICE: dict[Advice, str] = {
     Advice.FREE_QUOTA: "Free some space of your quota and run the command again; nothing was changed.",
     Advice.KEEP_SUBNORMALS: "Call torch.set_flush_denormal(False).",
     Advice.KNOWN_DTYPES: "The known dtypes are {dtypes}.",
+    Advice.GIVE_INITIAL_ADAPTER: (
+        "Merge the factors instead: commit the adapter that all were initialised as and name it with --base; or give"
+        " more with --memory."
+    ),
+    Advice.INITIAL_FOR_FACTORS: "Leave --base out, or --exact; ties, dare, dare-ties and task-arithmetic take one.",
     Advice.RAISE_FILE_LIMIT: (
         "The file system or a limit of the shell ('ulimit -f') allows no file of that size."
     ),

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from deltavcs.adapters.updates import whole_weights
+from deltavcs.adapters.base_weights import BaseWeights
+from deltavcs.adapters.saved_weights import saved_weights
 from deltavcs.advice import Advice
 from deltavcs.checkpoint.patching import merged_adapter_files
 from deltavcs.checkpoint.view import Content, View, read_header, replace_files, view_of, with_tensors
@@ -102,9 +103,7 @@ def merge_products(
     return Merging(view, tuple(tensors), (), (), (), job.lost)
 
 
-def _merger(
-    job: _Job, memory_bytes: int
-) -> Callable[[str, Sequence[LoraFactors | None]], LoraMerge]:
+def _merger(job: _Job, memory_bytes: int) -> Callable[[str, Sequence[LoraFactors | None]], LoraMerge]:
     if job.method in SPARSE_METHODS:
         return lambda module, factors: merge_sparse_products(
             job.method, module, factors, job.settings, rank=job.rank, memory_bytes=memory_bytes
@@ -147,22 +146,21 @@ def _spooled(spool: Spool, dtype: str, shape: tuple[int, ...], values: npt.NDArr
 def _whole_tensors(job: _Job) -> dict[str, Content]:
     """Tensors outside the factors, element by element."""
     factors = {k for t in job.tables for keys in t.modules.values() for k in (keys.a, keys.b)}
+    base = BaseWeights(job.objects, job.base)
     out: dict[str, Content] = {}
     for table in job.tables:
-        names = whole_weights(table.model.manifest, job.base)
+        olds = saved_weights(table.model.manifest, base)
         for key, entry in table.model.manifest.primary.items():
             if key in factors or key in out:
                 continue
-            old = job.base.primary.get(names.get(key) or "")
+            old = olds.get(key)
             entries = [t.entry(key) or old for t in job.tables]
             starts = [old] if method_named(job.method).needs_base else []
             out[key] = _whole_tensor(job, key, entry, [*starts, *entries])
     return out
 
 
-def _whole_tensor(
-    job: _Job, key: str, lead: TensorEntry, entries: Sequence[TensorEntry | None]
-) -> Content:
+def _whole_tensor(job: _Job, key: str, lead: TensorEntry, entries: Sequence[TensorEntry | None]) -> Content:
     found = tuple(e for e in entries if e is not None)
     if len(found) < len(entries) or len({e.shape for e in found}) > 1:
         raise InvalidInputError(

@@ -50,7 +50,10 @@ class ProductSource:
         for start in range(0, self.n, block_elements):
             count = min(block_elements, self.n - start)
             nothing = np.zeros(count)
-            yield start, [nothing, *(nothing if u is None else u[start : start + count] for u in self.updates)]
+            yield (
+                start,
+                [nothing, *(nothing if u is None else u[start : start + count] for u in self.updates)],
+            )
 
 
 def merge_sparse_products(

@@ -1,0 +1,38 @@
+"""Weights that an adapter keeps whole, and the weights of its base that they were."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from deltavcs.adapters.adapter_keys import Part, parse_key, plain_name, whole_names
+from deltavcs.adapters.base_weights import BaseWeights, Piece
+from deltavcs.objects.model import Manifest, TensorEntry
+
+
+def saved_weights(adapter: Manifest, base: BaseWeights) -> Mapping[str, TensorEntry | None]:
+    """Key in the adapter of every weight that it keeps whole → the tensor of the base that it replaces.
+
+    Whole are `modules_to_save`, trained biases, embeddings and heads that PEFT saves beneath their factors
+    (`base_layer`).
+
+    Returns:
+        None for a weight that the base does not have, such as a new head, or keeps in parts.
+    """
+    found: dict[str, TensorEntry | None] = {}
+    for key in adapter.primary:
+        if parse_key(key).part is Part.WHOLE:
+            found[key] = weight_named(base, whole_names(plain_name(key)))
+    return found
+
+
+def weight_named(base: BaseWeights, names: list[str]) -> TensorEntry | None:
+    """The tensor of a base that is the parameter of one of these names, tied or not, the first that there is."""
+    for name in names:
+        place = base.find(name)
+        if place is not None and len(place.pieces) == 1 and _is_all(place.pieces[0]):
+            return base.entries[place.pieces[0].key]
+    return None
+
+
+def _is_all(piece: Piece) -> bool:
+    return (piece.expert, piece.first, piece.at, piece.rows) == (None, 0, 0, None)
