@@ -116,3 +116,11 @@ class Advice(StrEnum):
     KEEP_SUBNORMALS = "keep-subnormals"
     KNOWN_DTYPES = "known-dtypes"  # dtypes
     RAISE_FILE_LIMIT = "raise-file-limit"
+    CHECK_OUT_DEQUANTIZED = "check-out-dequantized"  # revision
+    DEQUANTIZE = "dequantize"  # revision
+    FOLD_UNQUANTISED = "fold-unquantised"  # revision
+    USE_UNQUANTISED = "use-unquantised"  # revision
+    SAVE_ONE_STATE = "save-one-state"
+    SAVE_PLAIN_TENSORS = "save-plain-tensors"
+    SAVE_STATE_DICT = "save-state-dict"
+    RENAME_TENSOR = "rename-tensor"

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any, TypeAlias
 
 from deltavcs.checkpoint.layout import ADAPTER_CONFIG, CONFIG, INDEX_SUFFIX, MAX_JSON_BYTES, is_vocabulary
+from deltavcs.checkpoint.quantisation_config import QUANTISATION_KEYS
 from deltavcs.checkpoint.view import View, ViewFile, data_file
 from deltavcs.objects.model import Manifest
 from deltavcs.objects.store import ObjectStore
@@ -61,6 +62,49 @@ def reranked_files(objects: ObjectStore, view: View, rank: int) -> dict[str, Vie
         return True
 
     return _patched(objects, view, {ADAPTER_CONFIG: rerank})
+
+
+def dequantised_files(objects: ObjectStore, view: View, folder: str, dtype: str) -> dict[str, ViewFile]:
+    """config.json without its quantisation, and the index without the companions, for dequantised weights.
+
+    Args:
+        view: with its new tensors.
+        folder: as `Quantisation.folder`.
+        dtype: as torch spells it: what the weights are now.
+    """
+    names = {k.rpartition("::")[2] for k in view.tensors if _folder_of(k) == folder}
+
+    def clean(config: dict[str, Any]) -> bool:
+        sections = [config, *(v for v in config.values() if isinstance(v, dict))]
+        found = [(s, k) for s in sections for k in QUANTISATION_KEYS if isinstance(s.get(k), dict)]
+        for section, key in found:
+            del section[key]
+        named = [(s, k) for s in sections for k in ("dtype", "torch_dtype") if isinstance(s.get(k), str)]
+        wrong = [(s, k) for s, k in named if s[k] not in ("bfloat16", "float16", "float32", "float64")]
+        for section, key in wrong:
+            section[key] = dtype
+        return bool(found or wrong)
+
+    def clean_index(index: dict[str, Any]) -> bool:
+        weights = index.get("weight_map")
+        if isinstance(weights, dict):
+            index["weight_map"] = {k: v for k, v in weights.items() if k in names}
+        if isinstance(index.get("metadata"), dict):
+            sizes = (c.size for k, c in view.tensors.items() if _folder_of(k) == folder)
+            index["metadata"]["total_size"] = sum(sizes)
+        return True
+
+    indexes = [
+        f.path
+        for f in view.files
+        if f.path.startswith(folder) and f.path.endswith(INDEX_SUFFIX) and "/" not in f.path[len(folder) :]
+    ]
+    return _patched(objects, view, {folder + CONFIG: clean, **dict.fromkeys(indexes, clean_index)})
+
+
+def _folder_of(key: str) -> str:
+    path, marked, _ = key.partition("::")
+    return path[: path.rfind("/") + 1] if marked else ""
 
 
 def _sized_patches(view: View, patch: JsonPatch) -> dict[str, JsonPatch]:

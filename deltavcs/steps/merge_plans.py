@@ -16,6 +16,7 @@ from deltavcs.objects.model import Kind, Role
 from deltavcs.oid import CommitId, is_oid
 from deltavcs.repo import Repository
 from deltavcs.steps.naming import name_of
+from deltavcs.steps.operands import Operands, open_operands
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,7 @@ class MergePlan:
         method: from the table of methods.
         asked: how the caller wants it.
         parameters: as they will be used.
+        operands: the models as they are computed with, and the base after them if there is one.
     """
 
     method: MethodInfo
@@ -35,6 +37,7 @@ class MergePlan:
     models: tuple[MergeInput, ...]
     base: CommitId | None
     is_adapter: bool
+    operands: Operands
 
     @property
     def recipe(self) -> str:
@@ -42,12 +45,18 @@ class MergePlan:
         return _recipe(self.method, self.inputs, self.base, self.parameters)
 
 
-def plan_merge(repo: Repository, revisions: Sequence[str], asked: MergeMethod) -> MergePlan:
+def plan_merge(
+    repo: Repository, revisions: Sequence[str], asked: MergeMethod, *, dequantize: bool = False
+) -> MergePlan:
     """Check what is asked, before anything is read.
+
+    Args:
+        dequantize: compute with the weights that quantised checkpoints stand for; not for methods that run
+            models.
 
     Raises:
         NotFoundError: an unknown revision.
-        InvalidInputError: `incompatible`; `base-unknown`; `bad-argument` for options.
+        InvalidInputError: `incompatible`; `base-unknown`; `bad-argument` for options; `quantised`.
     """
     method = method_named(asked.name)
     inputs = tuple(repo.resolve(r) for r in revisions)
@@ -67,12 +76,28 @@ def plan_merge(repo: Repository, revisions: Sequence[str], asked: MergeMethod) -
     else:
         base = _common_base(repo, inputs, is_adapter=is_adapter)
     _check_base(repo, method, base, is_adapter=is_adapter, exact=asked.exact)
-    models = tuple(
-        MergeInput(name_of(repo, c) if is_oid(text) else text, repo.manifest(c))
-        for text, c in zip(revisions, inputs, strict=True)
-    )
+    names = [name_of(repo, c) if is_oid(text) else text for text, c in zip(revisions, inputs, strict=True)]
+    operands = _operands(repo, method, [*inputs], names, base, dequantize=dequantize)
+    models = tuple(MergeInput(n, m) for n, m in zip(names, operands.manifests, strict=False))
     parameters = {p.name: getattr(settings, p.name) for p in method.parameters}
-    return MergePlan(method, asked, parameters, inputs, models, base, is_adapter)
+    return MergePlan(method, asked, parameters, inputs, models, base, is_adapter, operands)
+
+
+def _operands(
+    repo: Repository,
+    method: MethodInfo,
+    commits: list[CommitId],
+    names: list[str],
+    base: CommitId | None,
+    *,
+    dequantize: bool,
+) -> Operands:
+    """The models, and the base of the diff vectors after them."""
+    runs = method.statistics is not None
+    if method.needs_base and base is not None:
+        commits, names = [*commits, base], [*names, name_of(repo, base)]
+    advice = Advice.CHECK_OUT_DEQUANTIZED if runs else Advice.DEQUANTIZE
+    return open_operands(repo, commits, names, dequantize=dequantize and not runs, advice=advice)
 
 
 def _check_exact(asked: MergeMethod, *, is_adapter: bool) -> None:

@@ -18,6 +18,7 @@ from deltavcs.oid import CommitId
 from deltavcs.repo import Repository
 from deltavcs.steps.merge_plans import MergePlan
 from deltavcs.steps.naming import name_of
+from deltavcs.steps.operands import dequantised_facts
 from deltavcs.steps.recording import Draft, MadeAs, Recorded, recording
 from deltavcs.steps.running import Running
 from deltavcs.storage import Workspace
@@ -33,6 +34,7 @@ class Merged:
         parameters: the method's parameters as they were used.
         recorded: None after a dry run.
         merged, untouched, copied, converted, lost: see `deltavcs.merging.alignment.Merging`.
+        dequantised: by revision, how what was dequantised is stored.
     """
 
     method: str
@@ -49,6 +51,7 @@ class Merged:
     copied: tuple[str, ...] = ()
     converted: tuple[str, ...] = ()
     lost: Mapping[str, float] = field(default_factory=dict)
+    dequantised: Mapping[str, str] = field(default_factory=dict)
 
     __repr__ = brief
 
@@ -92,11 +95,10 @@ def record_merge(repo: Repository, plan: MergePlan, computed: Merging, draft: Dr
         recipe=plan.recipe,
     )
     base = repo.manifest(measured) if measured is not None else None
-    against = base or plan.models[0].manifest
+    against = base or repo.manifest(plan.inputs[0])
     with recording(repo, draft.name) as record:
-        stored = store_view(
-            record.transaction, computed.view, base=base, against=against, resources=repo.resources
-        )
+        view = plan.operands.stored_view(computed.view)
+        stored = store_view(record.transaction, view, base=base, against=against, resources=repo.resources)
         return record.commit(stored, draft, made_as)
 
 
@@ -104,6 +106,7 @@ def merge_facts(plan: MergePlan, computed: Merging) -> dict[str, str]:
     """What the history keeps of a merge, beside its recipe."""
     facts = {f"merge.{k}": json.dumps(v) for k, v in plan.parameters.items()}
     facts["merge.method"] = plan.method.name
+    facts |= dequantised_facts("merge", plan.operands)
     if plan.asked.exact:
         facts["merge.exact"] = "true"
         facts["merge.lost"] = repr(max(computed.lost.values(), default=0.0))
@@ -127,6 +130,7 @@ def describe_merge(repo: Repository, plan: MergePlan, computed: Merging, recorde
         copied=computed.copied,
         converted=computed.converted,
         lost=computed.lost,
+        dequantised=plan.operands.dequantised,
     )
 
 
@@ -140,7 +144,7 @@ class _Rows:
 
 
 def _compute(repo: Repository, plan: MergePlan, spool: Spool, rows: _Rows) -> Merging:
-    objects, method, models, options = repo.objects, plan.method, plan.models, plan.asked.options
+    objects, method, models, options = plan.operands.objects, plan.method, plan.models, plan.asked.options
     if plan.asked.exact:
         return merge_products(
             objects, method.name, models, options,
@@ -161,5 +165,5 @@ def _compute(repo: Repository, plan: MergePlan, spool: Spool, rows: _Rows) -> Me
     base = None
     if method.needs_base and not plan.is_adapter:
         assert plan.base is not None
-        base = MergeInput("the base", repo.manifest(plan.base))
+        base = MergeInput("the base", plan.operands.manifests[-1])
     return merge_derived(objects, method.name, models, base, options, repo.resources)
