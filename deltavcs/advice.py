@@ -118,3 +118,11 @@ class Advice(StrEnum):
     RAISE_FILE_LIMIT = "raise-file-limit"
     GIVE_INITIAL_ADAPTER = "give-initial-adapter"
     INITIAL_FOR_FACTORS = "initial-for-factors"
+    CHECK_OUT_DEQUANTIZED = "check-out-dequantized"  # revision
+    DEQUANTIZE = "dequantize"  # revision
+    FOLD_UNQUANTISED = "fold-unquantised"  # revision
+    USE_UNQUANTISED = "use-unquantised"  # revision
+    SAVE_ONE_STATE = "save-one-state"
+    SAVE_PLAIN_TENSORS = "save-plain-tensors"
+    SAVE_STATE_DICT = "save-state-dict"
+    RENAME_TENSOR = "rename-tensor"

@@ -74,6 +74,7 @@ class ErrorKind(StrEnum):
     MISSING_PACKAGE = "missing-package"
     COMMAND_FAILED = "command-failed"
     BUG = "bug"
+    QUANTISED = "quantised"
 
 
 class DeltaVCSError(Exception):

@@ -79,6 +79,7 @@ CODES: dict[Kind, int] = {
     Kind.MISSING_PACKAGE: ERROR,
     Kind.COMMAND_FAILED: ERROR,
     Kind.BUG: ERROR,
+    Kind.QUANTISED: ERROR,
 }
 
 

@@ -137,6 +137,22 @@ BY_ADVICE: dict[Advice, str] = {
     Advice.RAISE_FILE_LIMIT: (
         "The file system or a limit of the shell ('ulimit -f') allows no file of that size."
     ),
+    Advice.CHECK_OUT_DEQUANTIZED: (
+        "Write its weights out and import those: dvx checkout {revision} --dequantize -o DIR"
+    ),
+    Advice.DEQUANTIZE: "Add --dequantize to compute with its weights, or use the 16-bit checkpoint.",
+    Advice.FOLD_UNQUANTISED: (
+        "Commit the adapter against the 16-bit base and fold it into that: dvx commit DIR --base NAME"
+    ),
+    Advice.USE_UNQUANTISED: "Use the 16-bit checkpoint that it was made from; only --dequantize of 8-bit"
+    " floats with scales is known here.",
+    Advice.SAVE_ONE_STATE: "Load the file with torch and save only the state_dict that you mean.",
+    Advice.SAVE_PLAIN_TENSORS: "Leave it out, or convert it to a dense tensor of a plain dtype, and save again.",
+    Advice.SAVE_STATE_DICT: (
+        "It may hold a whole model or other objects: load it where you trust it, and save with"
+        " torch.save(model.state_dict(), FILE)"
+    ),
+    Advice.RENAME_TENSOR: "Rename it and save again.",
 }
 
 BY_KIND: dict[ErrorKind, str | None] = {
@@ -187,6 +203,7 @@ BY_KIND: dict[ErrorKind, str | None] = {
         "Finished stages are kept: repair the cause and run 'dvx recycle' again as before."
     ),
     ErrorKind.BUG: None,
+    ErrorKind.QUANTISED: None,
 }
 
 

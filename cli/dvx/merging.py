@@ -104,6 +104,7 @@ def document(merged: Merged) -> dict[str, object]:
         "copied": merged.copied,
         "converted": merged.converted,
         "lost": merged.lost,
+        "dequantized": merged.dequantised,
         "recorded": reports.recorded_document(merged.recorded) if merged.recorded else None,
     }
 
@@ -128,6 +129,7 @@ def lines(merged: Merged) -> Iterator[str]:
     counts += [f"{len(merged.copied)} copied: no arithmetic"] if merged.copied else []
     counts += [f"{len(merged.converted)} of several dtypes"] if merged.converted else []
     yield ", ".join(counts)
+    yield from reports.dequantised_lines(merged.dequantised)
     if merged.lost:
         worst = max(merged.lost, key=lambda k: merged.lost[k])
         share = text.percent(merged.lost[worst])

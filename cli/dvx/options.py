@@ -21,6 +21,16 @@ _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?\Z", re.IGNORECASE)
 _LEAST_MEMORY = 64 << 20
 
 
+def dequantized(function: F) -> F:
+    """Add `--dequantize`."""
+    added = click.option(
+        "--dequantize",
+        is_flag=True,
+        help="Take the weights that 8-bit floats with scales stand for, e.g. of block-scaled fp8.",
+    )
+    return added(function)
+
+
 class Revision(click.ParamType[str]):
     """A branch, tag, id prefix or `name~2`; the shell completes branches and tags."""
 

@@ -55,6 +55,12 @@ def stored_line(recorded: Recorded) -> str:
     return f"stored {text.size(stored)} of {text.size(raw)} ({notes}), {tensors}"
 
 
+def dequantised_lines(dequantised: Mapping[str, str]) -> Iterator[str]:
+    """What was computed with its weights instead of what is stored."""
+    for name, scheme in dequantised.items():
+        yield f"dequantized: {text.plain(name)} ({text.plain(scheme)})"
+
+
 WARNING = click.style("warning:", fg="yellow")
 
 

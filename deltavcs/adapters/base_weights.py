@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -39,7 +39,7 @@ class Place:
     Attributes:
         memory: its name in the model that transformers makes of the base; None if the model is not known.
         pieces: where it is on disk.
-        experts: how many matrices it stacks; 1 for a matrix.
+        experts: how many matrices of `pieces` it stacks; 1 if it is on disk as it is in memory.
         tied_to: name in memory of the parameter that it is tied to and stored as.
     """
 
@@ -56,6 +56,7 @@ class BaseWeights:
         self._objects, self.manifest = objects, manifest
         self.entries: Mapping[str, TensorEntry] = manifest.primary
         self._given: dict[str, Place | None] = {}
+        self._in_memory: dict[str, str | None] = {}
         self._added, self._removed = "", ""
 
     @cached_property
@@ -91,24 +92,30 @@ class BaseWeights:
 
     def memory_name(self, name: str) -> str | None:
         """The name in memory of a parameter that the adapter spells so, whether or not the base stores it."""
-        skeleton = self.skeleton
-        if skeleton is None:
-            return None
-        if name in skeleton.shapes:
-            return name
-        found = match_names(skeleton, [name]).sources
-        return next((memory for memory, source in found.items() if source.conversion is None), None)
+        if name not in self._in_memory:
+            self.learn([name])
+        return self._in_memory[name]
 
-    def fit_prefix(self, names: Iterable[str]) -> None:
-        """Learn by which prefix all `names` differ from those of the base, where no model tells it."""
-        names = list(names)
-        if not names or any(self.find(name) is not None for name in names):
-            return
+    def learn(self, names: Iterable[str]) -> None:
+        """Look up names together, which is cheaper than one by one.
+
+        Where no model tells how names differ, learn the prefix by which all of them do.
+        """
+        new = [name for name in dict.fromkeys(names) if name not in self._in_memory]
+        shapes = self.skeleton.shapes if self.skeleton is not None else {}
+        asked = [name for name in new if name not in shapes]
+        self._in_memory.update({name: name if name in shapes else None for name in new})
+        if self.skeleton is not None and asked:
+            for memory, source in match_names(self.skeleton, asked).sources.items():
+                if source.conversion is None:
+                    self._in_memory.update(dict.fromkeys(source.names, memory))
+        if new and not any(name in self.entries or self._in_memory[name] is not None for name in new):
+            self._fit_prefix(new)
+
+    def _fit_prefix(self, names: Sequence[str]) -> None:
         for key in self.entries:
             added, removed = _prefixes(names[0], key)
-            if added == removed:
-                continue
-            if all(_respelt(name, added, removed) in self.entries for name in names):
+            if added != removed and all(_respelt(n, added, removed) in self.entries for n in names):
                 self._added, self._removed = added, removed
                 self._given.clear()
                 return
@@ -135,8 +142,7 @@ class BaseWeights:
 
     def _stored(self, memory: str, source: WeightSource) -> Place:
         if source.conversion is None:
-            shape = self.entries[source.names[0]].shape
-            return Place(memory, (Piece(source.names[0]),), experts=shape[0] if len(shape) == 3 else 1)
+            return Place(memory, (Piece(source.names[0]),))
         split = self._split(memory, source)
         return split[memory] if memory in split else self._stack(memory, source)
 

@@ -49,6 +49,7 @@ class Factors:
     Attributes:
         module: the module (for an adapted parameter: its whole name) as the trained model named it.
         transposed: the weight is [in, out].
+        stacked: the tensor is [experts, …, …], a matrix for each.
         experts: matrices in the stack; 1 for a matrix.
         expert: the only one that the tensor holds; None for all.
         first: first row of ΔW (of the expert's) that the tensor takes.
@@ -62,6 +63,7 @@ class Factors:
     module: str
     scale: float
     transposed: bool = False
+    stacked: bool = False
     experts: int = 1
     expert: int | None = None
     first: int = 0

@@ -5,7 +5,7 @@ One shape for what a commit holds, for an expression that was never committed, a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -142,9 +142,22 @@ def _cast_one(content: Content, dtype: str) -> Content:
     return Content(dtype, content.shape, derivation=Derivation("linear", {"program": [0]}, (operand,)))
 
 
-def with_tensors(objects: ObjectStore, view: View, tensors: Mapping[str, Content]) -> View:
-    """The view with other tensors; headers are rebuilt only where dtypes or shapes changed."""
-    files = tuple(f if f.keys is None else _reheader(objects, f, view, tensors) for f in view.files)
+def with_tensors(
+    objects: ObjectStore,
+    view: View,
+    tensors: Mapping[str, Content],
+    *,
+    beside: Mapping[str, str] | None = None,
+) -> View:
+    """The view with other tensors; headers are rebuilt only where names, dtypes or shapes changed.
+
+    Args:
+        beside: new key → the key of an old tensor, after which it is written into the same file.
+    """
+    after: dict[str, list[str]] = {}
+    for new, old in (beside or {}).items():
+        after.setdefault(old, []).append(new)
+    files = tuple(f if f.keys is None else _reheader(objects, f, view, tensors, after) for f in view.files)
     return View(files, tensors)
 
 
@@ -155,11 +168,17 @@ def read_header(objects: ObjectStore, file: ViewFile | FileEntry, n_tensor_bytes
     return parse_header(data[8:], len(data) + n_tensor_bytes)
 
 
-def _reheader(objects: ObjectStore, file: ViewFile, view: View, tensors: Mapping[str, Content]) -> ViewFile:
-    keys = tuple(k for k in file.keys or () if k in tensors)
+def _reheader(
+    objects: ObjectStore,
+    file: ViewFile,
+    view: View,
+    tensors: Mapping[str, Content],
+    beside: Mapping[str, Sequence[str]],
+) -> ViewFile:
+    keys = tuple(new for k in file.keys or () if k in tensors for new in (k, *beside.get(k, ())))
     before = [view.tensors[k] for k in file.keys or ()]
     after = [tensors[k] for k in keys]
-    if [(c.dtype, c.shape) for c in before] == [(c.dtype, c.shape) for c in after]:
+    if keys == file.keys and [(c.dtype, c.shape) for c in before] == [(c.dtype, c.shape) for c in after]:
         return file
     if file.data is not None:
         metadata: Mapping[str, str] = parse_header(file.data[8:], file.size).metadata

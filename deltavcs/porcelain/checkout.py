@@ -19,6 +19,7 @@ def checkout_files(
     dtype: str | None = None,
     merge_adapter: bool = False,
     force: bool = False,
+    dequantize: bool = False,
 ) -> CheckedOut:
     """Write a checkpoint to a directory; every file is byte for byte what was committed.
 
@@ -27,16 +28,19 @@ def checkout_files(
         output: must not exist or be empty, unless `force`.
         dtype: convert floating-point tensors, such as to `bfloat16`, with one rounding; None leaves them.
         merge_adapter: write base + s·B·A instead of the adapter.
+        dequantize: the weights that a quantised checkpoint stands for, in the dtype that its config.json
+            computes in, and files that no longer speak of a quantisation; for 8-bit floats with scales.
 
     Raises:
         NotFoundError: `unknown-revision`.
-        InvalidInputError: `bad-expression`; `incompatible` for what cannot be added.
+        InvalidInputError: `bad-expression`; `incompatible` for what cannot be added; `quantised` for stored
+            numbers that are no weights.
         AlreadyExistsError: `output-not-empty`.
         IntegrityError: stored data is damaged; names the commit, and nothing is written.
     """
     output = Path(output)
     check_place(repo, output, force=force)
-    target = prepare_target(repo, revision, dtype=dtype, merge_adapter=merge_adapter)
+    target = prepare_target(repo, revision, dtype=dtype, merge_adapter=merge_adapter, dequantize=dequantize)
     return write_target(repo, target, output, force=force)
 
 
@@ -47,13 +51,14 @@ def checkout(
     device: str = "cpu",
     dtype: str | None = None,
     merge_adapter: bool = False,
+    dequantize: bool = False,
 ) -> dict[str, Any]:
     """Load a checkpoint's tensors on `device`, bit for bit.
 
     Args:
         revision: a revision or an expression.
         device: as torch spells it, such as `cpu` or `cuda:1`.
-        dtype, merge_adapter: as for `checkout_files`.
+        dtype, merge_adapter, dequantize: as for `checkout_files`.
 
     Returns:
         `dict[str, torch.Tensor]` by the tensors' own names, with the shapes and dtypes that were committed.
@@ -66,7 +71,7 @@ def checkout(
     """
     from deltavcs.checkpoint.materialize import load_state
 
-    target = prepare_target(repo, revision, dtype=dtype, merge_adapter=merge_adapter)
+    target = prepare_target(repo, revision, dtype=dtype, merge_adapter=merge_adapter, dequantize=dequantize)
     try:
         return load_state(repo.objects, target.view, device=device, resources=repo.resources)
     except DeltaVCSError as exc:

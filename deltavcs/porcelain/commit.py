@@ -8,6 +8,7 @@ from pathlib import Path
 
 from deltavcs.advice import Advice
 from deltavcs.brief import brief
+from deltavcs.checkpoint.quantised import describe, quantisations_of
 from deltavcs.errors import DeltaVCSError, ErrorKind, InvalidInputError
 from deltavcs.objects.model import Parent, Role, check_role
 from deltavcs.oid import CommitId
@@ -28,6 +29,7 @@ class Committed:
         changed_share: share of the weights that differ from the base; None if nothing was compared.
         skipped: folders of the source that were left out.
         converted: weight files that were converted from pickle.
+        quantised_base: of an adapter, the scheme of the base that it was committed to; empty for a plain one.
     """
 
     recorded: Recorded
@@ -35,6 +37,7 @@ class Committed:
     changed_share: float | None
     skipped: tuple[str, ...]
     converted: tuple[str, ...]
+    quantised_base: str = ""
 
     __repr__ = brief
 
@@ -76,7 +79,11 @@ def commit(
         opened = opened if origin is None else replace(opened, origin=dict(origin))
         made = commit_source(repo, opened, found, replace(draft, name=branch), parents=further)
     skipped = tuple(opened.checkpoint.skipped)
-    return Committed(made, found, _changed_share(repo, made.commit), skipped, opened.converted)
+    below = ""
+    if opened.checkpoint.is_adapter:
+        below = describe(quantisations_of(repo.objects, repo.manifest(found.commit)))
+    share = _changed_share(repo, made.commit)
+    return Committed(made, found, share, skipped, opened.converted, below)
 
 
 def _changed_share(repo: Repository, commit_id: CommitId) -> float | None:

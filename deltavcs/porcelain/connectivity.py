@@ -18,6 +18,7 @@ from deltavcs.objects.model import Kind, Manifest
 from deltavcs.oid import CommitId
 from deltavcs.repo import Repository
 from deltavcs.resources import Resources
+from deltavcs.steps.operands import open_operands
 from deltavcs.steps.running import Running, open_bench, open_probe
 from deltavcs.tensors.programs import Token
 
@@ -81,8 +82,9 @@ def connectivity(
     """
     running = running or Running()
     ends = [_whole(repo, start), _whole(repo, end)]
+    advice = Advice.CHECK_OUT_DEQUANTIZED
+    manifests = list(open_operands(repo, ends, (start, end), advice=advice).manifests)
     subject = subject_of(repo.objects, ends[0], start)
-    manifests = [repo.manifest(c) for c in ends]
     _interpolated(repo, manifests, 0.5)  # names and shapes, before anything is loaded
     probe = open_probe(repo, task, running)
     prompts = Prompts(repo.objects, probe.examples)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from deltavcs.brief import brief
+from deltavcs.checkpoint.quantised import describe, quantisations_of
 from deltavcs.checkpoint.view import Content
 from deltavcs.objects.store import ObjectStore
 from deltavcs.pool import Pool
@@ -48,7 +49,12 @@ class TensorDiff:
 
 @dataclass(frozen=True, slots=True)
 class Diff:
-    """How checkpoint B differs from A. `tensors` has those that differ, the largest movers first."""
+    """How checkpoint B differs from A. `tensors` has those that differ, the largest movers first.
+
+    Attributes:
+        quantised: how A and B are quantised, if they are, such as `chat: GPTQ, 4 bits`. Norms and cosines
+            leave their packed numbers and scales out.
+    """
 
     a: str
     b: str
@@ -65,24 +71,30 @@ class Diff:
     files_changed: tuple[str, ...]
     files_only_in_a: tuple[str, ...]
     files_only_in_b: tuple[str, ...]
+    quantised: tuple[str, ...] = ()
 
     __repr__ = brief
 
 
-def diff(repo: Repository, a: str, b: str) -> Diff:
+def diff(repo: Repository, a: str, b: str, *, dequantize: bool = False) -> Diff:
     """Compare two revisions or expressions. Norms and cosine are computed in float64.
+
+    Args:
+        dequantize: compare the weights that quantised checkpoints stand for.
 
     Raises:
         NotFoundError: an unknown revision.
         IntegrityError: stored data is damaged.
     """
-    left, right = find_target(repo, a), find_target(repo, b)
+    left, right = (find_target(repo, x, dequantize=dequantize) for x in (a, b))
+    schemes = {x.text: quantisations_of(repo.objects, x.view) for x in (left, right)}
+    packed = frozenset(k for found in schemes.values() for one in found for k in one.tensors)
     ours, theirs = left.view.tensors, right.view.tensors
     common = [k for k in ours if k in theirs]
     same = {k for k in common if ours[k].blob is not None and ours[k].blob == theirs[k].blob}
     pairs = [(k, ours[k], theirs[k]) for k in common if k not in same]
-    found = list(_compare_all(repo.objects, pairs, repo.resources))
-    same_norm = _norms(repo.objects, [ours[k] for k in same], repo.resources)
+    found = list(_compare_all(repo.objects, pairs, repo.resources, packed))
+    same_norm = _norms(repo.objects, [ours[k] for k in same - packed], repo.resources)
     total = np.sum([s for _, s in found], axis=0) if found else np.zeros(5)
     changed = sum(t.changed if t.changed is not None else t.elements for t, _ in found)
     aa, bb = float(total[1]) + same_norm, float(total[2]) + same_norm
@@ -99,6 +111,7 @@ def diff(repo: Repository, a: str, b: str) -> Diff:
         tensors=tuple(sorted((t for t, _ in found if t.changed != 0), key=_movement)),
         only_in_a=tuple(sorted(ours.keys() - theirs.keys())),
         only_in_b=tuple(sorted(theirs.keys() - ours.keys())),
+        quantised=tuple(f"{text}: {describe(found)}" for text, found in schemes.items() if found),
         **_files(left, right),
     )
 
@@ -122,9 +135,13 @@ _Pair = tuple[str, Content, Content]
 
 
 def _compare_all(
-    objects: ObjectStore, pairs: list[_Pair], resources: Resources
+    objects: ObjectStore, pairs: list[_Pair], resources: Resources, packed: Collection[str]
 ) -> Iterator[tuple[TensorDiff, Sums]]:
-    """Each pair's difference, and its sums: ‖B−A‖², ‖A‖², ‖B‖², ⟨A,B⟩, elements changed."""
+    """Each pair's difference, and its sums: ‖B−A‖², ‖A‖², ‖B‖², ⟨A,B⟩, elements changed.
+
+    Args:
+        packed: names of tensors whose numbers are no weights: they have no norm.
+    """
     total = sum(a.size for _, a, _ in pairs)
     done = 0
     objects.blobs.prepare(resources)
@@ -136,7 +153,9 @@ def _compare_all(
                 spans = _spans(a)
                 parts = pool.map(lambda s, a=a, b=b: _compare(objects, a, b, *s), spans)  # type: ignore[misc]
                 sums = np.sum([np.zeros(5), *parts], axis=0)
-                yield _tensor_diff(name, a, sums), sums
+                if name in packed:
+                    sums[:4] = 0
+                yield _tensor_diff(name, a, sums, norms=name not in packed), sums
             done += a.size
             resources.progress("comparing", done, total)
 
@@ -177,9 +196,9 @@ def _compare(objects: ObjectStore, a: Content, b: Content, start: int, count: in
     return np.array([sums.move, sums.aa, sums.bb, sums.ab, sums.changed], np.float64)
 
 
-def _tensor_diff(name: str, a: Content, sums: Sums) -> TensorDiff:
+def _tensor_diff(name: str, a: Content, sums: Sums, *, norms: bool) -> TensorDiff:
     move, aa, bb, ab, changed = (float(x) for x in sums)
-    arithmetic = dtype_of(a.dtype).arithmetic and math.isfinite(move)
+    arithmetic = norms and dtype_of(a.dtype).arithmetic and math.isfinite(move)
     return TensorDiff(
         name=name,
         dtype=a.dtype,

@@ -7,7 +7,12 @@ from typing import Any
 from deltavcs.checkpoint import layout
 from deltavcs.checkpoint.device import checked_device
 from deltavcs.checkpoint.materialize import load_state, torch_dtype
+<<<<<<< HEAD
 from deltavcs.evaluation.models import build_model, config_directory
+=======
+from deltavcs.evaluation.models import build_model, config_directory, import_transformers
+from deltavcs.evaluation.quantised_models import loading_quantised
+>>>>>>> quant
 from deltavcs.repo import Repository
 from deltavcs.skeleton.model_config import import_transformers
 from deltavcs.steps.targets import parse_dtype, prepare_target
@@ -20,6 +25,7 @@ def load_model(
     device: str = "cpu",
     dtype: str | None = None,
     merge_adapter: bool = False,
+    dequantize: bool = False,
 ) -> Any:
     """Load a revision or an expression as the transformers model its config.json names.
 
@@ -28,6 +34,8 @@ def load_model(
         device: where the model goes, as torch spells it, such as `cpu` or `cuda:1`.
         dtype: of the parameters, such as `bfloat16`; None for the checkpoint's own.
         merge_adapter: the base with the adapter folded in: base + s·B·A.
+        dequantize: the weights that a quantised checkpoint stands for; else transformers loads it with the
+            quantiser that its config.json names.
 
     Returns:
         A `transformers.PreTrainedModel` in evaluation mode.
@@ -35,13 +43,14 @@ def load_model(
     Raises:
         NotFoundError: `unknown-revision`.
         InvalidInputError: `bad-checkpoint` if there is no config.json, or its tensors do not fit it;
-            `bad-argument` if there is no such device here.
+            `bad-argument` if there is no such device here; `quantised` if its quantiser is not here.
         MissingDependencyError: torch or transformers is not installed.
     """
     device = checked_device(device)
-    target = prepare_target(repo, revision, dtype=dtype, merge_adapter=merge_adapter)
+    target = prepare_target(repo, revision, dtype=dtype, merge_adapter=merge_adapter, dequantize=dequantize)
     state = load_state(repo.objects, target.view, device="cpu", resources=repo.resources)
-    with config_directory(repo.objects, target.view) as folder:
+    quantised = loading_quantised(repo.objects, target.view, revision)
+    with config_directory(repo.objects, target.view) as folder, quantised:
         model = build_model(folder, state)
     if dtype is not None:
         model = model.to(torch_dtype(parse_dtype(dtype)))

@@ -30,6 +30,7 @@ def merge(
     tasks: Sequence[str] = (),
     running: Running | None = None,
     dry_run: bool = False,
+    dequantize: bool = False,
 ) -> Merged:
     """Merge checkpoints, or LoRA adapters, and commit the result.
 
@@ -44,14 +45,17 @@ def merge(
             that each was committed with.
         running: how many of those rows, and where the models run.
         dry_run: plan only.
+        dequantize: compute with the weights that quantised checkpoints stand for; the result has those.
 
     Raises:
         NotFoundError: an unknown revision or task.
-        InvalidInputError: `incompatible` naming tensors; `base-unknown`; `bad-argument` for options.
+        InvalidInputError: `incompatible` naming tensors; `base-unknown`; `bad-argument` for options;
+            `quantised`.
     """
     check_name(draft.name or "")
     draft = draft.signed(repo, f"merge {', '.join(revisions)}")
-    plan = plan_merge(repo, several(revisions, "revisions"), method or MergeMethod())
+    named = several(revisions, "revisions")
+    plan = plan_merge(repo, named, method or MergeMethod(), dequantize=dequantize)
     with merging(repo, plan, tasks, running or Running()) as computed:
         recorded = None
         if not dry_run:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from deltavcs.advice import Advice
 from deltavcs.brief import brief
 from deltavcs.checkpoint.geometry import Geometry, geometry
 from deltavcs.errors import ErrorKind, InvalidInputError
@@ -19,6 +20,7 @@ from deltavcs.oid import CommitId
 from deltavcs.ranking.result import NotRanked
 from deltavcs.repo import Repository
 from deltavcs.steps.naming import name_of, tips
+from deltavcs.steps.operands import open_operands
 
 _DIFFERING = (Kind.FINETUNE, Kind.MERGE)
 
@@ -100,7 +102,9 @@ def _diff_vectors(repo: Repository, target: CommitId) -> list[tuple[CommitId, Co
 
 
 def _measure(repo: Repository, target: CommitId, delta: CommitId, source: CommitId) -> Geometry:
-    manifests = [repo.manifest(c) for c in (target, delta, source)]
+    commits = (target, delta, source)
+    names = [name_of(repo, c) for c in commits]
+    manifests = open_operands(repo, commits, names, advice=Advice.CHECK_OUT_DEQUANTIZED).manifests
     combination = combine(repo.objects, transfer_program(1.0), manifests, is_transfer=True)
     return geometry(repo.objects, combination.triples, repo.resources)["all"]
 

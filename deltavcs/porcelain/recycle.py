@@ -21,7 +21,6 @@ from pathlib import Path
 
 from deltavcs.advice import Advice
 from deltavcs.brief import brief
-from deltavcs.checkpoint.geometry import geometry
 from deltavcs.errors import AlreadyExistsError, ErrorKind, InvalidInputError
 from deltavcs.objects.model import Commit, Kind, Parent, Role
 from deltavcs.oid import CommitId, hash_bytes
@@ -43,7 +42,7 @@ from deltavcs.steps.stages import (
     stage_folder,
 )
 from deltavcs.steps.targets import find_target
-from deltavcs.steps.transfers import plan_transfer, record_transfer
+from deltavcs.steps.transfers import measure_transfer, plan_transfer, record_transfer
 from deltavcs.storage import translate_os_errors
 
 Runner = Callable[[Sequence[str]], int]
@@ -262,7 +261,7 @@ class _RecycleRun:
         delta = self._tip(stage.delta)
         assert delta is not None
         plan = plan_transfer(self.repo, delta, stage.base)
-        distances = geometry(self.repo.objects, plan.combination.triples, self.repo.resources)
+        distances = measure_transfer(self.repo, plan)
         draft = Draft(stage.branch, stage.text, signature=self._signature(stage))
         return record_transfer(self.repo, plan, draft, distances).commit
 

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from deltavcs.advice import Advice
 from deltavcs.brief import brief
-from deltavcs.checkpoint.geometry import Geometry, geometry
+from deltavcs.checkpoint.geometry import Geometry
 from deltavcs.errors import ErrorKind, InvalidInputError, NotFoundError
 from deltavcs.index.queries import children_of
 from deltavcs.merging.combination import Compatibility
@@ -23,7 +23,7 @@ from deltavcs.repo import Repository
 from deltavcs.steps.arguments import several
 from deltavcs.steps.naming import name_of
 from deltavcs.steps.recording import Draft, Recorded
-from deltavcs.steps.transfers import TransferPlan, plan_transfer, record_transfer
+from deltavcs.steps.transfers import TransferPlan, measure_transfer, plan_transfer, record_transfer
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +36,7 @@ class Transferred:
         geometry: distances by group of tensors and in all (`all`).
         backport: True if the target base is older than the source.
         source_commit, target_commit: the two bases.
+        dequantised: by revision, how what was dequantised is stored.
     """
 
     delta: str
@@ -50,6 +51,7 @@ class Transferred:
     recorded: Recorded | None
     source_commit: CommitId
     target_commit: CommitId
+    dequantised: Mapping[str, str] = field(default_factory=dict)
 
     __repr__ = brief
 
@@ -64,6 +66,7 @@ def transfer(
     vocab: str = "pad",
     draft: Draft | None = None,
     dry_run: bool = False,
+    dequantize: bool = False,
 ) -> list[Transferred]:
     """Commit `to + scale · (fine-tune − its base)` for one or more fine-tunes.
 
@@ -75,9 +78,10 @@ def transfer(
         vocab: `pad` counts rows that a base lacks as zeros; `strict` refuses them.
         draft: branch, by default `TO+DELTA`, and only with one fine-tune; message and metadata.
         dry_run: measure and report, but commit nothing.
+        dequantize: compute with the weights that quantised checkpoints stand for; the result has those.
 
     Raises:
-        InvalidInputError: `ambiguous-delta` with the choices; `incompatible` with the tensors.
+        InvalidInputError: `ambiguous-delta` with the choices; `incompatible` with the tensors; `quantised`.
         NotFoundError: an unknown revision, or a base without fine-tune.
     """
     draft = (draft or Draft()).signed(repo, f"transfer {from_} to {to}")
@@ -95,11 +99,14 @@ def transfer(
     chosen = _choose(repo, from_, deltas)
     _check_single(draft, len(chosen))
     _check_base(repo, target, to)
-    plans = [plan_transfer(repo, delta, target, scale=scale, vocab=vocab) for delta in chosen]
+    plans = [
+        plan_transfer(repo, delta, target, scale=scale, vocab=vocab, dequantize=dequantize)
+        for delta in chosen
+    ]
     names = [check_name(_branch(repo, plan) if draft.name is None else draft.name) for plan in plans]
     done = []
     for plan, name in zip(plans, names, strict=True):
-        distances = geometry(repo.objects, plan.combination.triples, repo.resources)
+        distances = measure_transfer(repo, plan)
         recorded = None
         if not dry_run:
             recorded = record_transfer(repo, plan, replace(draft, name=name), distances)
@@ -198,4 +205,5 @@ def _result(
         recorded=recorded,
         source_commit=plan.source,
         target_commit=plan.target,
+        dequantised=plan.operands.dequantised,
     )

@@ -10,7 +10,9 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from deltavcs.adapters.adapter_config import adapter_config_of
+from deltavcs.advice import Advice
 from deltavcs.checkpoint import layout as names
+from deltavcs.checkpoint.quantised import check_arithmetic
 from deltavcs.errors import DeltaVCSError, ErrorKind, InvalidInputError
 from deltavcs.evaluation.architecture import architecture_digest, tensor_shapes, whole_keys
 from deltavcs.history.walk import walk
@@ -85,7 +87,7 @@ def find_candidates(
                 seen.add(content)
                 yield found
         except DeltaVCSError as exc:
-            if exc.kind not in (ErrorKind.BAD_CHECKPOINT, ErrorKind.INCOMPATIBLE):
+            if exc.kind not in (ErrorKind.BAD_CHECKPOINT, ErrorKind.INCOMPATIBLE, ErrorKind.QUANTISED):
                 raise
             yield Unusable(commit_id, str(exc))
 
@@ -111,7 +113,11 @@ class _Reader:
         base = value.parent_as(Role.BASE)
         manifest = self._objects.get_manifest(value.manifest)
         below = self.base_manifest(value)
+        check_arithmetic(self._objects, manifest, "it", advice=Advice.CHECK_OUT_DEQUANTIZED)
         if value.kind is Kind.ADAPTER:
+            if below is not None:
+                under = self._objects.get_manifest(below)
+                check_arithmetic(self._objects, under, "its base", advice=Advice.FOLD_UNQUANTISED)
             group, model_key = self._adapter_keys(manifest, below)
         else:
             group, model_key = whole_keys(self._objects, manifest)

@@ -7,7 +7,7 @@ import copy
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 from deltavcs.errors import ErrorKind, InvalidInputError, reason_of
@@ -100,3 +100,9 @@ def building() -> Iterator[None]:
             logging.set_verbosity(level)
             if shown:
                 logging.enable_progress_bar()
+
+
+@lru_cache(maxsize=8)
+def skeleton_of(config_json: bytes) -> Skeleton:
+    """As `build_skeleton`, the last few kept: not to be changed by whoever gets one."""
+    return build_skeleton(config_json)

@@ -79,10 +79,11 @@ def match_names(skeleton: Skeleton, names: Iterable[str]) -> WeightNames:
     renamings = [m for m in mapping if isinstance(m, WeightRenaming)]
     converters = [m for m in mapping if isinstance(m, WeightConverter)]
     by_pattern = {p: c for c in converters for p in c.source_patterns}
+    state = skeleton.model.state_dict()
     parts: dict[str, list[tuple[str, str | None]]] = {}
     unknown = []
     for name in sorted(names, key=dot_natural_key):
-        target, pattern = _in_memory(skeleton, name, renamings, converters)
+        target, pattern = _in_memory(name, renamings, converters, skeleton.model.base_model_prefix, state)
         if target in skeleton.shapes:
             parts.setdefault(target, []).append((name, pattern))
         else:
@@ -98,10 +99,11 @@ def match_names(skeleton: Skeleton, names: Iterable[str]) -> WeightNames:
     return WeightNames(sources, tuple(unknown))
 
 
-def _in_memory(skeleton: Skeleton, name: str, renamings: Any, converters: Any) -> tuple[str, str | None]:
+def _in_memory(
+    name: str, renamings: Any, converters: Any, prefix: str, state: dict[str, Any]
+) -> tuple[str, str | None]:
     from transformers.core_model_loading import rename_source_key
 
-    prefix, state = skeleton.model.base_model_prefix, skeleton.model.state_dict()
     found: tuple[str, str | None] = rename_source_key(name, renamings, converters, prefix, state)
     if found[0] not in state and name in state:
         found = rename_source_key(name, [], [], base_model_prefix=prefix, meta_state_dict=state)

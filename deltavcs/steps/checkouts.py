@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from deltavcs.advice import Advice
@@ -22,7 +23,8 @@ class CheckedOut:
     """A checkpoint that was written.
 
     Attributes:
-        commit: None for an expression.
+        commit: None for what is no commit's content: an expression, dequantised weights.
+        dequantised: by revision, how what was dequantised is stored.
     """
 
     path: Path
@@ -31,6 +33,7 @@ class CheckedOut:
     n_files: int
     n_tensors: int
     n_bytes: int
+    dequantised: Mapping[str, str] = field(default_factory=dict)
 
     __repr__ = brief
 
@@ -67,5 +70,11 @@ def write_target(repo: Repository, target: Target, output: Path, *, force: bool)
     except DeltaVCSError as exc:
         raise located(repo, target, exc) from exc
     return CheckedOut(
-        output, target.commit, target.recipe, len(target.view.files), len(target.view.tensors), n_bytes
+        output,
+        target.commit,
+        target.recipe,
+        len(target.view.files),
+        len(target.view.tensors),
+        n_bytes,
+        target.dequantised,
     )

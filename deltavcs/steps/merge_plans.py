@@ -16,6 +16,7 @@ from deltavcs.objects.model import Kind, Role
 from deltavcs.oid import CommitId, is_oid
 from deltavcs.repo import Repository
 from deltavcs.steps.naming import name_of
+from deltavcs.steps.operands import Operands, open_operands
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,8 @@ class MergePlan:
         method: from the table of methods.
         asked: how the caller wants it.
         parameters: as they will be used.
-        init: the adapter that all of them started from, where their factors are merged as diff vectors from it.
+        operands: the models as they are computed with, and the base after them if there is one.
+        init: the adapter that all of them started from, where factors are merged as diff vectors from it.
         products: adapters are merged through what they do, not factor by factor.
     """
 
@@ -37,6 +39,7 @@ class MergePlan:
     models: tuple[MergeInput, ...]
     base: CommitId | None
     is_adapter: bool
+    operands: Operands
     init: CommitId | None = None
     products: bool = False
 
@@ -46,12 +49,18 @@ class MergePlan:
         return _recipe(self.method, self.inputs, self.init or self.base, self.parameters)
 
 
-def plan_merge(repo: Repository, revisions: Sequence[str], asked: MergeMethod) -> MergePlan:
+def plan_merge(
+    repo: Repository, revisions: Sequence[str], asked: MergeMethod, *, dequantize: bool = False
+) -> MergePlan:
     """Check what is asked, before anything is read.
+
+    Args:
+        dequantize: compute with the weights that quantised checkpoints stand for; not for methods that run
+            models.
 
     Raises:
         NotFoundError: an unknown revision.
-        InvalidInputError: `incompatible`; `base-unknown`; `bad-argument` for options.
+        InvalidInputError: `incompatible`; `base-unknown`; `bad-argument` for options; `quantised`.
     """
     method = method_named(asked.name)
     inputs = tuple(repo.resolve(r) for r in revisions)
@@ -69,12 +78,29 @@ def plan_merge(repo: Repository, revisions: Sequence[str], asked: MergeMethod) -
     products = is_adapter and (asked.exact or (method.needs_base and init is None))
     _check_exact(asked, is_adapter=is_adapter, products=products)
     _check_base(method, base, is_adapter=is_adapter)
-    models = tuple(
-        MergeInput(name_of(repo, c) if is_oid(text) else text, repo.manifest(c))
-        for text, c in zip(revisions, inputs, strict=True)
-    )
+    names = [name_of(repo, c) if is_oid(text) else text for text, c in zip(revisions, inputs, strict=True)]
+    start = base if not is_adapter else None
+    operands = _operands(repo, method, [*inputs], names, start, dequantize=dequantize)
+    models = tuple(MergeInput(n, m) for n, m in zip(names, operands.manifests, strict=False))
     parameters = {p.name: getattr(settings, p.name) for p in method.parameters}
-    return MergePlan(method, asked, parameters, inputs, models, base, is_adapter, init, products)
+    return MergePlan(method, asked, parameters, inputs, models, base, is_adapter, operands, init, products)
+
+
+def _operands(
+    repo: Repository,
+    method: MethodInfo,
+    commits: list[CommitId],
+    names: list[str],
+    base: CommitId | None,
+    *,
+    dequantize: bool,
+) -> Operands:
+    """The models, and the base of the diff vectors after them."""
+    runs = method.statistics is not None
+    if method.needs_base and base is not None:
+        commits, names = [*commits, base], [*names, name_of(repo, base)]
+    advice = Advice.CHECK_OUT_DEQUANTIZED if runs else Advice.DEQUANTIZE
+    return open_operands(repo, commits, names, dequantize=dequantize and not runs, advice=advice)
 
 
 def _check_exact(asked: MergeMethod, *, is_adapter: bool, products: bool) -> None:

@@ -19,6 +19,7 @@ from deltavcs.oid import CommitId
 from deltavcs.repo import Repository
 from deltavcs.steps.merge_plans import MergePlan
 from deltavcs.steps.naming import name_of
+from deltavcs.steps.operands import dequantised_facts
 from deltavcs.steps.recording import Draft, MadeAs, Recorded, recording
 from deltavcs.steps.running import Running
 from deltavcs.storage import Workspace
@@ -36,6 +37,7 @@ class Merged:
         parameters: the method's parameters as they were used.
         recorded: None after a dry run.
         merged, untouched, copied, converted, lost: see `deltavcs.merging.alignment.Merging`.
+        dequantised: by revision, how what was dequantised is stored.
     """
 
     method: str
@@ -55,6 +57,7 @@ class Merged:
     init: CommitId | None = None
     init_name: str | None = None
     products: bool = False
+    dequantised: Mapping[str, str] = field(default_factory=dict)
 
     __repr__ = brief
 
@@ -100,11 +103,10 @@ def record_merge(repo: Repository, plan: MergePlan, computed: Merging, draft: Dr
         recipe=plan.recipe,
     )
     base = repo.manifest(measured) if measured is not None else None
-    against = base or plan.models[0].manifest
+    against = base or repo.manifest(plan.inputs[0])
     with recording(repo, draft.name) as record:
-        stored = store_view(
-            record.transaction, computed.view, base=base, against=against, resources=repo.resources
-        )
+        view = plan.operands.stored_view(computed.view)
+        stored = store_view(record.transaction, view, base=base, against=against, resources=repo.resources)
         return record.commit(stored, draft, made_as)
 
 
@@ -112,6 +114,7 @@ def merge_facts(plan: MergePlan, computed: Merging) -> dict[str, str]:
     """What the history keeps of a merge, beside its recipe."""
     facts = {f"merge.{k}": json.dumps(v) for k, v in plan.parameters.items()}
     facts["merge.method"] = plan.method.name
+    facts |= dequantised_facts("merge", plan.operands)
     if plan.products:
         facts["merge.exact"] = "true"
         facts["merge.lost"] = repr(max(computed.lost.values(), default=0.0))
@@ -138,6 +141,7 @@ def describe_merge(repo: Repository, plan: MergePlan, computed: Merging, recorde
         init=plan.init,
         init_name=name_of(repo, plan.init) if plan.init is not None else None,
         products=plan.products,
+        dequantised=plan.operands.dequantised,
     )
 
 
@@ -151,7 +155,7 @@ class _Rows:
 
 
 def _compute(repo: Repository, plan: MergePlan, spool: Spool, rows: _Rows) -> Merging:
-    objects, method, models, options = repo.objects, plan.method, plan.models, plan.asked.options
+    objects, method, models, options = plan.operands.objects, plan.method, plan.models, plan.asked.options
     if plan.products:
         assert plan.base is not None
         return merge_products(
@@ -176,5 +180,5 @@ def _compute(repo: Repository, plan: MergePlan, spool: Spool, rows: _Rows) -> Me
     base = init
     if method.needs_base and not plan.is_adapter:
         assert plan.base is not None
-        base = MergeInput("the base", repo.manifest(plan.base))
+        base = MergeInput("the base", plan.operands.manifests[-1])
     return merge_derived(objects, method.name, models, base, options, repo.resources)

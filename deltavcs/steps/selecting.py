@@ -87,13 +87,18 @@ def select(repo: Repository, selection: Selection) -> Selected:
     chosen = choose_group(kept, adapters=selection.adapters, describe=names)
     if not chosen:
         raise NotFoundError(
-            "there is no checkpoint to rank",
+            "there is no checkpoint to rank" + _reason(unusable),
             kind=ErrorKind.UNKNOWN_REVISION,
             advice=Advice.WIDEN_SELECTION,
         )
     # Otherwise newest first, as history has them.
     chosen.sort(key=lambda c: c.model_key)
     return Selected(tuple(chosen), tuple(unusable), len(usable) - len(chosen))
+
+
+def _reason(unusable: Sequence[NotRanked]) -> str:
+    """Why the first of those that cannot be ranked cannot."""
+    return f"; {unusable[0].name} cannot be, since {unusable[0].why}" if unusable else ""
 
 
 def _where(repo: Repository, condition: str) -> frozenset[CommitId]:

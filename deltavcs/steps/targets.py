@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from deltavcs.advice import Advice
+from deltavcs.checkpoint.quantised import check_arithmetic
 from deltavcs.checkpoint.view import View, cast, replace_files, view_of
 from deltavcs.errors import DeltaVCSError, ErrorKind, InvalidInputError
 from deltavcs.merging.expression import (
@@ -17,6 +18,8 @@ from deltavcs.objects.model import Kind, Role
 from deltavcs.oid import CommitId
 from deltavcs.repo import Repository
 from deltavcs.resources import SPAN_BYTES
+from deltavcs.steps.naming import name_of
+from deltavcs.steps.operands import open_operands
 from deltavcs.tensors.programs import Token
 
 DTYPES = {
@@ -39,6 +42,7 @@ class Target:
         commit: the commit, or None for an expression that is more than a revision.
         operands: the commits of an expression.
         recipe: the expression with full commit ids.
+        dequantised: by revision, how what was dequantised is stored.
     """
 
     text: str
@@ -46,24 +50,28 @@ class Target:
     commit: CommitId | None
     operands: tuple[CommitId, ...]
     recipe: str
+    dequantised: Mapping[str, str] = field(default_factory=dict)
 
 
-def find_target(repo: Repository, text: str) -> Target:
+def find_target(repo: Repository, text: str, *, dequantize: bool = False) -> Target:
     """Resolve a revision or an expression.
+
+    Args:
+        dequantize: the weights that quantised checkpoints stand for, instead of what is stored.
 
     Raises:
         NotFoundError: an unknown revision.
-        InvalidInputError: a malformed expression, or checkpoints that do not fit together.
+        InvalidInputError: a malformed expression, or checkpoints that do not fit together; `quantised` for
+            arithmetic on stored numbers that are no weights.
     """
     if not is_expression(text):
-        commit = repo.resolve(text.strip())
-        return Target(text, view_of(repo.manifest(commit)), commit, (commit,), commit)
+        return _single(repo, text, repo.resolve(text.strip()), dequantize=dequantize)
     from deltavcs.merging.combination import combine
 
     expression = parse_expression(text)
     commits = tuple(repo.resolve(operand) for operand in expression.operands)
     if expression.program == (0,):
-        return Target(text, view_of(repo.manifest(commits[0])), commits[0], commits, commits[0])
+        return _single(repo, text, commits[0], dequantize=dequantize)
     for commit, operand in zip(commits, expression.operands, strict=True):
         if repo.commit(commit).kind is Kind.ADAPTER:
             raise InvalidInputError(
@@ -74,29 +82,43 @@ def find_target(repo: Repository, text: str) -> Target:
             )
     order = _order(expression)
     program = [order.index(t) if isinstance(t, int) else t for t in expression.program]
-    combination = combine(
-        repo.objects,
-        program,
-        [repo.manifest(commits[i]) for i in order],
-        is_transfer=_is_transfer(program),
-    )
-    return Target(text, combination.view, None, commits, _recipe(expression, commits))
+    names = [expression.operands[i] for i in order]
+    operands = open_operands(repo, [commits[i] for i in order], names, dequantize=dequantize)
+    combination = combine(operands.objects, program, operands.manifests, is_transfer=_is_transfer(program))
+    view = operands.stored_view(combination.view)
+    return Target(text, view, None, commits, _recipe(expression, commits), operands.dequantised)
 
 
-def prepare_target(repo: Repository, text: str, *, dtype: str | None, merge_adapter: bool) -> Target:
+def _single(repo: Repository, text: str, commit: CommitId, *, dequantize: bool) -> Target:
+    """What one revision names; dequantised it is no longer the commit's content."""
+    view = view_of(repo.manifest(commit))
+    if dequantize:
+        operands = open_operands(repo, [commit], [text.strip()], dequantize=True)
+        if operands.dequantised:
+            view = operands.stored_view(view_of(operands.manifests[0]))
+            return Target(text, view, None, (commit,), commit, operands.dequantised)
+    return Target(text, view, commit, (commit,), commit)
+
+
+def prepare_target(
+    repo: Repository, text: str, *, dtype: str | None, merge_adapter: bool, dequantize: bool = False
+) -> Target:
     """Resolve a revision or an expression, fold its adapter in and convert it, as asked.
 
     Args:
         dtype: as a user writes it; None leaves dtypes as they are.
         merge_adapter: the base with the adapter folded in, instead of the adapter.
+        dequantize: the weights that quantised checkpoints stand for; of an adapter, its base's.
 
     Raises:
-        InvalidInputError: `bad-argument` for an unknown dtype, or for folding what is no adapter.
+        InvalidInputError: `bad-argument` for an unknown dtype, or for folding what is no adapter;
+            `quantised` for stored numbers that are no weights.
     """
-    target = find_target(repo, text)
+    target = find_target(repo, text, dequantize=dequantize)
     if merge_adapter:
-        target = replace(target, view=_folded(repo, target), commit=None)
+        target = _folded(repo, target, dequantize=dequantize)
     if dtype is not None:
+        check_arithmetic(repo.objects, target.view, text.strip())
         from deltavcs.checkpoint.materialize import torch_name
         from deltavcs.checkpoint.patching import retyped_files
 
@@ -155,7 +177,7 @@ def _unreadable(read: Callable[[int, memoryview], None], size: int) -> bool:
     return False
 
 
-def _folded(repo: Repository, target: Target) -> View:
+def _folded(repo: Repository, target: Target, *, dequantize: bool) -> Target:
     """The base of an adapter commit with the adapter folded in."""
     value = repo.commit(target.commit) if target.commit else None
     base = value.parent_as(Role.BASE) if value is not None else None
@@ -167,7 +189,10 @@ def _folded(repo: Repository, target: Target) -> View:
         )
     from deltavcs.adapters.folding import fold_adapter
 
-    return fold_adapter(repo.objects, repo.objects.get_manifest(value.manifest), repo.manifest(base))
+    named = f"{name_of(repo, base)}, the base of {target.text},"
+    below = open_operands(repo, [base], [named], dequantize=dequantize, advice=Advice.FOLD_UNQUANTISED)
+    view = fold_adapter(below.objects, repo.objects.get_manifest(value.manifest), below.manifests[0])
+    return replace(target, view=below.stored_view(view), commit=None, dequantised=below.dequantised)
 
 
 def _order(expression: Expression) -> list[int]:

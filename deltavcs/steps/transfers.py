@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from deltavcs.advice import Advice
-from deltavcs.checkpoint.geometry import Geometry
+from deltavcs.checkpoint.geometry import Geometry, geometry
 from deltavcs.checkpoint.storing import store_view
 from deltavcs.errors import ErrorKind, InvalidInputError
 from deltavcs.merging.combination import Combination, combine
@@ -15,6 +15,7 @@ from deltavcs.objects.model import Kind, Parent, Role
 from deltavcs.oid import CommitId
 from deltavcs.repo import Repository
 from deltavcs.steps.naming import name_of
+from deltavcs.steps.operands import Operands, dequantised_facts, open_operands
 from deltavcs.steps.recording import Draft, MadeAs, Recorded, recording
 
 _FINETUNED = (Kind.FINETUNE, Kind.MERGE, Kind.TRANSFER)
@@ -29,6 +30,7 @@ class TransferPlan:
         source: its base m_s.
         target: m_t.
         scale: λ.
+        operands: the three as they are computed with: m_t, m'_s, m_s.
     """
 
     delta: CommitId
@@ -36,6 +38,7 @@ class TransferPlan:
     target: CommitId
     scale: float
     combination: Combination
+    operands: Operands
 
     @property
     def recipe(self) -> str:
@@ -44,15 +47,23 @@ class TransferPlan:
 
 
 def plan_transfer(
-    repo: Repository, delta: CommitId, target: CommitId, *, scale: float = 1.0, vocab: str = "pad"
+    repo: Repository,
+    delta: CommitId,
+    target: CommitId,
+    *,
+    scale: float = 1.0,
+    vocab: str = "pad",
+    dequantize: bool = False,
 ) -> TransferPlan:
     """Fit the diff vector of a fine-tune to a base.
 
     Args:
         vocab: `pad` counts rows that a base lacks as zeros; `strict` refuses them.
+        dequantize: compute with the weights that quantised checkpoints stand for; the result is then stored
+            as values.
 
     Raises:
-        InvalidInputError: `incompatible` with the tensors, or for what has no diff vector.
+        InvalidInputError: `incompatible` with the tensors, or for what has no diff vector; `quantised`.
     """
     value = repo.commit(delta)
     source = value.parent_as(Role.BASE)
@@ -62,9 +73,16 @@ def plan_transfer(
             kind=ErrorKind.INCOMPATIBLE,
             advice=Advice.NAME_FINETUNE,
         )
-    manifests = [repo.manifest(c) for c in (target, delta, source)]
-    combination = combine(repo.objects, transfer_program(scale), manifests, is_transfer=True, vocab=vocab)
-    return TransferPlan(delta, source, target, scale, combination)
+    commits = (target, delta, source)
+    operands = open_operands(repo, commits, [name_of(repo, c) for c in commits], dequantize=dequantize)
+    program = transfer_program(scale)
+    combination = combine(operands.objects, program, operands.manifests, is_transfer=True, vocab=vocab)
+    return TransferPlan(delta, source, target, scale, combination, operands)
+
+
+def measure_transfer(repo: Repository, plan: TransferPlan) -> dict[str, Geometry]:
+    """How far the three checkpoints of a transfer lie apart, by group of tensors and in all (`all`)."""
+    return geometry(plan.operands.objects, plan.combination.triples, repo.resources)
 
 
 def record_transfer(
@@ -85,6 +103,7 @@ def record_transfer(
         "delta-l2": whole.delta,
     }
     facts = {f"transfer.{k}": f"{v:.6g}" for k, v in figures.items() if v is not None}
+    facts |= dequantised_facts("transfer", plan.operands)
     task = repo.commit(plan.delta).task
     made_as = MadeAs(
         kind=Kind.TRANSFER,
@@ -99,7 +118,7 @@ def record_transfer(
     with recording(repo, draft.name) as record:
         stored = store_view(
             record.transaction,
-            plan.combination.view,
+            plan.operands.stored_view(plan.combination.view),
             base=repo.manifest(plan.target),
             resources=repo.resources,
         )

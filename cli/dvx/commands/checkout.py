@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 @click.option("-f", "--force", is_flag=True, help="Write into a directory that is not empty.")
 @click.option("--dtype", metavar="DTYPE", help="Convert floating-point tensors, e.g. to bfloat16.")
 @click.option("--merge-adapter", is_flag=True, help="Fold an adapter into its base: W + (alpha/r)·B·A.")
+@options.dequantized
 @options.works
 @options.profiled
 def checkout(
@@ -44,6 +45,7 @@ def checkout(
     force: bool,
     dtype: str | None,
     merge_adapter: bool,
+    dequantize: bool,
 ) -> None:
     """Write a checkpoint, or a sum of some, to a directory.
 
@@ -52,11 +54,19 @@ def checkout(
     An EXPRESSION is a sum of revisions with factors and brackets, operators set off by spaces, such as
     'llama3.1 + 0.8 * (chat - llama3.0)'. It is computed in float64 and rounded once.
 
+    A quantised checkpoint is written as it is. To compute with one, --dtype and sums need --dequantize.
+
     The output directory must be empty, or not exist, unless --force.
     """
     with session.working() as repo:
         done = dv.checkout_files(
-            repo, revision, output, dtype=dtype, merge_adapter=merge_adapter, force=force
+            repo,
+            revision,
+            output,
+            dtype=dtype,
+            merge_adapter=merge_adapter,
+            force=force,
+            dequantize=dequantize,
         )
     session.emit(lambda: {**_document(done), "revision": revision}, _lines(done, revision))
 
@@ -69,6 +79,7 @@ def _document(done: CheckedOut) -> dict[str, object]:
         "n_files": done.n_files,
         "n_tensors": done.n_tensors,
         "n_bytes": done.n_bytes,
+        "dequantized": done.dequantised,
     }
 
 
@@ -77,3 +88,4 @@ def _lines(done: CheckedOut, revision: str) -> Iterator[str]:
     yield f"{reports.name(revision.strip())}{what} written to {done.path}"
     files, tensors = text.count(done.n_files, "file"), text.count(done.n_tensors, "tensor")
     yield f"{files}, {tensors}, {text.size(done.n_bytes)}"
+    yield from reports.dequantised_lines(done.dequantised)

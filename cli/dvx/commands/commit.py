@@ -80,6 +80,7 @@ def _document(done: Committed) -> dict[str, object]:
         "changed_share": done.changed_share,
         "skipped": done.skipped,
         "converted": done.converted,
+        "quantised_base": done.quantised_base,
     }
 
 
@@ -96,6 +97,9 @@ def _lines(done: Committed) -> Iterator[str]:
         yield f"{text.percent(done.changed_share)} of the weights differ from the base"
     yield from reports.nonfinite_lines(made)
     yield from reports.source_lines(done.skipped, done.converted)
+    if done.quantised_base:
+        scheme = text.plain(done.quantised_base)
+        yield f"note: its base is quantised ({scheme}); it can be folded only into the 16-bit base"
 
 
 def _base(base: Base) -> str:

@@ -47,15 +47,16 @@ _COLUMNS = (
     callback=options.bounded,
     help="At most N tensors, the largest movers first; 0 for all.",
 )  # fmt: skip
+@options.dequantized
 @options.works
-def diff(session: Session, a: str, b: str, stat: bool, limit: int) -> None:
+def diff(session: Session, a: str, b: str, stat: bool, limit: int, dequantize: bool) -> None:
     """Compare two checkpoints tensor by tensor.
 
     A and B are revisions or expressions. Per tensor: the share of its elements that differ in any bit,
     ‖B-A‖, that as a part of ‖A‖, and the cosine between A and B as vectors. The largest movers come first.
     """
     with session.working() as repo:
-        found = dv.diff(repo, a, b)
+        found = dv.diff(repo, a, b, dequantize=dequantize)
     session.emit(lambda: _document(found), _lines(found, session.width, stat=stat, limit=limit))
 
 
@@ -75,6 +76,9 @@ def _lines(found: Diff, width: int | None, *, stat: bool, limit: int) -> Iterato
         yield ""
     for line in _sums(found):
         yield from text.wrapped(line, width)
+    if found.quantised:
+        schemes = text.join(found.quantised)
+        yield from text.wrapped(f"quantised, left out of norms and cosines: {schemes}", width)
     for what, names in (
         ("tensors only in A", found.only_in_a),
         ("tensors only in B", found.only_in_b),

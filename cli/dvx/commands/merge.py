@@ -43,6 +43,7 @@ from dvx.session import Session
 @click.option("--device", metavar="DEV", help="fisher, regmean: where the models run.")
 @click.option("--as", "name", required=True, metavar="NAME", help="The branch.")
 @click.option("-n", "--dry-run", is_flag=True, help="Plan, and commit nothing.")
+@options.dequantized
 @options.message
 @options.metadata
 @options.works
@@ -58,6 +59,7 @@ def merge(
     device: str | None,
     name: str,
     dry_run: bool,
+    dequantize: bool,
     message: str,
     metadata: tuple[tuple[str, str], ...],
 ) -> None:
@@ -82,5 +84,14 @@ def merge(
     )
     draft = dv.Draft(name, message, metadata=dict(metadata))
     with session.working() as repo:
-        done = dv.merge(repo, revisions, method, draft=draft, tasks=tasks, running=running, dry_run=dry_run)
+        done = dv.merge(
+            repo,
+            revisions,
+            method,
+            draft=draft,
+            tasks=tasks,
+            running=running,
+            dry_run=dry_run,
+            dequantize=dequantize,
+        )
     session.emit(lambda: {"dry_run": dry_run, **merging.document(done)}, merging.lines(done))

@@ -76,6 +76,7 @@ _NEAR, _ALONG = 0.5, 0.1
     help="Measure the loss of a task between the two bases; see 'dvx connectivity'.",
 )
 @click.option("-n", "--dry-run", is_flag=True, help="Report how they fit, and commit nothing.")
+@options.dequantized
 @options.message
 @options.works
 @options.profiled
@@ -90,6 +91,7 @@ def transfer(
     vocab: str,
     probe_task: str | None,
     dry_run: bool,
+    dequantize: bool,
     message: str,
 ) -> None:
     """Carry a fine-tune over to another base.
@@ -112,6 +114,7 @@ def transfer(
             vocab=vocab,
             draft=dv.Draft(name, message),
             dry_run=dry_run,
+            dequantize=dequantize,
         )
         probes = [_probe(repo, one, probe_task) for one in done] if probe_task is not None else []
     session.emit(
@@ -141,6 +144,7 @@ def _document(done: Transferred, probe: Segment | None) -> dict[str, object]:
         "recipe": done.recipe,
         "backport": done.backport,
         "compatibility": done.compatibility,
+        "dequantized": done.dequantised,
         "geometry": {
             group: {
                 "base_l2": g.base,
@@ -171,6 +175,7 @@ def _report(done: Transferred, probe: Segment | None, width: int | None) -> Iter
     shown_id = f" {reports.commit_id(made.commit)}" if made else ""
     yield f"{reports.name(done.name)}{shown_id} = {text.plain(recipe)}   ({verb})"
     yield from _compatibility(done)
+    yield from reports.dequantised_lines(done.dequantised)
     yield ""
     yield from _geometry(done, width)
     yield ""
