@@ -102,6 +102,11 @@ def retyped_files(objects: ObjectStore, view: View, dtype: str) -> dict[str, Vie
     return _patched(objects, view, _sized_patches(view, retype))
 
 
+def adapter_config_file(objects: ObjectStore, view: View, edit: JsonPatch) -> dict[str, ViewFile]:
+    """adapter_config.json after an edit, if there is one that is a JSON object."""
+    return _patched(objects, view, {ADAPTER_CONFIG: edit})
+
+
 def merged_adapter_files(
     objects: ObjectStore, view: View, rank: int, changes: Mapping[str, Any]
 ) -> dict[str, ViewFile]:
@@ -112,7 +117,7 @@ def merged_adapter_files(
         config |= {"rank_pattern": {}, "alpha_pattern": {}, **changes}
         return True
 
-    return _patched(objects, view, {ADAPTER_CONFIG: rerank})
+    return adapter_config_file(objects, view, rerank)
 
 
 def dequantised_files(objects: ObjectStore, view: View, folder: str, dtype: str) -> dict[str, ViewFile]:

@@ -62,7 +62,8 @@ def merged(repo, names, method: MergeMethod, tmp_path: Path, **options):
 
 def against_peft(folder, out: Path, names, weights, **how) -> float:
     """How far our updates are from PEFT's, as a part of their norm: the worst module."""
-    model = attach(folder / "base", ours=out, **{n: folder / n for n in names})
+    # In float64: PEFT decomposes in the dtype of the weights.
+    model = attach(folder / "base", ours=out, **{n: folder / n for n in names}).double()
     model.add_weighted_adapter(list(names), list(weights), "theirs", **how)
     ours, theirs = updates(model, "ours"), updates(model, "theirs")
     assert ours.keys() == theirs.keys() and ours
