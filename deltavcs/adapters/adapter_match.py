@@ -49,7 +49,9 @@ class AdapterMatch:
     problems: list[str] = field(default_factory=list)
 
 
-def match_adapter(config: AdapterConfig, adapter: Mapping[str, TensorEntry], base: BaseWeights) -> AdapterMatch:
+def match_adapter(
+    config: AdapterConfig, adapter: Mapping[str, TensorEntry], base: BaseWeights
+) -> AdapterMatch:
     """Match a LoRA adapter with a base.
 
     Args:
@@ -152,10 +154,14 @@ class _Matching:
         rank = self._config.rank_of(self._patterned(module, name))
         if a.shape[0] != experts * rank or b.shape[1] != experts * rank:
             raise _misfit(
-                module, f"has the factors {list(a.shape)} and {list(b.shape)}", f"the rank {rank} of its configuration"
+                module,
+                f"has the factors {list(a.shape)} and {list(b.shape)}",
+                f"the rank {rank} of its configuration",
             )
         size = self._matrix(place, stacked=bool(stack))
-        transposed = self._orientation(module, name, (a, b), size, place=place, stacked=bool(stack) or experts > 1)
+        transposed = self._orientation(
+            module, name, (a, b), size, place=place, stacked=bool(stack) or experts > 1
+        )
         if transposed is None or (embedding and not transposed):
             self._tell_misfit(module, (a, b), place, embedding=embedding)
             return
@@ -260,7 +266,9 @@ class _Matching:
         rows, columns = (inputs, outputs) if embedding else (outputs, inputs)
         told = f"{module} has factors for {rows} rows, and the base has {shape[0] if shape else 0}"
         if columns == prod(shape[1:]) and self._is_vocabulary(place):
-            self.result.problems.append(f"{told}: the vocabulary was resized and the adapter does not hold it")
+            self.result.problems.append(
+                f"{told}: the vocabulary was resized and the adapter does not hold it"
+            )
             return
         raise _misfit(module, f"has the factors {list(a.shape)} and {list(b.shape)}", list(shape))
 
@@ -287,9 +295,13 @@ class _Matching:
         tokens = named[0] if named else table.get("", ())
         place = self._base.find(f"{module}.weight")
         if place is None or place.tied_to is not None:
-            self.result.problems.append(f"it trained tokens of {module}, which the base has not as a weight of its own")
+            self.result.problems.append(
+                f"it trained tokens of {module}, which the base has not as a weight of its own"
+            )
         elif len(tokens) != entry.shape[0]:
-            self.result.problems.append(f"{module} has {entry.shape[0]} trained rows for {len(tokens)} tokens")
+            self.result.problems.append(
+                f"{module} has {entry.shape[0]} trained rows for {len(tokens)} tokens"
+            )
         else:
             self.result.tokens[place.pieces[0].key] = TokenRows(entry, tokens)
 
@@ -311,9 +323,14 @@ def _misfit(what: str, has: str, base: object) -> InvalidInputError:
 
 
 def _unknown_modules(missing: list[str], n_modules: int, base: BaseWeights) -> InvalidInputError:
-    shown = ", ".join(missing[:_SHOWN]) + (f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else "")
+    shown = ", ".join(missing[:_SHOWN]) + (
+        f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
+    )
     if len(missing) == n_modules:
-        example = next((k for k in base.entries if k.endswith(".weight") and ".0." in k), next(iter(base.entries), "none"))
+        example = next(
+            (k for k in base.entries if k.endswith(".weight") and ".0." in k),
+            next(iter(base.entries), "none"),
+        )
         message = f"the base has none of the modules that the adapter changes ({shown}); its own are called like {example}"
     else:
         message = f"the adapter changes {shown}, which the base does not have"

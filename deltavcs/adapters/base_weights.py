@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 
 from deltavcs.checkpoint.layout import CONFIG, MAX_JSON_BYTES
 from deltavcs.errors import DeltaVCSError, ErrorKind, InvalidInputError
 from deltavcs.objects.model import Manifest, TensorEntry
 from deltavcs.objects.store import ObjectStore
-from deltavcs.skeleton.skeleton import Skeleton, build_skeleton
+from deltavcs.skeleton.skeleton import Skeleton, skeleton_of
 from deltavcs.skeleton.weight_names import WeightNames, WeightSource, match_names
 
 
@@ -71,7 +71,7 @@ class BaseWeights:
         if self.config is None:
             return None
         try:
-            return _skeleton(self.config)
+            return skeleton_of(self.config)
         except DeltaVCSError:
             return None
 
@@ -178,11 +178,6 @@ class BaseWeights:
             )
             for i, target in enumerate(targets)
         }
-
-
-@lru_cache(maxsize=2)
-def _skeleton(config_json: bytes) -> Skeleton:
-    return build_skeleton(config_json)
 
 
 def _prefixes(name: str, key: str) -> tuple[str, str]:

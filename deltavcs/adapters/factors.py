@@ -130,9 +130,7 @@ def read_factor(objects: ObjectStore, entry: TensorEntry) -> npt.NDArray[np.floa
     return values.reshape(entry.shape[0], -1)
 
 
-def product(
-    objects: ObjectStore, factors: Factors, rows: slice | None = None
-) -> npt.NDArray[np.float64]:
+def product(objects: ObjectStore, factors: Factors, rows: slice | None = None) -> npt.NDArray[np.float64]:
     """ΔW, or some rows of it, as a matrix of float64: rows of the weight on disk × the rest of its shape.
 
     Args:

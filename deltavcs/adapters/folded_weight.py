@@ -74,7 +74,7 @@ class FoldedWeight:
     def _scale_of_columns(self, magnitude: TensorEntry) -> npt.NDArray[np.float64]:
         """M/‖V‖ of a weight [in, out]: the norms need all of it."""
         if self._column_scale is None:
-            squares = np.zeros(self._columns)
+            squares: npt.NDArray[np.float64] = np.zeros(self._columns)
             step = max(1, _FOLD_ELEMENTS // max(1, self._columns))
             for low in range(0, self._n_rows, step):
                 squares += np.square(self._sum(low, min(low + step, self._n_rows))).sum(axis=0)

@@ -7,12 +7,8 @@ from typing import Any
 from deltavcs.checkpoint import layout
 from deltavcs.checkpoint.device import checked_device
 from deltavcs.checkpoint.materialize import load_state, torch_dtype
-<<<<<<< HEAD
 from deltavcs.evaluation.models import build_model, config_directory
-=======
-from deltavcs.evaluation.models import build_model, config_directory, import_transformers
 from deltavcs.evaluation.quantised_models import loading_quantised
->>>>>>> quant
 from deltavcs.repo import Repository
 from deltavcs.skeleton.model_config import import_transformers
 from deltavcs.steps.targets import parse_dtype, prepare_target
