@@ -126,3 +126,6 @@ class Advice(StrEnum):
     SAVE_PLAIN_TENSORS = "save-plain-tensors"
     SAVE_STATE_DICT = "save-state-dict"
     RENAME_TENSOR = "rename-tensor"
+    COMMIT_FOR_OTHER_BASE = "commit-for-other-base"
+    CARRY_FOLDED = "carry-folded"
+    NOTHING_TO_FOLD = "nothing-to-fold"

@@ -129,6 +129,9 @@ BY_ADVICE: dict[Advice, str] = {
     Advice.FREE_QUOTA: "Free some space of your quota and run the command again; nothing was changed.",
     Advice.KEEP_SUBNORMALS: "Call torch.set_flush_denormal(False).",
     Advice.KNOWN_DTYPES: "The known dtypes are {dtypes}.",
+    Advice.COMMIT_FOR_OTHER_BASE: "Its files as they are can be committed for the other base: dvx commit DIR --base NAME",
+    Advice.CARRY_FOLDED: "Carry over what it changes: use --fold, which adds it to the new base.",
+    Advice.NOTHING_TO_FOLD: "Leave --fold out; its weights are whole.",
     Advice.GIVE_INITIAL_ADAPTER: (
         "Merge the factors instead: commit the adapter that all were initialised as and name it with --base; or give"
         " more with --memory."

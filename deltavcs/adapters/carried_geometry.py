@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
+
+import numpy as np
 
 from deltavcs.adapters.carrying import CarriedAdapter
+from deltavcs.adapters.factors import Factors
+from deltavcs.adapters.folded_weight import FoldedWeight
 from deltavcs.adapters.updates import Update, updates_of
 from deltavcs.checkpoint.elements import read_elements
 from deltavcs.checkpoint.geometry import Geometry, geometry, group_of
+from deltavcs.checkpoint.quantised import quantisations_of
 from deltavcs.objects.model import TensorEntry
 from deltavcs.objects.store import ObjectStore
 from deltavcs.pool import Pool
 from deltavcs.resources import Resources
-from deltavcs.tensors.dtypes import dtype_of
+from deltavcs.tensors.dtypes import dtype_of, n_elements
 
 _SPAN_ELEMENTS = 1 << 18
 Triple = tuple[TensorEntry, TensorEntry, TensorEntry]
@@ -29,10 +35,11 @@ def carried_geometry(
     ⟨s·B·A, W_t − W_s⟩ from (W_t − W_s)·Aᵀ, which has the rank's number of columns. Weights that are kept whole
     count with their change, W_saved − W_s.
     """
-    triples = _triples(carried)
+    triples = _triples(objects, carried)
     found = geometry(objects, triples, resources)
     extra: dict[str, list[float]] = {}
-    for key, delta, dot in _products(objects, carried, triples, resources):
+    parts = [*_products(objects, carried, triples, resources), *_rows(objects, carried)]
+    for key, delta, dot in parts:
         for group in (group_of(key), "all"):
             sums = extra.setdefault(group, [0.0, 0.0])
             sums[0] += delta
@@ -44,13 +51,20 @@ def carried_geometry(
     return found
 
 
-def _triples(carried: CarriedAdapter) -> dict[str, Triple]:
+def _triples(objects: ObjectStore, carried: CarriedAdapter) -> dict[str, Triple]:
     """Per tensor of the target those of m_t, m'_s and m_s, where both bases have it in one shape but for rows."""
     source, target = carried.source.entries, carried.target.entries
+    quantised = [
+        q for base in (carried.source, carried.target) for q in quantisations_of(objects, base.manifest)
+    ]
+    packed = {k for q in quantised for k in q.tensors}
     saved = {w.source.blob: w.saved for w in carried.whole.values() if w.source is not None}
     out: dict[str, Triple] = {}
     for key, entry in target.items():
-        other = source.get(_source_key(carried, key))
+        other_key = _source_key(carried, key)
+        other = source.get(other_key)
+        if packed & {key, other_key}:
+            continue
         if other is not None and other.shape[1:] == entry.shape[1:] and _computes(entry, other):
             tuned = saved.get(other.blob, other)
             out[key] = (entry, tuned if _computes(tuned) else other, other)
@@ -86,6 +100,9 @@ def _products(
     """Per tensor: what its updates add to ‖Δ‖² and to ⟨Δ, m_t − m_s⟩."""
     with Pool(resources) as pool:
         for done, (key, factors) in enumerate(carried.match.factors.items(), start=1):
+            if factors[0].magnitude is not None and key in triples:
+                yield (key, *_scaled(objects, triples[key], factors))
+                continue
             for first, update in updates_of(objects, factors):
                 delta, dot = update.norm() ** 2, 0.0
                 if key in triples:
@@ -95,6 +112,31 @@ def _products(
                         delta += 2.0 * change
                 yield key, delta, dot
             resources.progress("comparing adapters", done, len(carried.match.factors))
+
+
+def _rows(objects: ObjectStore, carried: CarriedAdapter) -> Iterator[tuple[str, float, float]]:
+    """The same of embeddings of which some rows were trained."""
+    for key, (replaced, source, target) in zip(carried.match.tokens, carried.tokens.values(), strict=True):
+        columns = prod(replaced.rows.shape[1:])
+        for i, token in enumerate(replaced.tokens):
+            rows = read_elements(objects, replaced.rows, i * columns, columns)
+            old, new = (read_elements(objects, e, token * columns, columns) for e in (source, target))
+            yield key, float((rows - old) @ (rows - old)), float((rows - old) @ (new - old))
+
+
+def _scaled(objects: ObjectStore, triple: Triple, factors: Sequence[Factors]) -> tuple[float, float]:
+    """‖Δ‖² and ⟨Δ, W_t − W_s⟩ of DoRA, which changes the whole weight."""
+    target, _, source = triple
+    tuned, total = FoldedWeight(objects, source, factors), n_elements(source.shape)
+    delta = dot = 0.0
+    for at in range(0, total, _SPAN_ELEMENTS):
+        values = np.empty(min(_SPAN_ELEMENTS, total - at))
+        tuned.read_into(at * values.itemsize, memoryview(values).cast("B"), "F64")
+        old, new = (read_elements(objects, e, at, values.size) for e in (source, target))
+        values -= old
+        delta += float(values @ values)
+        dot += float(values @ (new - old))
+    return delta, dot
 
 
 def _spans(triple: Triple, first: int, update: Update) -> Iterator[_Span]:

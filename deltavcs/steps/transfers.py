@@ -9,7 +9,7 @@ from deltavcs.advice import Advice
 from deltavcs.checkpoint.geometry import Geometry, geometry
 from deltavcs.checkpoint.storing import store_view
 from deltavcs.errors import ErrorKind, InvalidInputError
-from deltavcs.merging.combination import Combination, combine
+from deltavcs.merging.combination import Combination, Compatibility, combine
 from deltavcs.merging.expression import transfer_program
 from deltavcs.objects.model import Kind, Parent, Role
 from deltavcs.oid import CommitId
@@ -44,6 +44,11 @@ class TransferPlan:
     def recipe(self) -> str:
         """The sum with full commit ids."""
         return f"{self.target} + {self.scale!r} * ({self.delta} - {self.source})"
+
+    @property
+    def compatibility(self) -> Compatibility:
+        """Which tensors took part."""
+        return self.combination.compatibility
 
 
 def plan_transfer(
@@ -85,6 +90,18 @@ def measure_transfer(repo: Repository, plan: TransferPlan) -> dict[str, Geometry
     return geometry(plan.operands.objects, plan.combination.triples, repo.resources)
 
 
+def transfer_facts(scale: float, distances: Mapping[str, Geometry]) -> dict[str, str]:
+    """The figures that the history keeps of a transfer, as metadata."""
+    whole = distances["all"]
+    figures = {
+        "scale": scale,
+        "cosine": whole.cosine,
+        "relative-drift": whole.relative_drift,
+        "delta-l2": whole.delta,
+    }
+    return {f"transfer.{k}": f"{v:.6g}" for k, v in figures.items() if v is not None}
+
+
 def record_transfer(
     repo: Repository, plan: TransferPlan, draft: Draft, distances: Mapping[str, Geometry]
 ) -> Recorded:
@@ -95,14 +112,7 @@ def record_transfer(
         distances: by group of tensors and in all (`all`), kept as metadata.
     """
     assert draft.name is not None
-    whole = distances["all"]
-    figures = {
-        "scale": plan.scale,
-        "cosine": whole.cosine,
-        "relative-drift": whole.relative_drift,
-        "delta-l2": whole.delta,
-    }
-    facts = {f"transfer.{k}": f"{v:.6g}" for k, v in figures.items() if v is not None}
+    facts = transfer_facts(plan.scale, distances)
     facts |= dequantised_facts("transfer", plan.operands)
     task = repo.commit(plan.delta).task
     made_as = MadeAs(

@@ -1,0 +1,32 @@
+"""How a diff vector is carried over to another base, as a caller chooses it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from deltavcs.advice import Advice
+from deltavcs.errors import ErrorKind, InvalidInputError
+
+
+@dataclass(frozen=True, slots=True)
+class Carrying:
+    """How the result of a transfer is made.
+
+    Attributes:
+        vocab: `pad` counts rows that a base lacks as zeros; `strict` refuses them.
+        fold: fold an adapter into its new base, in place of an adapter for it.
+        dequantize: compute with the weights that quantised checkpoints stand for; the result has those.
+    """
+
+    vocab: str = "pad"
+    fold: bool = False
+    dequantize: bool = False
+
+    def __post_init__(self) -> None:
+        if self.vocab not in ("pad", "strict"):
+            raise InvalidInputError(
+                f"vocab is {self.vocab!r}",
+                kind=ErrorKind.BAD_ARGUMENT,
+                advice=Advice.ONE_OF,
+                facts={"choices": "pad, strict"},
+            )
