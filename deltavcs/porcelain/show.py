@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from deltavcs.adapters.module_updates import ModuleUpdate, module_updates
 from deltavcs.brief import brief
-from deltavcs.objects.model import Commit, Manifest
+from deltavcs.objects.model import Commit, Kind, Manifest
 from deltavcs.oid import CommitId, ManifestId
 from deltavcs.repo import Repository
 from deltavcs.steps.contents import ShownFile, ShownTensor, files_of, tensors_of
@@ -33,7 +35,8 @@ class Shown:
     Attributes:
         stored_bytes: of its blobs in packs, shared ones included; None where a blob is missing.
         changed_share: share of the weights that differ from the base.
-        l2: norm of its diff vector.
+        l2: norm of its diff vector; of a LoRA adapter that of all its products together.
+        modules: of a LoRA adapter, what it adds to each weight, by the product of its factors.
     """
 
     commit: CommitId
@@ -57,6 +60,7 @@ class Shown:
     tensors: tuple[ShownTensor, ...]
     files: tuple[ShownFile, ...]
     scores: tuple[ScoreLine, ...]
+    modules: tuple[ModuleUpdate, ...] = ()
 
     __repr__ = brief
 
@@ -72,6 +76,7 @@ def show(repo: Repository, revision: str) -> Shown:
     value = repo.commit(commit)
     manifest = repo.objects.get_manifest(value.manifest)
     stats = repo.objects.get_stats(value.stats) if value.stats else None
+    modules = _modules(repo, value, manifest)
     return Shown(
         commit=commit,
         kind=str(value.kind),
@@ -90,11 +95,22 @@ def show(repo: Repository, revision: str) -> Shown:
         raw_bytes=manifest.size,
         stored_bytes=_stored(repo, manifest),
         changed_share=stats.changed_share if stats else None,
-        l2=stats.l2 if stats else None,
+        l2=stats.l2 if stats else _norm(modules),
         tensors=tensors_of(repo, manifest, stats),
         files=files_of(manifest),
         scores=ScoreBook(repo).of(value),
+        modules=modules,
     )
+
+
+def _modules(repo: Repository, value: Commit, manifest: Manifest) -> tuple[ModuleUpdate, ...]:
+    found = module_updates(repo.objects, manifest) if value.kind is Kind.ADAPTER else None
+    return tuple(found.describe()) if found is not None else ()
+
+
+def _norm(modules: Sequence[ModuleUpdate]) -> float | None:
+    norms = [m.l2 for m in modules if m.l2 is not None]
+    return math.hypot(*norms) if norms and len(norms) == len(modules) else None
 
 
 def _parents(repo: Repository, value: Commit) -> tuple[ShownParent, ...]:
