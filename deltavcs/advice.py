@@ -105,7 +105,6 @@ class Advice(StrEnum):
     ONLY_TENSORS = "only-tensors"
     SAVE_STATE = "save-state"
     FINISH_DOWNLOAD = "finish-download"
-    REMOVE_FILE = "remove-file"
     ONE_SHARD = "one-shard"
     NAME_DIRECTORY = "name-directory"
     REMOVE_LINK = "remove-link"
@@ -124,3 +123,8 @@ class Advice(StrEnum):
     SAVE_PLAIN_TENSORS = "save-plain-tensors"
     SAVE_STATE_DICT = "save-state-dict"
     RENAME_TENSOR = "rename-tensor"
+    FETCH_POINTERS = "fetch-pointers"
+    MEND_OR_EXCLUDE = "mend-or-exclude"  # path
+    NAME_FOLDER = "name-folder"  # path
+    SAVE_ADAPTER_AGAIN = "save-adapter-again"
+    COMMIT_FOLDER = "commit-folder"  # folder
