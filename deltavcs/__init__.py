@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from deltavcs.advice import Advice as Advice
+    from deltavcs.checkpoint.intake import Intake as Intake
     from deltavcs.errors import AlreadyExistsError as AlreadyExistsError
     from deltavcs.errors import ConflictError as ConflictError
     from deltavcs.errors import DeltaVCSError as DeltaVCSError
@@ -101,6 +102,7 @@ _HOMES = {
     "FormatError": "errors",
     "HubOptions": "storage.hub_client",
     "Identity": "identity",
+    "Intake": "checkpoint.intake",
     "IntegrityError": "errors",
     "InternalError": "errors",
     "InvalidInputError": "errors",

@@ -105,7 +105,6 @@ class Advice(StrEnum):
     ONLY_TENSORS = "only-tensors"
     SAVE_STATE = "save-state"
     FINISH_DOWNLOAD = "finish-download"
-    REMOVE_FILE = "remove-file"
     ONE_SHARD = "one-shard"
     NAME_DIRECTORY = "name-directory"
     REMOVE_LINK = "remove-link"
@@ -129,3 +128,8 @@ class Advice(StrEnum):
     COMMIT_FOR_OTHER_BASE = "commit-for-other-base"
     CARRY_FOLDED = "carry-folded"
     NOTHING_TO_FOLD = "nothing-to-fold"
+    FETCH_POINTERS = "fetch-pointers"
+    MEND_OR_EXCLUDE = "mend-or-exclude"  # path
+    NAME_FOLDER = "name-folder"  # path
+    SAVE_ADAPTER_AGAIN = "save-adapter-again"
+    COMMIT_FOLDER = "commit-folder"  # folder

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
+from collections.abc import Callable
 from typing import Any, Never
 
 from deltavcs.errors import ErrorKind, FormatError
@@ -36,8 +37,11 @@ def encode_json(value: object, *, lone_surrogates: bool = False) -> bytes:
     return text.encode("utf-8", "surrogatepass" if lone_surrogates else "strict")
 
 
-def parse_json(text: str) -> Any:
+def parse_json(text: str, *, repeated: Callable[[list[tuple[str, Any]]], Any] | None = None) -> Any:
     """Parse JSON from an untrusted source, strictly.
+
+    Args:
+        repeated: makes an object of its pairs where a key may be there twice; None to refuse that.
 
     Raises:
         ValueError: the reason; `json.JSONDecodeError` where it is no JSON, `RepeatedKey` for a key that an
@@ -46,7 +50,11 @@ def parse_json(text: str) -> Any:
     """
     try:
         return json.loads(
-            text, object_pairs_hook=_unique, parse_constant=_refuse, parse_int=_whole, parse_float=_finite
+            text,
+            object_pairs_hook=repeated or _unique,
+            parse_constant=_refuse,
+            parse_int=_whole,
+            parse_float=_finite,
         )
     except RecursionError as exc:
         raise ValueError("too many levels") from exc

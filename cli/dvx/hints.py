@@ -118,8 +118,10 @@ BY_ADVICE: dict[Advice, str] = {
     " add --allow-pickle-weights.",
     Advice.ONLY_TENSORS: "Only files that hold nothing but tensors can be converted.",
     Advice.SAVE_STATE: "Save the model's state_dict only.",
-    Advice.FINISH_DOWNLOAD: "Finish the download, or remove the index if it is left over.",
-    Advice.REMOVE_FILE: "Remove it.",
+    Advice.FINISH_DOWNLOAD: "Finish the download, or mend the index. To keep what is there, add --allow-incomplete.",
+    Advice.FETCH_POINTERS: "Fetch the files with 'git lfs pull', or leave it out with --exclude '{path}'.",
+    Advice.MEND_OR_EXCLUDE: "Mend it, or leave it out with --exclude '{path}'.",
+    Advice.NAME_FOLDER: "Name that folder itself: dvx import {path}",
     Advice.ONE_SHARD: "Each tensor may be in one shard only.",
     Advice.NAME_DIRECTORY: "Name a directory.",
     Advice.REMOVE_LINK: "Name a directory, or remove the link.",
@@ -155,6 +157,8 @@ BY_ADVICE: dict[Advice, str] = {
         "It may hold a whole model or other objects: load it where you trust it, and save with"
         " torch.save(model.state_dict(), FILE)"
     ),
+    Advice.SAVE_ADAPTER_AGAIN: "Save it again with save_pretrained() of the PEFT model, its parameters gathered first.",
+    Advice.COMMIT_FOLDER: "Commit each by itself: dvx commit {folder} --base NAME",
     Advice.RENAME_TENSOR: "Rename it and save again.",
 }
 

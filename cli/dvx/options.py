@@ -183,3 +183,20 @@ def name(function: F) -> F:
     """Add `--as NAME`."""
     option = click.option("--as", "name", metavar="NAME", help="The branch; by default that of the source.")
     return option(function)
+
+
+def intake(function: F) -> F:
+    """Add `--include`, `--exclude` and `--allow-incomplete`: which files of a source are taken."""
+    for option in (
+        click.option("--allow-incomplete", is_flag=True, help="Take it though some weights are missing."),
+        click.option(
+            "--exclude", multiple=True, metavar="GLOB",
+            help="Leave files out, as a line of .gitignore does; repeatable.",
+        ),
+        click.option(
+            "--include", multiple=True, metavar="GLOB",
+            help="Take files that would be left out; repeatable.",
+        ),
+    ):  # fmt: skip
+        function = option(function)
+    return function

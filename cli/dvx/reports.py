@@ -76,14 +76,6 @@ def unchanged_lines(recorded: Recorded) -> Iterator[str]:
     yield f"{name(recorded.name)} {commit_id(recorded.commit)} has this content already; nothing to commit"
 
 
-def source_lines(skipped: Sequence[str], converted: Sequence[str]) -> Iterator[str]:
-    """What was left out of a source, or converted on the way."""
-    if converted:
-        yield f"converted from pickle to safetensors: {text.join(converted)}"
-    if skipped:
-        yield f"left out: {text.join(skipped)}"
-
-
 def score_cell(scores: Sequence[ScoreLine], limit: int = 2) -> str:
     """Scores in a line: `piqa 0.512`, the first of each task."""
     first: dict[str, ScoreLine] = {}

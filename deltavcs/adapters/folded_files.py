@@ -42,7 +42,10 @@ def _indexes(objects: ObjectStore, view: View) -> dict[str, ViewFile]:
         data = file.data if file.blob is None else objects.blobs.read(file.blob, max_bytes=file.size)
         raw = json.loads(data or b"{}")
         raw["weight_map"] = shards
-        raw["metadata"] = {**(raw.get("metadata") or {}), "total_size": sum(c.size for c in view.primary.values())}
+        raw["metadata"] = {
+            **(raw.get("metadata") or {}),
+            "total_size": sum(c.size for c in view.primary.values()),
+        }
         made[file.path] = replace(
             data_file(file.path, json.dumps(raw, indent=2).encode() + b"\n"), executable=file.executable
         )

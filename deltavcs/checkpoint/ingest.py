@@ -34,15 +34,11 @@ def ingest(
         resources: threads, memory, progress.
 
     Raises:
-        InvalidInputError: `bad-checkpoint` if there is no tensor in it.
+        InvalidInputError: `bad-checkpoint` if there is no tensor in it, nor anything that is kept as files.
         ConflictError: `source-changed` if a file was written to meanwhile.
     """
-    if not source.tensors:
-        raise InvalidInputError(
-            f"{source.root} holds no safetensors weights",
-            kind=ErrorKind.BAD_CHECKPOINT,
-            advice=Advice.GIVE_WEIGHTS,
-        )
+    if not source.tensors and not source.is_kept_as_files:
+        raise _no_weights(source)
     tally = BlobTally()
     done, total = 0, source.size
     with _changes_first(source):
@@ -59,6 +55,22 @@ def ingest(
         FileEntry(f.path, f.size, tally.files[f.path], f.keys, executable=f.executable) for f in source.files
     )
     return Ingested(Manifest(entries, tally.tensors), tally.stats, total, tally.stored_bytes)
+
+
+def _no_weights(source: SourceCheckpoint) -> InvalidInputError:
+    inside = [x.path for x in source.findings.left_out if x.holds_weights and x.path.endswith("/")]
+    if inside:
+        return InvalidInputError(
+            f"{source.root} holds no weights of its own; there are some in {inside[0]}, which is left out",
+            kind=ErrorKind.BAD_CHECKPOINT,
+            advice=Advice.NAME_FOLDER,
+            facts={"path": str(source.root / inside[0])},
+        )
+    return InvalidInputError(
+        f"{source.root} holds no safetensors weights",
+        kind=ErrorKind.BAD_CHECKPOINT,
+        advice=Advice.GIVE_WEIGHTS,
+    )
 
 
 @contextlib.contextmanager

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterable
-from pathlib import PurePosixPath
-from typing import Any
 
 MARKER = ".dvx-checkout.json"
 ADAPTER_CONFIG = "adapter_config.json"
@@ -20,6 +17,13 @@ PICKLE_SUFFIXES = (".bin", ".pt", ".pth")
 SKIPPED_FOLDERS = (".git", ".dvx", ".cache/huggingface")
 _DRAFT = re.compile(r"\.[0-9a-f]{8}\.partial\Z")
 MAX_JSON_BYTES = 64 << 20
+
+# Models and arrays in formats of other libraries, which are kept as files.
+_OTHER_FORMATS = (
+    ".gguf", ".ggml", ".onnx", ".ort", ".npz", ".npy", ".h5", ".hdf5", ".keras", ".msgpack", ".tflite",
+    ".mlmodel", ".mlpackage", ".pb", ".nemo", ".engine", ".plan", ".pte",
+)  # fmt: skip
+_SAYS_WHAT_IT_IS = frozenset({CONFIG, ADAPTER_CONFIG, "model_index.json"})
 
 _TOKENIZER_FILES = frozenset(
     {
@@ -80,42 +84,26 @@ def is_safetensors(path: str) -> bool:
     return path.endswith(".safetensors")
 
 
-def find_index(paths: Iterable[str]) -> str | None:
-    """The top-level index of a sharded checkpoint, `model.safetensors.index.json` before others."""
-    found = sorted(p for p in paths if "/" not in p and p.endswith(INDEX_SUFFIX))
-    preferred = SINGLE + ".index.json"
-    return preferred if preferred in found else next(iter(found), None)
+def is_other_format(path: str) -> bool:
+    """True for a model in a format of another library, such as GGUF or ONNX."""
+    return path.lower().endswith(_OTHER_FORMATS)
 
 
-def primary_files(paths: Iterable[str], index: bytes | None) -> frozenset[str]:
-    """The safetensors files that hold the checkpoint's own tensors (spec §3.1).
-
-    Args:
-        paths: all files, relative.
-        index: content of the file that `find_index` found.
-    """
-    top = {p for p in paths if "/" not in p and is_safetensors(p)}
-    if index is not None:
-        named = {str(PurePosixPath(x)) for x in _weight_map(index).values()}
-        if named & top:
-            return frozenset(named & top)
-    for single in (SINGLE, ADAPTER_WEIGHTS):
-        if single in top:
-            return frozenset({single})
-    return frozenset(top) if len(top) == 1 else frozenset()
+def is_pickle(path: str) -> bool:
+    """True for a file that may be pickled weights, by its name."""
+    return path.endswith((*PICKLE_SUFFIXES, ".ckpt"))
 
 
-def missing_shards(paths: Iterable[str], index: bytes | None) -> list[str]:
-    """Files that the index names and that are not there."""
-    return sorted(set(map(str, _weight_map(index).values())) - set(paths)) if index is not None else []
-
-
-def _weight_map(index: bytes) -> dict[str, Any]:
-    try:
-        found = json.loads(index)["weight_map"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
+def is_essential(path: str) -> bool:
+    """True for weights, and for what says what they are: without it a checkpoint is another one."""
+    name = path.rpartition("/")[2]
+    return (
+        name in _SAYS_WHAT_IT_IS
+        or is_safetensors(name)
+        or is_pickle(name)
+        or is_other_format(name)
+        or (".index." in name and name.endswith(".json"))
+    )
 
 
 def tensor_key(path: str, name: str, *, primary: bool) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,15 @@ from deltavcs.errors import ErrorKind, InvalidInputError, reason_of
 _TRAINING_STATE = ("training_args.bin", "optimizer.pt", "optimizer.bin", "scheduler.pt", "scaler.pt")
 
 
-def pickled_weights(path: Path) -> list[Path]:
-    """Top-level weight files that are pickles; none if there are safetensors beside them."""
+def pickled_weights(path: Path, taken: Collection[str] | None = None) -> list[Path]:
+    """Top-level weight files that are pickles; none if there are safetensors beside them.
+
+    Args:
+        taken: names of the files that are looked at; None for all.
+    """
     if not path.is_dir():
         return [path] if path.is_file() and path.suffix in PICKLE_SUFFIXES else []
-    top = sorted(p for p in path.iterdir() if p.is_file())
+    top = sorted(p for p in path.iterdir() if (taken is None or p.name in taken) and p.is_file())
     if any(is_safetensors(p.name) for p in top):
         return []
     return [
@@ -32,17 +36,18 @@ def pickled_weights(path: Path) -> list[Path]:
 
 
 def convert_pickles(
-    path: Path, *, scratch: Callable[[str], Path], allowed: bool
+    path: Path, *, scratch: Callable[[str], Path], allowed: bool, taken: Collection[str] | None = None
 ) -> tuple[Path, tuple[str, ...]]:
     """Give back a directory with safetensors in place of pickled weights, and what was converted.
 
-    A source without pickled weights is given back as it is. `scratch` makes the folder of the copy.
+    A source without pickled weights is given back as it is. `scratch` makes the folder of the copy;
+    `taken` is for `pickled_weights`.
 
     Raises:
         InvalidInputError: `pickle-refused` if there are pickled weights and `allowed` is False, or if
             they hold anything but tensors.
     """
-    pickles = pickled_weights(path)
+    pickles = pickled_weights(path, taken)
     if not pickles:
         return path, ()
     if not allowed:

@@ -3,33 +3,33 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from deltavcs.advice import Advice
+from deltavcs.brief import brief
+from deltavcs.checkpoint.arrangement import Arrangement, Overlaid, arrange
+from deltavcs.checkpoint.intake import Cause, Intake, LeftOut
 from deltavcs.checkpoint.layout import (
     ADAPTER_CONFIG,
     ADAPTER_WEIGHTS,
-    MARKER,
+    CONFIG,
     MAX_JSON_BYTES,
-    SKIPPED_FOLDERS,
-    find_index,
-    is_draft,
+    holds_tokenizer,
+    is_other_format,
+    is_pickle,
     is_safetensors,
-    missing_shards,
-    primary_files,
-    tensor_key,
 )
+from deltavcs.checkpoint.survey import OutsideLink, Survey, survey_file, survey_folder
 from deltavcs.errors import ConflictError, ErrorKind, FormatError, InvalidInputError, NotFoundError
 from deltavcs.objects.incoming import FileRange
-from deltavcs.objects.paths import check_path, check_paths
 from deltavcs.storage import FileReader, translate_os_errors
 from deltavcs.tensors.safetensors import header_length, parse_header
 
 Stamp = tuple[int, int, int]
+_ASKED = (Cause.EXCLUDED, Cause.IGNORED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +67,35 @@ class SourceFile:
     keys: tuple[str, ...] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What there is to say of a source that was read.
+
+    Attributes:
+        left_out: files and folders that are not committed.
+        links: that were followed out of the source.
+        beside: files of weights that are kept and are not the checkpoint's own.
+        unnamed: own tensors that the index does not name; transformers reads whole shards, and so do we.
+        overlaid: own tensors that are in several shards.
+        unindexed: own shards without an index, which transformers does not load.
+        incomplete: what is not all there, where that was asked for.
+        unmatched: patterns that matched nothing.
+        whole_files: nothing in it is safetensors, and all is kept as files.
+    """
+
+    left_out: tuple[LeftOut, ...] = ()
+    links: tuple[OutsideLink, ...] = ()
+    beside: tuple[str, ...] = ()
+    unnamed: tuple[str, ...] = ()
+    overlaid: tuple[Overlaid, ...] = ()
+    unindexed: tuple[str, ...] = ()
+    incomplete: tuple[str, ...] = ()
+    unmatched: tuple[str, ...] = ()
+    whole_files: bool = False
+
+    __repr__ = brief
+
+
 @dataclass(slots=True)
 class SourceCheckpoint:
     """A checkpoint on disk, open for reading.
@@ -74,13 +103,28 @@ class SourceCheckpoint:
     Attributes:
         files: sorted by path.
         tensors: by manifest key.
-        skipped: folders that were left out.
+        findings: what there is to say of it.
+        incomplete: it is taken though not all is there.
     """
 
     root: Path
     files: list[SourceFile] = field(default_factory=list)
     tensors: dict[str, SourceTensor] = field(default_factory=dict)
-    skipped: list[str] = field(default_factory=list)
+    findings: Findings = field(default_factory=Findings)
+    incomplete: bool = False
+
+    @property
+    def is_kept_as_files(self) -> bool:
+        """True for what has no tensors and is worth keeping: a model in another format, a tokenizer.
+
+        A model's configuration without weights is none of these, unless an incomplete one was asked for.
+        """
+        if self.tensors or not self.files:
+            return False
+        paths = [f.path for f in self.files]
+        if self.incomplete or any(map(is_other_format, paths)):
+            return True
+        return holds_tokenizer(paths) and not {CONFIG, ADAPTER_CONFIG} & set(paths)
 
     @property
     def is_adapter(self) -> bool:
@@ -126,83 +170,83 @@ class SourceCheckpoint:
 
 
 @contextlib.contextmanager
-def open_checkpoint(source: Path) -> Iterator[SourceCheckpoint]:
+def open_checkpoint(source: Path, intake: Intake | None = None) -> Iterator[SourceCheckpoint]:
     """Open a directory or one `.safetensors` file.
 
     Raises:
         NotFoundError: `unknown-source`.
         FormatError: a malformed or lying header, an unsafe path.
-        InvalidInputError: `bad-checkpoint` if a tensor stands there twice or a shard is missing.
+        InvalidInputError: `bad-checkpoint` if shards or tensors are missing, a tensor stands there twice, or
+            a file of weights cannot be read.
     """
-    if not source.exists():
-        raise NotFoundError(f"{source} does not exist", kind=ErrorKind.UNKNOWN_SOURCE)
-    with contextlib.ExitStack() as stack:
-        checkpoint = SourceCheckpoint(source)
-        if source.is_dir():
-            listing = dict(_walk(source, "", checkpoint.skipped, {os.path.realpath(source)}))
-        elif source.is_file():
-            # One file of weights is a whole checkpoint.
-            listing = {check_path(source.name): source}
-        else:
-            raise InvalidInputError(
-                f"{source} is neither a directory nor a regular file", kind=ErrorKind.BAD_CHECKPOINT
-            )
-        check_paths(listing)
-        index_path = find_index(listing)
-        index = _read_index(listing[index_path]) if index_path else None
-        missing = missing_shards(listing, index)
-        if missing:
-            raise InvalidInputError(
-                f"{source}: {index_path} names {missing[0]}, which is not there",
-                kind=ErrorKind.BAD_CHECKPOINT,
-                advice=Advice.FINISH_DOWNLOAD,
-            )
-        primary = primary_files(listing, index)
-        for path in sorted(listing):
-            _add_file(checkpoint, stack, path, listing[path], primary=path in primary)
+    intake = intake or Intake()
+    with open_survey(survey_source(source, intake), intake) as checkpoint:
         yield checkpoint
 
 
-def _walk(folder: Path, prefix: str, skipped: list[str], seen: set[str]) -> Iterator[tuple[str, Path]]:
-    with translate_os_errors(f"cannot read {folder}"):
-        entries = sorted(os.scandir(folder), key=lambda e: e.name)
-    for entry in entries:
-        path = prefix + entry.name
-        location = Path(entry.path)
-        if path == MARKER:
-            continue
-        kind = _kind(entry)
-        if kind == "directory":
-            real = os.path.realpath(location)
-            if path in SKIPPED_FOLDERS or entry.name in SKIPPED_FOLDERS or is_draft(path):
-                skipped.append(path)
-            elif real in seen:
-                raise InvalidInputError(
-                    f"{location} is a link into its own folder", kind=ErrorKind.BAD_CHECKPOINT
-                )
-            else:
-                yield from _walk(location, path + "/", skipped, seen | {real})
-        elif kind == "file":
-            yield check_path(path), location
-        else:
-            raise InvalidInputError(
-                f"{location} {kind}", kind=ErrorKind.BAD_CHECKPOINT, advice=Advice.REMOVE_FILE
-            )
+def survey_source(source: Path, intake: Intake) -> Survey:
+    """Which files of a directory are taken; a file is taken as it is. Raises as `open_checkpoint` does."""
+    if not source.exists():
+        raise NotFoundError(f"{source} does not exist", kind=ErrorKind.UNKNOWN_SOURCE)
+    if source.is_dir():
+        return survey_folder(source, intake)
+    if not source.is_file():
+        raise InvalidInputError(
+            f"{source} is neither a directory nor a regular file", kind=ErrorKind.BAD_CHECKPOINT
+        )
+    return survey_file(source)
 
 
-def _kind(entry: os.DirEntry[str]) -> str:
-    """`directory`, `file`, or what is wrong with it. Links are followed."""
-    try:
-        if entry.is_dir():
-            return "directory"
-        if entry.is_file():
-            return "file"
-    except OSError as exc:  # a link that leads to itself, or through a folder that may not be read
-        return f"cannot be followed: {exc.strerror}"
-    return "is a broken link" if entry.is_symlink() else "is not a regular file"
+@contextlib.contextmanager
+def open_survey(survey: Survey, intake: Intake) -> Iterator[SourceCheckpoint]:
+    """Open the files of a survey. Raises as `open_checkpoint` does."""
+    with contextlib.ExitStack() as stack:
+        opened = {path: _open_file(stack, path, at) for path, at in sorted(survey.files.items())}
+        names = {path: [s.name for s in found.spans] for path, found in opened.items() if found.header}
+        try:
+            made = arrange(names, survey.files.keys(), lambda path: read_small_file(survey.files[path]))
+        except InvalidInputError as exc:
+            raise exc.within(str(survey.root)) from exc.__cause__
+        if made.problems and not intake.incomplete:
+            raise incomplete(survey, made.problems[0])
+        checkpoint = SourceCheckpoint(survey.root, incomplete=intake.incomplete)
+        for path, found in opened.items():
+            keys = None if found.header is None else tuple(made.keys[path, s.name] for s in found.spans)
+            for key, span in zip(keys or (), found.spans, strict=True):
+                checkpoint.tensors[key] = SourceTensor(span.dtype, span.shape, span.data)
+            checkpoint.files.append(found.as_file(path, keys))
+        checkpoint.findings = _findings(survey, made, whole_files=not checkpoint.tensors)
+        yield checkpoint
 
 
-def _read_index(location: Path) -> bytes:
+def incomplete(survey: Survey, problem: str) -> InvalidInputError:
+    """The error for weights that are not all there."""
+    by_pattern = [x.path for x in survey.left_out if x.holds_weights and x.cause in _ASKED]
+    why = f" ({by_pattern[0]} is left out by a pattern)" if by_pattern else ""
+    return InvalidInputError(
+        f"{survey.root} is incomplete: {problem}{why}",
+        kind=ErrorKind.BAD_CHECKPOINT,
+        advice=Advice.FINISH_DOWNLOAD,
+    )
+
+
+def _findings(survey: Survey, made: Arrangement, *, whole_files: bool) -> Findings:
+    beside = (p for p in survey.files if p not in made.own and (is_safetensors(p) or is_pickle(p)))
+    return Findings(
+        left_out=tuple(survey.left_out),
+        links=tuple(survey.links),
+        beside=() if whole_files else tuple(sorted(beside)),
+        unnamed=made.unnamed,
+        overlaid=made.overlaid,
+        unindexed=made.unindexed,
+        incomplete=made.problems,
+        unmatched=survey.unmatched,
+        whole_files=whole_files,
+    )
+
+
+def read_small_file(location: Path) -> bytes:
+    """Content of a file of at most 64 MiB. Raises FormatError: `limit-exceeded`."""
     with FileReader(location) as file:
         if file.size > MAX_JSON_BYTES:
             raise FormatError(f"{location} has {file.size} bytes", kind=ErrorKind.LIMIT_EXCEEDED)
@@ -214,45 +258,49 @@ def _stamp(location: Path) -> Stamp:
     return found.st_size, found.st_mtime_ns, found.st_ino
 
 
-def _add_file(
-    checkpoint: SourceCheckpoint, stack: contextlib.ExitStack, path: str, location: Path, *, primary: bool
-) -> None:
+@dataclass(frozen=True, slots=True)
+class _Span:
+    """A tensor of a file, by its own name."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    data: FileRange
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """A file with what its header says, if it is safetensors."""
+
+    location: Path
+    stamp: Stamp
+    executable: bool
+    header: bytes | None = None
+    spans: tuple[_Span, ...] = ()
+
+    def as_file(self, path: str, keys: tuple[str, ...] | None) -> SourceFile:
+        return SourceFile(path, self.location, self.stamp[0], self.executable, self.stamp, self.header, keys)
+
+
+def _open_file(stack: contextlib.ExitStack, path: str, location: Path) -> _Opened:
     with translate_os_errors(f"cannot read {location}"):
         stamp = _stamp(location)
         executable = bool(location.stat().st_mode & stat.S_IXUSR)
     if not is_safetensors(path):
-        checkpoint.files.append(SourceFile(path, location, stamp[0], executable, stamp))
-        return
+        return _Opened(location, stamp, executable)
     file = stack.enter_context(FileReader(location))
     try:
-        header_bytes, spans = _read_header(file)
+        header, spans = _read_header(file)
     except (FormatError, InvalidInputError) as exc:
         raise exc.within(str(location)) from exc.__cause__
-    keys = []
-    for name, dtype, shape, data in spans:
-        key = tensor_key(path, name, primary=primary)
-        if primary and "::" in name:
-            raise InvalidInputError(
-                f"{location}: tensor name {name!r} holds '::'", kind=ErrorKind.BAD_CHECKPOINT
-            )
-        if key in checkpoint.tensors:
-            raise InvalidInputError(
-                f"{location}: tensor {name!r} is in another shard as well",
-                kind=ErrorKind.BAD_CHECKPOINT,
-                advice=Advice.ONE_SHARD,
-            )
-        checkpoint.tensors[key] = SourceTensor(dtype, shape, data)
-        keys.append(key)
-    checkpoint.files.append(
-        SourceFile(path, location, stamp[0], executable, stamp, header_bytes, tuple(keys))
-    )
+    return _Opened(location, stamp, executable, header, spans)
 
 
-def _read_header(file: FileReader) -> tuple[bytes, list[tuple[str, str, tuple[int, ...], FileRange]]]:
+def _read_header(file: FileReader) -> tuple[bytes, tuple[_Span, ...]]:
     length = header_length(file.read(0, min(8, file.size)), file.size)
     data = bytes(file.read(0, 8 + length))
     header = parse_header(data[8:], file.size)
-    return data, [
-        (s.name, s.dtype, s.shape, FileRange(file, header.n_bytes + s.begin, s.end - s.begin))
+    return data, tuple(
+        _Span(s.name, s.dtype, s.shape, FileRange(file, header.n_bytes + s.begin, s.end - s.begin))
         for s in header.spans
-    ]
+    )

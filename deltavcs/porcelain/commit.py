@@ -8,13 +8,16 @@ from pathlib import Path
 
 from deltavcs.advice import Advice
 from deltavcs.brief import brief
+from deltavcs.checkpoint.intake import Intake
 from deltavcs.checkpoint.quantised import describe, quantisations_of
+from deltavcs.checkpoint.source import Findings
 from deltavcs.errors import DeltaVCSError, ErrorKind, InvalidInputError
 from deltavcs.objects.model import Parent, Role, check_role
 from deltavcs.oid import CommitId
 from deltavcs.refs import check_name
 from deltavcs.repo import Repository
 from deltavcs.steps.arguments import several
+from deltavcs.steps.adapter_bases import read_adapter
 from deltavcs.steps.bases import Base, find_base
 from deltavcs.steps.commits import commit_source
 from deltavcs.steps.recording import Draft, Recorded, tip_of
@@ -27,17 +30,21 @@ class Committed:
 
     Attributes:
         changed_share: share of the weights that differ from the base; None if nothing was compared.
-        skipped: folders of the source that were left out.
+        findings: what there is to say of the source: what was left out, what does not agree.
         converted: weight files that were converted from pickle.
         quantised_base: of an adapter, the scheme of the base that it was committed to; empty for a plain one.
+        adapter_type: what kind of adapter it is, such as `LORA (DoRA)` or `IA3`; empty for a whole checkpoint.
+        adapter_notes: why it cannot be folded, if it cannot; clauses.
     """
 
     recorded: Recorded
     base: Base
     changed_share: float | None
-    skipped: tuple[str, ...]
+    findings: Findings
     converted: tuple[str, ...]
     quantised_base: str = ""
+    adapter_type: str = ""
+    adapter_notes: tuple[str, ...] = ()
 
     __repr__ = brief
 
@@ -50,6 +57,7 @@ def commit(
     draft: Draft | None = None,
     parents: Sequence[str] = (),
     origin: Mapping[str, str] | None = None,
+    intake: Intake | None = None,
     allow_pickle: bool = False,
 ) -> Committed:
     """Commit a fine-tune.
@@ -61,11 +69,12 @@ def commit(
         draft: branch, by default called as the source; message, task and metadata.
         parents: further parents, `REVISION` or `REVISION:ROLE`.
         origin: where the bytes came from, if `source` is only a copy.
+        intake: which files of the source are taken; by default all but what trainers and editors leave.
         allow_pickle: convert `.bin` and `.pt` weights through `torch.load(weights_only=True)`.
 
     Raises:
         InvalidInputError: `base-unknown` with the nearest candidates and why each fails;
-            `incompatible` if tensors do not fit the base.
+            `incompatible` if tensors do not fit the base; `bad-checkpoint` if the source is incomplete.
         NotFoundError: an unknown source or revision.
     """
     source = str(source)
@@ -74,16 +83,17 @@ def commit(
     given = Base(repo.resolve(base), base, "given") if base is not None else None
     further = tuple(_parent(repo, text) for text in several(parents, "parents"))
     tip = tip_of(repo, branch)
-    with open_source(repo, source, allow_pickle=allow_pickle) as opened:
+    with open_source(repo, source, intake=intake, allow_pickle=allow_pickle) as opened:
         found = given or find_base(repo, opened.checkpoint, Path(source), tip)
         opened = opened if origin is None else replace(opened, origin=dict(origin))
         made = commit_source(repo, opened, found, replace(draft, name=branch), parents=further)
-    skipped = tuple(opened.checkpoint.skipped)
+        kind, notes = read_adapter(repo, opened.checkpoint, found)
     below = ""
     if opened.checkpoint.is_adapter:
         below = describe(quantisations_of(repo.objects, repo.manifest(found.commit)))
     share = _changed_share(repo, made.commit)
-    return Committed(made, found, share, skipped, opened.converted, below)
+    findings = opened.checkpoint.findings
+    return Committed(made, found, share, findings, opened.converted, below, kind, notes)
 
 
 def _changed_share(repo: Repository, commit_id: CommitId) -> float | None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deltavcs.brief import brief
+from deltavcs.checkpoint.intake import Intake
 from deltavcs.checkpoint.source import LazyFile, SourceCheckpoint, open_checkpoint
 from deltavcs.objects.domain import FILE_DOMAIN, hash_blob, tensor_domain
 from deltavcs.objects.incoming import ByteSource, MemorySource
@@ -55,12 +56,15 @@ def status(repo: Repository, directory: str | Path, *, base: str | None = None) 
         InvalidInputError: `base-unknown` if the commit cannot be told.
     """
     directory = Path(directory)
-    with open_checkpoint(directory) as checkpoint:
+    # What a commit holds is compared, also where a new commit would leave it out.
+    with open_checkpoint(directory, Intake(incomplete=True)) as checkpoint:
         if base is not None:
             found = Base(repo.resolve(base), base, "given")
         else:
             found = find_base(repo, checkpoint, directory, None)
-        manifest = repo.manifest(found.commit)
+    manifest = repo.manifest(found.commit)
+    intake = Intake(incomplete=True, paths=frozenset(f.path for f in manifest.files))
+    with open_checkpoint(directory, intake) as checkpoint:
         tensors, files = _ids(checkpoint, repo.resources)
         return _compare(repo, directory, found, manifest, tensors, files)
 

@@ -6,20 +6,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from deltavcs.adapters.adapter_config import parse_adapter_config
-from deltavcs.adapters.factors import match_adapter
 from deltavcs.advice import Advice
 from deltavcs.brief import brief
 from deltavcs.checkpoint.base_search import PossibleBase, judge_bases
-from deltavcs.checkpoint.layout import ADAPTER_CONFIG
 from deltavcs.checkpoint.marker import read_marker
 from deltavcs.checkpoint.mismatch import mismatch
 from deltavcs.checkpoint.source import SourceCheckpoint
 from deltavcs.errors import ErrorKind, InvalidInputError
 from deltavcs.history.walk import walk
-from deltavcs.objects.model import Kind, Manifest, Role, TensorEntry
-from deltavcs.oid import BlobId, CommitId
+from deltavcs.objects.model import Kind, Manifest, Role
+from deltavcs.oid import CommitId
 from deltavcs.repo import Repository
+from deltavcs.steps.adapter_bases import base_of_adapter, check_adapter_fits, refuse_adapters_below
 from deltavcs.steps.naming import name_of, tips
 
 _SHOWN = 3
@@ -64,8 +62,10 @@ def find_base(repo: Repository, checkpoint: SourceCheckpoint, source: Path, tip:
         of_tip = repo.commit(tip).parent_as(Role.BASE)
         if of_tip is not None:
             return Base(of_tip, name_of(repo, of_tip), "previous")
+    refuse_adapters_below(checkpoint)
     if checkpoint.is_adapter:
-        return _base_of_adapter(repo, checkpoint)
+        found = base_of_adapter(repo, checkpoint)
+        return Base(found, name_of(repo, found), "inferred")
     candidates = judge_bases(repo.objects, checkpoint, _checkpoints(repo))
     if not candidates or candidates[0].why:
         raise _unknown_base(repo, checkpoint, candidates)
@@ -81,11 +81,10 @@ def check_fits(repo: Repository, checkpoint: SourceCheckpoint, base: Base) -> No
     """
     if repo.commit(base.commit).kind is Kind.ADAPTER:
         raise InvalidInputError(f"{base.name} is an adapter, not a base", kind=ErrorKind.INCOMPATIBLE)
+    refuse_adapters_below(checkpoint)
     manifest = repo.manifest(base.commit)
     if checkpoint.is_adapter:
-        config = checkpoint.read_small(ADAPTER_CONFIG)
-        parse_adapter_config(config or b"")
-        match_adapter(_as_manifest(checkpoint), manifest)
+        check_adapter_fits(repo, checkpoint, base.commit)
         return
     found = mismatch(checkpoint, manifest)
     common = manifest.primary.keys() & checkpoint.tensors.keys()
@@ -106,33 +105,6 @@ def _checkpoints(repo: Repository) -> Iterator[tuple[CommitId, Manifest]]:
         if value.kind is not Kind.ADAPTER and value.manifest not in seen:
             seen.add(value.manifest)
             yield commit_id, repo.objects.get_manifest(value.manifest)
-
-
-def _base_of_adapter(repo: Repository, checkpoint: SourceCheckpoint) -> Base:
-    """The only checkpoint that has the modules an adapter changes."""
-    adapter = _as_manifest(checkpoint)
-    fitting = []
-    for commit_id, manifest in _checkpoints(repo):
-        if repo.commit(commit_id).kind is Kind.BASE:
-            try:
-                match_adapter(adapter, manifest)
-            except InvalidInputError:
-                continue
-            fitting.append(commit_id)
-    if len(fitting) == 1:
-        return Base(fitting[0], name_of(repo, fitting[0]), "inferred")
-    names = ", ".join(name_of(repo, c) for c in fitting)
-    raise InvalidInputError(
-        f"cannot tell the base of the adapter {checkpoint.root}: "
-        + (f"it fits {names}" if fitting else "it fits no base of the repository"),
-        kind=ErrorKind.BASE_UNKNOWN,
-    )
-
-
-def _as_manifest(checkpoint: SourceCheckpoint) -> Manifest:
-    """Names and shapes only; the blobs are not stored yet."""
-    nothing = BlobId("0" * 64)
-    return Manifest((), {k: TensorEntry(nothing, t.dtype, t.shape) for k, t in checkpoint.tensors.items()})
 
 
 def _unknown_base(

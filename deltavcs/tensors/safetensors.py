@@ -1,18 +1,21 @@
 """Reading safetensors headers as hostile input, and writing them canonically.
 
-The safetensors library does not give the header's own bytes, which a byte-identical checkout needs.
+The safetensors library does not give the header's own bytes, which a byte-identical checkout needs. What it
+opens is read here too, and means the same: white space before the text, fields that it does not know, `null`
+for no metadata, and of a name that stands there twice the last. Beyond the limits below it is refused.
 """
 
 from __future__ import annotations
 
 import json
 import struct
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from deltavcs.canonical import RepeatedKey, parse_json
-from deltavcs.errors import ErrorKind, FormatError, InvalidInputError
+from deltavcs.canonical import parse_json
+from deltavcs.errors import ErrorKind, FormatError
 from deltavcs.tensors.dtypes import n_bytes
 
 MAX_HEADER_BYTES = 100_000_000
@@ -20,6 +23,7 @@ MAX_RANK = 64
 MAX_NAME_BYTES = 4096
 _MAX_DIM = 2**48
 _LENGTH = struct.Struct("<Q")
+_FIELDS = frozenset({"dtype", "shape", "data_offsets"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +77,11 @@ def parse_header(text: bytes | bytearray, file_bytes: int) -> Header:
     """Parse the JSON text of a header and prove that its tensors fill the file exactly.
 
     Raises:
-        FormatError: `bad-header` with the tensor that is wrong, `unsupported-dtype`.
-        InvalidInputError: `bad-checkpoint` if a tensor name stands there twice.
+        FormatError: `bad-header` with the tensor that is wrong, `unsupported-dtype`, `limit-exceeded`.
     """
     raw = _load(bytes(text))
-    metadata = raw.pop("__metadata__", {})
+    metadata = raw.pop("__metadata__", None)
+    metadata = {} if metadata is None else metadata
     if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
         raise _bad("__metadata__ must map strings to strings")
     spans = sorted((_span(name, value) for name, value in raw.items()), key=lambda s: (s.begin, s.end))
@@ -95,30 +99,42 @@ def parse_header(text: bytes | bytearray, file_bytes: int) -> Header:
     return Header(n_header, tuple(spans), metadata)
 
 
-def _load(text: bytes) -> dict[str, Any]:
-    if not text.startswith(b"{"):
-        raise _bad("the header does not begin with '{'")
+class _Object(dict[str, Any]):
+    """A JSON object that knows which of its keys stand there twice; the last one counts."""
+
+    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
+        super().__init__(pairs)
+        self.repeated = (
+            {k for k, n in Counter(k for k, _ in pairs).items() if n > 1} if len(self) < len(pairs) else set()
+        )
+
+
+def _load(text: bytes) -> _Object:
     try:
-        raw = parse_json(text.decode())
-    except RepeatedKey as exc:
-        raise InvalidInputError(
-            f"{exc.key!r} stands twice in the header", kind=ErrorKind.BAD_CHECKPOINT
-        ) from exc
+        raw = parse_json(text.decode(), repeated=_Object)
     except ValueError as exc:
         raise _bad(f"the header is not JSON: {exc}") from exc
-    if not isinstance(raw, dict):
+    if not isinstance(raw, _Object):
         raise _bad("the header is not a JSON object")
+    if "__metadata__" in raw.repeated:
+        raise _bad("__metadata__ stands there twice")
     return raw
 
 
 def _span(name: str, value: object) -> TensorSpan:
-    if not isinstance(value, dict) or value.keys() != {"dtype", "shape", "data_offsets"}:
-        raise _bad(f"tensor {name!r} must have dtype, shape and data_offsets")
+    if not isinstance(value, _Object) or not value.keys() >= _FIELDS or value.repeated & _FIELDS:
+        raise _bad(f"tensor {name[:40]!r} must have dtype, shape and data_offsets, each once")
     dtype, shape, offsets = value["dtype"], value["shape"], value["data_offsets"]
-    if len(name.encode(errors="replace")) > MAX_NAME_BYTES or any(0xD800 <= ord(c) < 0xE000 for c in name):
-        raise _bad(f"tensor name {name[:40]!r}… is too long or not UTF-8")
-    if not isinstance(dtype, str) or not _sizes(shape) or len(shape) > MAX_RANK:
+    if any(0xD800 <= ord(c) < 0xE000 for c in name):
+        raise _bad(f"tensor name {name[:40]!r} is not UTF-8")
+    if len(name.encode()) > MAX_NAME_BYTES:
+        raise _beyond(f"a tensor name of {len(name.encode())} bytes ({name[:40]!r}…)", MAX_NAME_BYTES)
+    if not isinstance(dtype, str) or not _sizes(shape):
         raise _bad(f"tensor {name!r} has a malformed dtype or shape")
+    if len(shape) > MAX_RANK:
+        raise _beyond(f"tensor {name!r} with {len(shape)} dimensions", MAX_RANK)
+    if max(shape, default=0) > _MAX_DIM:
+        raise _beyond(f"tensor {name!r} with a dimension of {max(shape)}", _MAX_DIM)
     if not _sizes(offsets) or len(offsets) != 2:
         raise _bad(f"tensor {name!r} has malformed data_offsets")
     size = n_bytes(dtype, tuple(shape))
@@ -130,8 +146,12 @@ def _span(name: str, value: object) -> TensorSpan:
 
 def _sizes(value: object) -> bool:
     return isinstance(value, list) and all(
-        isinstance(x, int) and not isinstance(x, bool) and 0 <= x <= _MAX_DIM for x in value
+        isinstance(x, int) and not isinstance(x, bool) and 0 <= x < 2**64 for x in value
     )
+
+
+def _beyond(what: str, limit: int) -> FormatError:
+    return FormatError(f"{what}; at most {limit} are allowed", kind=ErrorKind.LIMIT_EXCEEDED)
 
 
 def _bad(why: str) -> FormatError:

@@ -19,6 +19,7 @@ ALLOWED = {
         "adapters", "checkpoint", "codec", "index", "merging", "objects", "operators", "porcelain", "tensors",
         "testing",
     },
+    "pathspec": {"checkpoint"},
     "peft": {"evaluation"},
     "rich": {"dvx"},
     "safetensors": {"checkpoint"},

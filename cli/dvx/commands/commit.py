@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 import deltavcs as dv
-from dvx import options, reports, text
+from dvx import findings, options, reports, text
 from dvx.app import command
 from dvx.exits import CONFLICT, INTEGRITY, STORAGE
 from dvx.options import REVISION
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     help="A further parent; repeatable.",
 )
 @click.option("--allow-pickle-weights", is_flag=True, help="Convert .bin and .pt weights to safetensors.")
+@options.intake
 @options.works
 @options.profiled
 def commit(
@@ -55,6 +56,9 @@ def commit(
     metadata: tuple[tuple[str, str], ...],
     parents: tuple[str, ...],
     allow_pickle_weights: bool,
+    include: tuple[str, ...],
+    exclude: tuple[str, ...],
+    allow_incomplete: bool,
 ) -> None:
     """Commit a fine-tune or an adapter as a change to its base.
 
@@ -66,9 +70,16 @@ def commit(
     If the branch exists already this becomes its next commit: NAME~1 is then the one before.
     """
     draft = dv.Draft(name, message, task, dict(metadata))
+    intake = dv.Intake(include, exclude, allow_incomplete)
     with session.working() as repo:
         done = dv.commit(
-            repo, source, base=base, draft=draft, parents=parents, allow_pickle=allow_pickle_weights
+            repo,
+            source,
+            base=base,
+            draft=draft,
+            parents=parents,
+            intake=intake,
+            allow_pickle=allow_pickle_weights,
         )
     session.emit(lambda: _document(done), _lines(done))
 
@@ -78,9 +89,11 @@ def _document(done: Committed) -> dict[str, object]:
         **reports.recorded_document(done.recorded),
         "base": done.base,
         "changed_share": done.changed_share,
-        "skipped": done.skipped,
+        **findings.findings_document(done.findings),
         "converted": done.converted,
         "quantised_base": done.quantised_base,
+        "adapter_type": done.adapter_type,
+        "adapter_notes": done.adapter_notes,
     }
 
 
@@ -96,10 +109,12 @@ def _lines(done: Committed) -> Iterator[str]:
     if done.changed_share is not None:
         yield f"{text.percent(done.changed_share)} of the weights differ from the base"
     yield from reports.nonfinite_lines(made)
-    yield from reports.source_lines(done.skipped, done.converted)
+    yield from findings.findings_lines(done.findings, done.converted)
     if done.quantised_base:
         scheme = text.plain(done.quantised_base)
         yield f"note: its base is quantised ({scheme}); it can be folded only into the 16-bit base"
+    for note in done.adapter_notes:
+        yield f"note: {text.plain(note)}"
 
 
 def _base(base: Base) -> str:

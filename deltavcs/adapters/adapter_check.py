@@ -1,0 +1,89 @@
+"""What can be told of an adapter before it is stored: that it is all there, and that it fits its base."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import prod
+
+from deltavcs.adapters.adapter_config import LORA, TOKENS, AdapterConfig
+from deltavcs.adapters.adapter_keys import plain_name
+from deltavcs.adapters.adapter_match import match_adapter
+from deltavcs.adapters.base_weights import BaseWeights
+from deltavcs.advice import Advice
+from deltavcs.errors import ErrorKind, InvalidInputError
+from deltavcs.objects.model import TensorEntry
+
+
+def check_complete(tensors: Mapping[str, TensorEntry]) -> None:
+    """Refuse an adapter that holds nothing, or factors without elements.
+
+    Raises:
+        InvalidInputError: `bad-checkpoint`.
+    """
+    if not tensors:
+        raise InvalidInputError(
+            "the adapter holds no tensors", kind=ErrorKind.BAD_CHECKPOINT, advice=Advice.SAVE_ADAPTER_AGAIN
+        )
+    empty = [name for name, entry in tensors.items() if not prod(entry.shape)]
+    if empty:
+        raise InvalidInputError(
+            f"{empty[0]} has the shape {list(tensors[empty[0]].shape)}, no elements: the adapter was saved without"
+            " gathering what DeepSpeed ZeRO-3 or FSDP had spread over its processes",
+            kind=ErrorKind.BAD_CHECKPOINT,
+            advice=Advice.SAVE_ADAPTER_AGAIN,
+        )
+
+
+def check_fits_base(
+    config: AdapterConfig, tensors: Mapping[str, TensorEntry], base: BaseWeights, *, quantised: bool
+) -> tuple[str, ...]:
+    """Refuse an adapter that is not of a base, as far as its type says.
+
+    Args:
+        quantised: the base's tensors are no weights, and have other shapes and names.
+
+    Returns:
+        Why it cannot be folded, if it cannot; clauses.
+
+    Raises:
+        InvalidInputError: `incompatible`.
+    """
+    why = config.why_not_folded
+    notes = (why,) if why is not None else ()
+    if config.peft_type not in (LORA, TOKENS):
+        _check_modules(config, tensors, base)
+        return notes
+    if quantised:
+        return notes
+    found = match_adapter(config, tensors, base)
+    return notes or tuple(found.problems[:1])
+
+
+def names_modules(tensors: Mapping[str, TensorEntry]) -> bool:
+    """Whether the tensors of an adapter are called after modules of its base; those of a prompt are not."""
+    return any("." in plain_name(name) and plain_name(name) != name for name in tensors)
+
+
+def _check_modules(config: AdapterConfig, tensors: Mapping[str, TensorEntry], base: BaseWeights) -> None:
+    """Refuse an adapter of another type than LoRA if nothing of it is called after a module of the base."""
+    if not names_modules(tensors):
+        return
+    names = [plain_name(name) for name in tensors]
+    paths = {name: [f"{p}.weight" for p in _above(name)] for name in names}
+    base.learn([path for of_one in paths.values() for path in of_one])
+    if not any(_has(base, path) for of_one in paths.values() for path in of_one):
+        raise InvalidInputError(
+            f"the base has no module that the adapter ({config.peft_type}) changes, such as"
+            f" {names[0].rpartition('.')[0] or names[0]}",
+            kind=ErrorKind.INCOMPATIBLE,
+            advice=Advice.CHECK_BASE,
+        )
+
+
+def _has(base: BaseWeights, name: str) -> bool:
+    return name in base.entries or base.memory_name(name) is not None
+
+
+def _above(name: str) -> list[str]:
+    parts = name.split(".")
+    return [".".join(parts[:n]) for n in range(len(parts) - 1, 0, -1)]

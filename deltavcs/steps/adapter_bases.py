@@ -1,0 +1,124 @@
+"""The base of an adapter: does it fit, and which checkpoint of the history does it fit."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from deltavcs.adapters.adapter_check import check_complete, check_fits_base, names_modules
+from deltavcs.adapters.adapter_config import AdapterConfig, parse_adapter_config
+from deltavcs.adapters.base_weights import BaseWeights
+from deltavcs.advice import Advice
+from deltavcs.checkpoint.layout import ADAPTER_CONFIG, ADAPTER_WEIGHTS
+from deltavcs.checkpoint.quantised import quantisations_of
+from deltavcs.checkpoint.source import SourceCheckpoint
+from deltavcs.errors import ErrorKind, InvalidInputError
+from deltavcs.history.walk import walk
+from deltavcs.objects.model import Kind, TensorEntry
+from deltavcs.oid import BlobId, CommitId
+from deltavcs.repo import Repository
+from deltavcs.steps.naming import name_of, tips
+
+if TYPE_CHECKING:
+    from deltavcs.steps.bases import Base
+
+
+def check_adapter_fits(repo: Repository, checkpoint: SourceCheckpoint, base: CommitId) -> tuple[str, ...]:
+    """Refuse an adapter that is not whole, or not of a base.
+
+    Returns:
+        Why it cannot be folded, if it cannot; clauses.
+
+    Raises:
+        InvalidInputError: `bad-checkpoint` if tensors or elements are missing; `incompatible` with the module
+            that does not fit.
+    """
+    config, tensors = _config(checkpoint), _entries(checkpoint)
+    check_complete(tensors)
+    manifest = repo.manifest(base)
+    quantised = bool(quantisations_of(repo.objects, manifest))
+    return check_fits_base(config, tensors, BaseWeights(repo.objects, manifest), quantised=quantised)
+
+
+def read_adapter(repo: Repository, checkpoint: SourceCheckpoint, base: Base) -> tuple[str, tuple[str, ...]]:
+    """The kind of an adapter, and why it cannot be folded; nothing of a whole checkpoint."""
+    if not checkpoint.is_adapter:
+        return "", ()
+    why = check_adapter_fits(repo, checkpoint, base.commit)
+    return _config(checkpoint).kind, tuple(f"it is stored, and cannot be folded: {w}" for w in why)
+
+
+def base_of_adapter(repo: Repository, checkpoint: SourceCheckpoint) -> CommitId:
+    """The only base that has the modules an adapter changes.
+
+    Raises:
+        InvalidInputError: `base-unknown` if none fits, or several do.
+    """
+    check_complete(_entries(checkpoint))
+    fitting: list[CommitId] = []
+    why = ""
+    for commit_id, value in walk(repo.objects, tips(repo)):
+        if value.kind is Kind.BASE and value.manifest not in {repo.commit(c).manifest for c in fitting}:
+            try:
+                check_adapter_fits(repo, checkpoint, commit_id)
+            except InvalidInputError as exc:
+                why = why or f"{name_of(repo, commit_id)}: {exc}"
+                continue
+            fitting.append(commit_id)
+    if len(fitting) == 1 and names_modules(_entries(checkpoint)):
+        return fitting[0]
+    raise _unknown(repo, checkpoint, fitting, why)
+
+
+def _unknown(
+    repo: Repository, checkpoint: SourceCheckpoint, fitting: list[CommitId], why: str
+) -> InvalidInputError:
+    names = ", ".join(name_of(repo, c) for c in fitting)
+    if not fitting:
+        told = f"it fits no base of the repository ({why})" if why else "the repository has no base"
+    elif not names_modules(_entries(checkpoint)):
+        told = f"an adapter of the type {_config(checkpoint).peft_type} does not name modules of its base"
+    else:
+        told = f"it fits {names}"
+    return InvalidInputError(
+        f"cannot tell the base of the adapter {checkpoint.root}: {told}",
+        kind=ErrorKind.BASE_UNKNOWN,
+        advice=Advice.NAME_OR_IMPORT_BASE,
+    )
+
+
+def adapters_below(checkpoint: SourceCheckpoint) -> tuple[str, ...]:
+    """Folders of a source that hold an adapter each, where the source itself holds none."""
+    paths = {f.path for f in checkpoint.files}
+    if ADAPTER_CONFIG in paths:
+        return ()
+    folders = [p.removesuffix("/" + ADAPTER_CONFIG) for p in paths if p.endswith("/" + ADAPTER_CONFIG)]
+    return tuple(sorted(f for f in folders if f"{f}/{ADAPTER_WEIGHTS}" in paths))
+
+
+def refuse_adapters_below(checkpoint: SourceCheckpoint) -> None:
+    """Refuse a folder of several adapters: each is a commit.
+
+    Raises:
+        InvalidInputError: `bad-checkpoint`, naming them.
+    """
+    folders = adapters_below(checkpoint)
+    if not folders or any("::" not in key for key in checkpoint.tensors):
+        return
+    raise InvalidInputError(
+        f"{checkpoint.root} holds {'the adapters' if len(folders) > 1 else 'an adapter'} in {', '.join(folders)}, and no"
+        " weights of its own",
+        kind=ErrorKind.BAD_CHECKPOINT,
+        advice=Advice.COMMIT_FOLDER,
+        facts={"folder": str(checkpoint.root / folders[0])},
+    )
+
+
+def _config(checkpoint: SourceCheckpoint) -> AdapterConfig:
+    return parse_adapter_config(checkpoint.read_small(ADAPTER_CONFIG) or b"")
+
+
+def _entries(checkpoint: SourceCheckpoint) -> dict[str, TensorEntry]:
+    """Names and shapes of the adapter's own tensors; the blobs are not stored yet."""
+    nothing = BlobId("0" * 64)
+    own = {k: t for k, t in checkpoint.tensors.items() if "::" not in k}
+    return {k: TensorEntry(nothing, t.dtype, t.shape) for k, t in own.items()}
