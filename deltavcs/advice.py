@@ -133,3 +133,5 @@ class Advice(StrEnum):
     NAME_FOLDER = "name-folder"  # path
     SAVE_ADAPTER_AGAIN = "save-adapter-again"
     COMMIT_FOLDER = "commit-folder"  # folder
+    CONVERT_LORA = "convert-lora"
+    SAVE_MERGED = "save-merged"

@@ -134,6 +134,11 @@ BY_ADVICE: dict[Advice, str] = {
     Advice.COMMIT_FOR_OTHER_BASE: "Its files as they are can be committed for the other base: dvx commit DIR --base NAME",
     Advice.CARRY_FOLDED: "Carry over what it changes: use --fold, which adds it to the new base.",
     Advice.NOTHING_TO_FOLD: "Leave --fold out; its weights are whole.",
+    Advice.SAVE_MERGED: "Save the adapter alone with save_pretrained() of the PEFT model, or merge it in first.",
+    Advice.CONVERT_LORA: (
+        "It can be stored and checked out as it is. To merge or fold it, load it with diffusers (or merge it into its"
+        " model) and save it in PEFT's layout."
+    ),
     Advice.GIVE_INITIAL_ADAPTER: (
         "Merge the factors instead: commit the adapter that all were initialised as and name it with --base; or give"
         " more with --memory."

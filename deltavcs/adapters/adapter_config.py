@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from deltavcs.adapters.foreign_loras import refuse_foreign_lora
 from deltavcs.advice import Advice
 from deltavcs.errors import ErrorKind, InvalidInputError
 from deltavcs.objects.model import Manifest
@@ -193,6 +194,7 @@ def read_adapter_config(objects: ObjectStore, manifest: Manifest) -> AdapterConf
     """
     found = next((f for f in manifest.files if f.path == "adapter_config.json" and f.tensors is None), None)
     if found is None:
+        refuse_foreign_lora(manifest, "this commit")
         raise InvalidInputError(
             "this commit holds no adapter_config.json",
             kind=ErrorKind.BAD_CHECKPOINT,

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from deltavcs.adapters.carrying import CarriedAdapter
+from deltavcs.adapters.carried_adapter import CarriedAdapter
 from deltavcs.adapters.folding import fold_adapter
 from deltavcs.adapters.saved_weights import weight_named
 from deltavcs.advice import Advice
@@ -25,8 +25,9 @@ _BLOCK_ELEMENTS = 1 << 18
 def fold_carried(objects: ObjectStore, carried: CarriedAdapter, *, scale: float) -> View:
     """The new base with the adapter folded in; one rounding, to the dtype of each weight.
 
-    Where only products are added and λ is 1, it is what folding the carried adapter gives, to the bit. Weights that
-    the adapter keeps whole, DoRA and other λ are computed as the change of the old base, in float64.
+    Where only products are added and λ is 1, it is what folding the carried adapter gives, to the bit.
+    Weights that the adapter keeps whole, DoRA and other λ are computed as the change of the old base, in
+    float64.
 
     Raises:
         InvalidInputError: `incompatible` as folding raises, or if the vocabularies differ.
@@ -109,5 +110,5 @@ class ShiftedWeight:
         if tuned.blob is not None:
             return read_elements(self._objects, TensorEntry(tuned.blob, tuned.dtype, tuned.shape), at, count)
         raw = np.empty(count, np.float64)
-        tuned.read_into(self._objects.blobs, at * 8, memoryview(raw).cast("B"))
+        tuned.read_into(self._objects.blobs, at * 8, memoryview(raw.data).cast("B"))
         return raw

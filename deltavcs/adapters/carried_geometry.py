@@ -1,4 +1,4 @@
-"""How an adapter lies between its base and another: norms and cosines of its products, a block of rows at a time."""
+"""How an adapter lies between its base and another: norms and cosines of its products, by blocks of rows."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from math import prod
 
 import numpy as np
 
-from deltavcs.adapters.carrying import CarriedAdapter
+from deltavcs.adapters.carried_adapter import CarriedAdapter
 from deltavcs.adapters.factors import Factors
 from deltavcs.adapters.folded_weight import FoldedWeight
 from deltavcs.adapters.updates import Update, updates_of
@@ -32,8 +32,8 @@ def carried_geometry(
     """Measure the two bases and what the adapter adds, by group and in all (key `all`).
 
     ‖Δ‖² and ⟨Δ, m_t − m_s⟩ are sums over the modules: ‖s·B·A‖ from the factors alone, and
-    ⟨s·B·A, W_t − W_s⟩ from (W_t − W_s)·Aᵀ, which has the rank's number of columns. Weights that are kept whole
-    count with their change, W_saved − W_s.
+    ⟨s·B·A, W_t − W_s⟩ from (W_t − W_s)·Aᵀ, which has as many columns as the rank. Weights that are kept
+    whole count with their change, W_saved − W_s.
     """
     triples = _triples(objects, carried)
     found = geometry(objects, triples, resources)
@@ -52,7 +52,7 @@ def carried_geometry(
 
 
 def _triples(objects: ObjectStore, carried: CarriedAdapter) -> dict[str, Triple]:
-    """Per tensor of the target those of m_t, m'_s and m_s, where both bases have it in one shape but for rows."""
+    """Per tensor of the target those of m_t, m'_s and m_s, where both bases have it; rows may differ."""
     source, target = carried.source.entries, carried.target.entries
     quantised = [
         q for base in (carried.source, carried.target) for q in quantisations_of(objects, base.manifest)
@@ -84,7 +84,7 @@ def _computes(*entries: TensorEntry) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class _Span:
+class _Stretch:
     """Some rows of an update, and where they lie in a tensor."""
 
     triple: Triple
@@ -131,7 +131,7 @@ def _scaled(objects: ObjectStore, triple: Triple, factors: Sequence[Factors]) ->
     delta = dot = 0.0
     for at in range(0, total, _SPAN_ELEMENTS):
         values = np.empty(min(_SPAN_ELEMENTS, total - at))
-        tuned.read_into(at * values.itemsize, memoryview(values).cast("B"), "F64")
+        tuned.read_into(at * values.itemsize, memoryview(values.data).cast("B"), "F64")
         old, new = (read_elements(objects, e, at, values.size) for e in (source, target))
         values -= old
         delta += float(values @ values)
@@ -139,14 +139,14 @@ def _scaled(objects: ObjectStore, triple: Triple, factors: Sequence[Factors]) ->
     return delta, dot
 
 
-def _spans(triple: Triple, first: int, update: Update) -> Iterator[_Span]:
+def _spans(triple: Triple, first: int, update: Update) -> Iterator[_Stretch]:
     rows, columns = update.shape
     step = max(1, _SPAN_ELEMENTS // max(1, columns))
     for start in range(0, rows, step):
-        yield _Span(triple, update, first, start, min(step, rows - start))
+        yield _Stretch(triple, update, first, start, min(step, rows - start))
 
 
-def _measure(objects: ObjectStore, span: _Span) -> tuple[float, float]:
+def _measure(objects: ObjectStore, span: _Stretch) -> tuple[float, float]:
     """⟨update, W_t − W_s⟩ and ⟨update, W_saved − W_s⟩ over some rows."""
     columns = span.update.shape[1]
     at, count = (span.first + span.start) * columns, span.count * columns

@@ -1,7 +1,7 @@
 """What LoRA adapters do to each module, and how two of them differ: always by the product s·B·A.
 
-B·A is the same for B·R and R⁻¹·A: two adapters that do the same may share no number. Nothing here needs the base
-but the norms of its weights.
+B·A is the same for B·R and R⁻¹·A: two adapters that do the same may share no number. Nothing here needs the
+base but the norms of its weights.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ from deltavcs.adapters.adapter_keys import AdapterKey, Part, parse_key
 from deltavcs.adapters.adapter_match import match_adapter
 from deltavcs.adapters.base_weights import BaseWeights
 from deltavcs.adapters.factors import Factors, group_tensors
+from deltavcs.adapters.foreign_loras import foreign_lora_in
 from deltavcs.adapters.updates import Update, updates_of
 from deltavcs.brief import brief
 from deltavcs.checkpoint.elements import read_elements
-from deltavcs.errors import DeltaVCSError, ErrorKind
+from deltavcs.errors import ErrorKind, InvalidInputError
 from deltavcs.objects.model import Manifest, TensorEntry
 from deltavcs.objects.store import ObjectStore
 from deltavcs.tensors.dtypes import dtype_of, n_elements
@@ -53,7 +54,7 @@ class ModuleUpdate:
 
 @dataclass(frozen=True, slots=True)
 class ModuleDiff:
-    """How what adapter B adds to a weight differs from what A does; an adapter that leaves it alone adds zero.
+    """How what adapter B adds to a weight differs from what A does; one that leaves it alone adds zero.
 
     Attributes:
         rank_a, rank_b: of the factors; 0 where there are none.
@@ -96,7 +97,9 @@ class ModuleUpdates:
             found = _factors(module, grouped.halves, config)
             if found is not None:
                 self.factors[module] = found
-        used = {AdapterKey(m, part, e) for m in self.factors for part in (Part.A, Part.B) for e in (False, True)}
+        used = {
+            AdapterKey(m, part, e) for m in self.factors for part in (Part.A, Part.B) for e in (False, True)
+        }
         self.keys = frozenset(k for k in adapter.primary if parse_key(k) in used)
 
     def updates(self, module: str) -> list[Update]:
@@ -125,9 +128,11 @@ class ModuleUpdates:
 
 def module_updates(objects: ObjectStore, adapter: Manifest) -> ModuleUpdates | None:
     """The products of an adapter; None if it is of a type that has none."""
+    if foreign_lora_in(adapter) is not None:
+        return None
     try:
         config = read_adapter_config(objects, adapter)
-    except DeltaVCSError as exc:
+    except InvalidInputError as exc:
         if exc.kind is not ErrorKind.BAD_CHECKPOINT:
             raise
         return None
@@ -135,9 +140,7 @@ def module_updates(objects: ObjectStore, adapter: Manifest) -> ModuleUpdates | N
     return found if found is not None and found.factors else None
 
 
-def _factors(
-    module: str, halves: Mapping[AdapterKey, TensorEntry], config: AdapterConfig
-) -> Factors | None:
+def _factors(module: str, halves: Mapping[AdapterKey, TensorEntry], config: AdapterConfig) -> Factors | None:
     for embedding in (False, True):
         a, b = (halves.get(AdapterKey(module, part, embedding)) for part in (Part.A, Part.B))
         if a is None or b is None or min(len(a.shape), len(b.shape)) < 2 or a.shape[0] != b.shape[1]:
@@ -157,9 +160,7 @@ def diff_modules(a: ModuleUpdates, b: ModuleUpdates, norms: Mapping[str, float])
     Args:
         norms: ‖W‖ of the base's weights by module, where they are known.
     """
-    return [
-        _diff(module, a, b, norms.get(module)) for module in dict.fromkeys([*a.factors, *b.factors])
-    ]
+    return [_diff(module, a, b, norms.get(module)) for module in dict.fromkeys([*a.factors, *b.factors])]
 
 
 def _diff(module: str, a: ModuleUpdates, b: ModuleUpdates, weight: float | None) -> ModuleDiff:
@@ -202,7 +203,7 @@ def weight_norms(objects: ObjectStore, adapters: Sequence[ModuleUpdates], base: 
     for adapter in adapters:
         try:
             found = match_adapter(adapter.config, adapter.adapter.primary, weights)
-        except DeltaVCSError as exc:
+        except InvalidInputError as exc:
             if exc.kind is not ErrorKind.INCOMPATIBLE:
                 raise
             continue

@@ -26,7 +26,7 @@ def saved_weights(adapter: Manifest, base: BaseWeights) -> Mapping[str, TensorEn
 
 
 def weight_named(base: BaseWeights, names: list[str]) -> TensorEntry | None:
-    """The tensor of a base that is the parameter of one of these names, tied or not, the first that there is."""
+    """The tensor of a base that is the parameter of the first of these names that it has, tied or not."""
     for name in names:
         place = base.find(name)
         if place is not None and len(place.pieces) == 1 and _is_all(place.pieces[0]):

@@ -33,12 +33,12 @@ class Update:
     @property
     def rank(self) -> int:
         """R, the most that the rank of the matrix can be."""
-        return self.right.shape[0]
+        return int(self.right.shape[0])
 
     @property
     def shape(self) -> tuple[int, int]:
         """Of the matrix."""
-        return self.left.shape[0], self.right.shape[1]
+        return int(self.left.shape[0]), int(self.right.shape[1])
 
     def norm(self) -> float:
         """‖left · right‖ in the Frobenius norm, from the triangular factors of both.
@@ -47,8 +47,9 @@ class Update:
         nearly equal updates has lost all of those of tr(leftᵀleft · right rightᵀ).
         """
         with np.errstate(all="ignore"):
-            outer = np.linalg.qr(self.left, mode="r") @ np.linalg.qr(self.right.T, mode="r").T
-            return float(np.linalg.norm(outer))
+            left = np.asarray(np.linalg.qr(self.left, mode="r"))
+            right = np.asarray(np.linalg.qr(self.right.T, mode="r"))
+            return float(np.linalg.norm(left @ right.T))
 
     def dot(self, other: Update) -> float:
         """The sum of the products of elements, by the r × r matrices leftᵀ·left' and right·right'ᵀ."""

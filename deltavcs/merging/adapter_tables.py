@@ -25,8 +25,8 @@ from deltavcs.tensors.dtypes import n_elements
 _HARMLESS = frozenset(
     """auto_mapping base_model_class base_model_name_or_path parent_library peft_version revision task_type
     inference_mode lora_dropout init_weights target_modules exclude_modules modules_to_save peft_type
-    layers_to_transform layers_pattern megatron_core megatron_config loftq_config eva_config corda_config lora_ga_config runtime_config
-    ephemeral_gpu_offload""".split()
+    layers_to_transform layers_pattern megatron_core megatron_config loftq_config eva_config corda_config
+    lora_ga_config runtime_config ephemeral_gpu_offload""".split()
 )
 _DEFAULTS = {"bias": "none"}
 # Ways to draw the factors that leave the base as it is.
@@ -181,6 +181,11 @@ def adapter_table(objects: ObjectStore, model: MergeInput) -> AdapterTable:
                 f"{model.name} cannot be merged through its products: {what}", kind=ErrorKind.INCOMPATIBLE
             )
     config = adapter_config_of(objects, model.manifest)
+    if config.why_not_folded is not None:
+        raise InvalidInputError(
+            f"{model.name} cannot be merged through its products: {config.why_not_folded}",
+            kind=ErrorKind.INCOMPATIBLE,
+        )
     halves: dict[str, dict[str, str]] = {}
     for key in model.manifest.primary:
         found = parse_factor(key)

@@ -1,7 +1,7 @@
 """TIES and DARE on the products of LoRA adapters: element by element on ΔW, then cut back to a rank.
 
-What comes out of trimming and of random masks has no small rank, so ΔW is formed, one module at a time, and its
-best approximation of the rank is kept (Eckart and Young, 1936).
+What comes out of trimming and of random masks has no small rank, so ΔW is formed, one module at a time, and
+its best approximation of the rank is kept (Eckart and Young, 1936).
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def merge_sparse_products(
     need = _ITEMSIZE * (out * width * (present + 4) + 3 * min(out, width) ** 2)
     if need > memory_bytes:
         raise InvalidInputError(
-            f"{method} needs the whole update of {module}, {out} × {width}, from each adapter:"
+            f"{method} needs the whole update of {module}, {out} by {width}, from each adapter:"
             f" {need >> 20} MiB of memory, more than the {memory_bytes >> 20} MiB there are",
             kind=ErrorKind.LIMIT_EXCEEDED,
             advice=Advice.GIVE_INITIAL_ADAPTER,

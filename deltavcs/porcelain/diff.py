@@ -54,9 +54,9 @@ class Diff:
     """How checkpoint B differs from A. `tensors` has those that differ, the largest movers first.
 
     Attributes:
-        modules: of two LoRA adapters, what they add to each weight: by the product of the factors, which are then
-            not among `tensors`. The module that moved most first. Sums and cosine are over these products and
-            the other tensors.
+        modules: of two LoRA adapters, what they add to each weight: by the product of the factors, which are
+            then not among `tensors`. The module that moved most first. Sums and cosine are over these
+            products and the other tensors.
         adapter_kinds: the types of two adapters, such as `LORA (DoRA)` or `IA3`.
         quantised: how A and B are quantised, if they are, such as `chat: GPTQ, 4 bits`. Norms and cosines
             leave their packed numbers and scales out.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from deltavcs.adapters.adapter_check import check_complete, check_fits_base, names_modules
 from deltavcs.adapters.adapter_config import AdapterConfig, parse_adapter_config
 from deltavcs.adapters.base_weights import BaseWeights
+from deltavcs.adapters.foreign_loras import UNMERGED, foreign_lora
 from deltavcs.advice import Advice
 from deltavcs.checkpoint.layout import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from deltavcs.checkpoint.quantised import quantisations_of
@@ -84,6 +85,24 @@ def _unknown(
         kind=ErrorKind.BASE_UNKNOWN,
         advice=Advice.NAME_OR_IMPORT_BASE,
     )
+
+
+def foreign_lora_of(checkpoint: SourceCheckpoint) -> str | None:
+    """What a source is that holds LoRA factors in another layout than PEFT's; None if it is none.
+
+    Raises:
+        InvalidInputError: `bad-checkpoint` for a whole model that was saved with an adapter still in it.
+    """
+    if checkpoint.is_adapter:
+        return None
+    found = foreign_lora(k for k in checkpoint.tensors if "::" not in k)
+    if found == UNMERGED:
+        raise InvalidInputError(
+            f"{checkpoint.root} is a {found}: neither a fine-tune nor an adapter",
+            kind=ErrorKind.BAD_CHECKPOINT,
+            advice=Advice.SAVE_MERGED,
+        )
+    return found
 
 
 def adapters_below(checkpoint: SourceCheckpoint) -> tuple[str, ...]:

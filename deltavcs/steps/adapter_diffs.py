@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from deltavcs.adapters.adapter_config import read_adapter_config
+from deltavcs.adapters.foreign_loras import foreign_lora_in
 from deltavcs.adapters.module_updates import ModuleDiff, diff_modules, module_updates, weight_norms
 from deltavcs.advice import Advice
 from deltavcs.errors import ErrorKind, InvalidInputError
@@ -61,7 +62,7 @@ def _kind(repo: Repository, target: Target) -> str:
     try:
         return read_adapter_config(repo.objects, repo.manifest(target.operands[0])).kind
     except InvalidInputError:
-        return "an unknown type"
+        return foreign_lora_in(repo.manifest(target.operands[0])) or "an unknown type"
 
 
 def _is_adapter(repo: Repository, target: Target) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from deltavcs.adapters.carried_fold import fold_carried
 from deltavcs.adapters.carried_geometry import carried_geometry
-from deltavcs.adapters.carrying import CarriedAdapter, carry_adapter, open_carried
+from deltavcs.adapters.carried_adapter import CarriedAdapter, carry_adapter, open_carried
 from deltavcs.advice import Advice
 from deltavcs.checkpoint.geometry import Geometry
 from deltavcs.checkpoint.quantised import check_arithmetic
@@ -81,7 +81,9 @@ def plan_adapter_transfer(
     carried = open_carried(repo.objects, name_of(repo, delta), adapter, old, new)
     if carrying.fold or carried.whole or carried.tokens:
         for commit, manifest in ((source, old), (target, new)):
-            check_arithmetic(repo.objects, manifest, name_of(repo, commit), advice=Advice.DEQUANTIZE)
+            check_arithmetic(
+                repo.objects, manifest, name_of(repo, commit), advice=Advice.CHECK_OUT_DEQUANTIZED
+            )
     if carrying.fold:
         view = fold_carried(repo.objects, carried, scale=scale)
     else:
@@ -138,7 +140,8 @@ def record_adapter_transfer(
         draft: signed, with a name; the task is the adapter's.
         facts: figures, kept as metadata.
     """
-    assert draft.name is not None
+    name = draft.name
+    assert name is not None
     made_as = MadeAs(
         kind=Kind.TRANSFER if plan.folded else Kind.ADAPTER,
         base=plan.target,
@@ -151,7 +154,7 @@ def record_adapter_transfer(
     )
     kept = {**facts, **({"transfer.folded": "true"} if plan.folded else {}), **draft.metadata}
     draft = replace(draft, task=repo.commit(plan.delta).task, metadata=kept)
-    with recording(repo, draft.name) as record:
+    with recording(repo, name) as record:
         stored = store_view(
             record.transaction,
             plan.view,

@@ -17,7 +17,12 @@ from deltavcs.history.walk import walk
 from deltavcs.objects.model import Kind, Manifest, Role
 from deltavcs.oid import CommitId
 from deltavcs.repo import Repository
-from deltavcs.steps.adapter_bases import base_of_adapter, check_adapter_fits, refuse_adapters_below
+from deltavcs.steps.adapter_bases import (
+    base_of_adapter,
+    check_adapter_fits,
+    refuse_adapters_below,
+    foreign_lora_of,
+)
 from deltavcs.steps.naming import name_of, tips
 
 _SHOWN = 3
@@ -63,6 +68,13 @@ def find_base(repo: Repository, checkpoint: SourceCheckpoint, source: Path, tip:
         if of_tip is not None:
             return Base(of_tip, name_of(repo, of_tip), "previous")
     refuse_adapters_below(checkpoint)
+    foreign = foreign_lora_of(checkpoint)
+    if foreign is not None:
+        raise InvalidInputError(
+            f"cannot tell the base of {checkpoint.root}: a {foreign} does not say what it is for",
+            kind=ErrorKind.BASE_UNKNOWN,
+            advice=Advice.NAME_OR_IMPORT_BASE,
+        )
     if checkpoint.is_adapter:
         found = base_of_adapter(repo, checkpoint)
         return Base(found, name_of(repo, found), "inferred")
@@ -83,6 +95,8 @@ def check_fits(repo: Repository, checkpoint: SourceCheckpoint, base: Base) -> No
         raise InvalidInputError(f"{base.name} is an adapter, not a base", kind=ErrorKind.INCOMPATIBLE)
     refuse_adapters_below(checkpoint)
     manifest = repo.manifest(base.commit)
+    if foreign_lora_of(checkpoint) is not None:
+        return
     if checkpoint.is_adapter:
         check_adapter_fits(repo, checkpoint, base.commit)
         return

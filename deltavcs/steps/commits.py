@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from deltavcs.checkpoint.ingest import ingest
 from deltavcs.objects.model import Kind, Parent, Role
 from deltavcs.repo import Repository
+from deltavcs.steps.adapter_bases import foreign_lora_of
 from deltavcs.steps.bases import Base, check_fits
 from deltavcs.steps.recording import Draft, MadeAs, Recorded, recording
 from deltavcs.steps.sources import OpenedSource
@@ -27,8 +28,9 @@ def commit_source(
     check_fits(repo, opened.checkpoint, base)
     assert draft.name is not None
     own = [Parent(base.commit, Role.BASE), *([Parent(base.init, Role.INIT)] if base.init is not None else [])]
+    is_adapter = opened.checkpoint.is_adapter or foreign_lora_of(opened.checkpoint) is not None
     made_as = MadeAs(
-        kind=Kind.ADAPTER if opened.checkpoint.is_adapter else Kind.FINETUNE,
+        kind=Kind.ADAPTER if is_adapter else Kind.FINETUNE,
         base=base.commit,
         parents=(*own, *parents),
         source=opened.origin,

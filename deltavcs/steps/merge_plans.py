@@ -129,8 +129,8 @@ def _starts(
         return named, None
     if asked.exact or not method.needs_base:
         raise InvalidInputError(
-            f"{asked.base} is an adapter: {'products' if asked.exact else method.name} have no use for the one"
-            " that training started from",
+            f"{asked.base} is an adapter, and {'products have' if asked.exact else method.name + ' has'} no"
+            " use for the one that training started from",
             kind=ErrorKind.BAD_ARGUMENT,
             advice=Advice.INITIAL_FOR_FACTORS,
         )

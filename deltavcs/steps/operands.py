@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from deltavcs.adapters.foreign_loras import refuse_foreign_lora
 from deltavcs.advice import Advice
 from deltavcs.checkpoint.quantised import check_arithmetic, describe, quantisations_of
 from deltavcs.checkpoint.view import View, view_of
@@ -51,9 +52,12 @@ def open_operands(
         advice: what helps where that is not done.
 
     Raises:
-        InvalidInputError: `quantised`, naming revision and scheme.
+        InvalidInputError: `quantised`, naming revision and scheme; `incompatible` for LoRA factors in another
+            layout than PEFT's.
     """
     manifests = [repo.manifest(commit) for commit in commits]
+    for manifest, name in zip(manifests, names, strict=True):
+        refuse_foreign_lora(manifest, name)
     if not dequantize:
         for manifest, name in zip(manifests, names, strict=True):
             check_arithmetic(repo.objects, manifest, name, advice=advice)

@@ -72,7 +72,9 @@ def test_the_same_update_by_other_factors_is_no_difference(repo) -> None:
 def test_a_difference_is_that_of_the_products(repo, folder) -> None:
     model = attach(folder / "base", a=folder / "a", b=folder / "b").double()
     ours, theirs = updates(model, "a"), updates(model, "b")
-    weights = {k.removesuffix(".weight"): v for k, v in load_file(folder / "base" / "model.safetensors").items()}
+    weights = {
+        k.removesuffix(".weight"): v for k, v in load_file(folder / "base" / "model.safetensors").items()
+    }
     found = {m.module: m for m in diff(repo, "a", "b").modules}
     assert found.keys() == ours.keys() | theirs.keys()
     for name, module in found.items():

@@ -156,7 +156,7 @@ def test_adapters_that_say_where_they_started_need_no_base(repo, folder, tmp_pat
         commit(
             repo, str(folder / name), base="base", parents=parents, draft=Draft(f"{name}2", signature=SIGNED)
         )
-    done, out = merged(repo, ["a2", "b2"], MergeMethod("dare_ties", {"density": 0.5}), tmp_path)
+    done, _ = merged(repo, ["a2", "b2"], MergeMethod("dare_ties", {"density": 0.5}), tmp_path)
     assert done.init == repo.resolve("init")
     named, _ = merged(
         repo, ["a", "b"], MergeMethod("dare_ties", {"density": 0.5}, base="init"), tmp_path / "named"

@@ -114,7 +114,9 @@ def test_what_is_kept_whole_keeps_its_change_and_not_the_old_base(repo, folder, 
     _, out = carried(repo, "embedding", tmp_path)
     found = load_file(out / "adapter_model.safetensors")
     for name in ("model.embed_tokens", "lm_head"):
-        np.testing.assert_array_equal(found[f"base_model.model.{name}.base_layer.weight"], new[f"{name}.weight"])
+        np.testing.assert_array_equal(
+            found[f"base_model.model.{name}.base_layer.weight"], new[f"{name}.weight"]
+        )
     _, out = carried(repo, "tokens", tmp_path)
     key = "base_model.model.model.embed_tokens.token_adapter.trainable_tokens_delta"
     saved = load_file(folder / "tokens" / "adapter_model.safetensors")[key].astype(np.float64)

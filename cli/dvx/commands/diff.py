@@ -113,7 +113,7 @@ def _lines(found: Diff, width: int | None, *, stat: bool, limit: int) -> Iterato
 def _sums(found: Diff) -> Iterator[str]:
     if found.adapter_kinds and not found.modules:
         yield f"adapters of the types {' and '.join(found.adapter_kinds)}, compared tensor by tensor"
-    elif any("DoRA" in kind for kind in found.adapter_kinds):
+    elif any("DoRA" in told for told in found.adapter_kinds):
         yield "DoRA scales each weight after its product is added; the magnitudes are among the tensors"
     if found.modules:
         of = text.count(found.n_common, "module or tensor", "modules and tensors")

@@ -107,7 +107,9 @@ def transfer(
 
     The result is stored as a rule: it takes kilobytes, and 'dvx checkout' computes it, in float64 and
     rounded once. An adapter's factors are kept as they are and committed for the new base, where λ scales
-    their alpha; with --fold the result is that base with the adapter in it. The report says which tensors took part, and how near the bases are.
+    their alpha; with --fold the result is that base with the adapter in it.
+
+    The report says which tensors took part, and how near the bases are.
     """
     with session.working() as repo:
         done = dv.transfer(
@@ -257,6 +259,8 @@ def _meaning(done: Transferred) -> str:
     what = "adapter" if done.adapter else "fine-tune"
     if not whole.delta:
         return f"The {what} does not differ from its base, so nothing is carried over."
+    if done.adapter and not whole.base:
+        return "The weights of both bases could not be compared; what the adapter adds was measured."
     if drift is None or not whole.drift:
         return f"Both bases have the same weights, so the result is the {what} itself."
     far = f"The bases lie {text.percent(drift)} of a norm apart, " + (

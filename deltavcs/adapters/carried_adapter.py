@@ -1,8 +1,8 @@
 """An adapter carried over to another base: the same factors, attached to other weights.
 
 What an adapter adds (B·A, biases of its own) is the same on any base. What it keeps whole (`modules_to_save`,
-embeddings saved beneath their factors, trained rows and biases) are weights of its base with their training in
-them, and left as they are they would bring the old base back: of these the change is carried over,
+embeddings saved beneath their factors, trained rows and biases) are weights of its base with their training
+in them, and left as they are they would bring the old base back: of these the change is carried over,
 W_t + λ·(W_saved − W_s).
 """
 
@@ -23,6 +23,7 @@ from deltavcs.adapters.saved_weights import saved_weights
 from deltavcs.advice import Advice
 from deltavcs.checkpoint.elements import read_elements
 from deltavcs.checkpoint.patching import adapter_config_file
+from deltavcs.checkpoint.quantised import quantisations_of
 from deltavcs.checkpoint.view import Content, View, replace_files, view_of, with_tensors
 from deltavcs.errors import ErrorKind, InvalidInputError
 from deltavcs.objects.derivation import Derivation, Operand
@@ -87,6 +88,13 @@ def open_carried(
             kind=ErrorKind.INCOMPATIBLE,
             advice=Advice.COMMIT_FOR_OTHER_BASE,
         )
+    if quantisations_of(objects, target):
+        raise InvalidInputError(
+            f"{name} cannot be carried over: the new base is quantised, so its weights do not tell whether"
+            " the factors fit",
+            kind=ErrorKind.INCOMPATIBLE,
+            advice=Advice.COMMIT_FOR_OTHER_BASE,
+        )
     old, new = BaseWeights(objects, source), BaseWeights(objects, target)
     match = match_adapter(config, adapter.primary, new)
     if match.problems:
@@ -99,7 +107,8 @@ def open_carried(
         weight = SavedWeight(adapter.primary[key], entry, in_target[key])
         _check_saved(key, weight)
         found.whole[key] = weight
-    of_source = match_adapter(config, adapter.primary, old).tokens
+    # Only what is kept of the old base needs it: it may be quantised otherwise.
+    of_source = match_adapter(config, adapter.primary, old).tokens if match.tokens else {}
     for rows, (target_key, replaced) in zip(of_source.items(), match.tokens.items(), strict=True):
         key = next(k for k, e in adapter.primary.items() if e is replaced.rows)
         found.tokens[key] = (replaced, old.entries[rows[0]], new.entries[target_key])
@@ -110,7 +119,8 @@ def _check_saved(key: str, weight: SavedWeight) -> None:
     source, target = weight.source, weight.target
     if (source is None) != (target is None):
         raise InvalidInputError(
-            f"the adapter keeps {key} whole, and only {'the new' if source is None else 'its own'} base has it",
+            f"the adapter keeps {key} whole, and only"
+            f" {'the new' if source is None else 'its own'} base has it",
             kind=ErrorKind.INCOMPATIBLE,
         )
     if source is None or target is None:
@@ -119,19 +129,25 @@ def _check_saved(key: str, weight: SavedWeight) -> None:
     rows = [s[0] if s else 1 for s in shapes]
     if len({s[1:] for s in shapes}) > 1 or (rows[2] < rows[1] and rows[2] < rows[0]):
         raise InvalidInputError(
-            f"{key} is {list(shapes[0])}, in its own base {list(shapes[1])}, in the new one {list(shapes[2])}",
+            f"{key} is {list(shapes[0])}, in its own base {list(shapes[1])}, in the new one"
+            f" {list(shapes[2])}",
             kind=ErrorKind.INCOMPATIBLE,
             advice=Advice.CHECK_BASE,
         )
 
 
 def carry_adapter(
-    objects: ObjectStore, carried: CarriedAdapter, *, scale: float, base_name: str | None, revision: str | None
+    objects: ObjectStore,
+    carried: CarriedAdapter,
+    *,
+    scale: float,
+    base_name: str | None,
+    revision: str | None,
 ) -> View:
     """The adapter for its new base.
 
-    Tensors without the old base in them keep their blobs. λ goes into `lora_alpha` and `alpha_pattern`, so that
-    it scales the products exactly.
+    Tensors without the old base in them keep their blobs. λ goes into `lora_alpha` and `alpha_pattern`, so
+    that it scales the products exactly.
 
     Args:
         scale: λ.
@@ -221,10 +237,15 @@ def _padded_factors(
 
 
 class RebasedRows:
-    """Rows of an embedding, W_t + λ·(rows − W_s), in float64; a row that a base does not have counts as zeros."""
+    """Rows of an embedding, W_t + λ·(rows − W_s), in float64; a row that a base lacks counts as zeros."""
 
     def __init__(
-        self, objects: ObjectStore, replaced: TokenRows, source: TensorEntry, target: TensorEntry, scale: float
+        self,
+        objects: ObjectStore,
+        replaced: TokenRows,
+        source: TensorEntry,
+        target: TensorEntry,
+        scale: float,
     ) -> None:
         self._objects, self._rows, self._tokens = objects, replaced.rows, replaced.tokens
         self._source, self._target, self._scale = source, target, scale
