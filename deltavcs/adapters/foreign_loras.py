@@ -23,7 +23,7 @@ _FACTOR = re.compile(
 )
 _LYCORIS = re.compile(r"\.(?:hada_|lokr_|oft_)|\Alycoris_")
 _KOHYA = re.compile(r"\Alora_(?:unet|te\d?|transformer|prior|llm_adapter)\w*[._]|\.lora_(?:up|down)\.")
-_COMFY = re.compile(r"\A(?:diffusion_model|text_encoders?|clip_[lg])\.")
+_COMFY = re.compile(r"\A(?:diffusion_model|text_encoders|clip_[lg])\.")
 UNMERGED = "checkpoint with an unmerged LoRA in it"
 
 
