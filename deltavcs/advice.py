@@ -135,3 +135,4 @@ class Advice(StrEnum):
     COMMIT_FOLDER = "commit-folder"  # folder
     CONVERT_LORA = "convert-lora"
     SAVE_MERGED = "save-merged"
+    FOLD_LATER = "fold-later"

@@ -134,6 +134,7 @@ BY_ADVICE: dict[Advice, str] = {
     Advice.COMMIT_FOR_OTHER_BASE: "Its files as they are can be committed for the other base: dvx commit DIR --base NAME",
     Advice.CARRY_FOLDED: "Carry over what it changes: use --fold, which adds it to the new base.",
     Advice.NOTHING_TO_FOLD: "Leave --fold out; its weights are whole.",
+    Advice.FOLD_LATER: "Carry it over without --fold, and fold the result: dvx checkout REV --merge-adapter -o DIR",
     Advice.SAVE_MERGED: "Save the adapter alone with save_pretrained() of the PEFT model, or merge it in first.",
     Advice.CONVERT_LORA: (
         "It can be stored and checked out as it is. To merge or fold it, load it with diffusers (or merge it into its"

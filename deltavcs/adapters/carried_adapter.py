@@ -19,7 +19,7 @@ from deltavcs.adapters.adapter_config import AdapterConfig, read_adapter_config
 from deltavcs.adapters.adapter_match import AdapterMatch, TokenRows, match_adapter
 from deltavcs.adapters.base_weights import BaseWeights
 from deltavcs.adapters.folded_weight import read_rows
-from deltavcs.adapters.saved_weights import saved_weights
+from deltavcs.adapters.saved_weights import copied_weights, saved_weights
 from deltavcs.advice import Advice
 from deltavcs.checkpoint.elements import read_elements
 from deltavcs.checkpoint.patching import adapter_config_file
@@ -49,6 +49,7 @@ class CarriedAdapter:
     Attributes:
         match: what it changes, by the names of the target's tensors.
         whole: key in the adapter → a weight that it keeps whole.
+        copies: key in the adapter → a copy of a weight of its base.
         tokens: key in the adapter → rows of an embedding, and that embedding in both bases.
         padded: what has other numbers of rows in the target, in words.
     """
@@ -59,6 +60,7 @@ class CarriedAdapter:
     target: BaseWeights
     match: AdapterMatch
     whole: dict[str, SavedWeight] = field(default_factory=dict)
+    copies: dict[str, SavedWeight] = field(default_factory=dict)
     tokens: dict[str, tuple[TokenRows, TensorEntry, TensorEntry]] = field(default_factory=dict)
     padded: list[str] = field(default_factory=list)
 
@@ -102,17 +104,25 @@ def open_carried(
             f"{name} cannot be carried over: {match.problems[0]}", kind=ErrorKind.INCOMPATIBLE
         )
     found = CarriedAdapter(config, adapter, old, new, match)
-    in_source, in_target = saved_weights(adapter, old), saved_weights(adapter, new)
-    for key, entry in in_source.items():
-        weight = SavedWeight(adapter.primary[key], entry, in_target[key])
-        _check_saved(key, weight)
-        found.whole[key] = weight
+    for find, kept in ((saved_weights, found.whole), (copied_weights, found.copies)):
+        in_source, in_target = find(adapter, old), find(adapter, new)
+        for key, entry in in_source.items():
+            kept[key] = SavedWeight(adapter.primary[key], entry, in_target[key])
+            _check_saved(key, kept[key])
+    found.padded = [told for key, weight in found.whole.items() if (told := _rows_told(key, weight))]
     # Only what is kept of the old base needs it: it may be quantised otherwise.
     of_source = match_adapter(config, adapter.primary, old).tokens if match.tokens else {}
     for rows, (target_key, replaced) in zip(of_source.items(), match.tokens.items(), strict=True):
         key = next(k for k, e in adapter.primary.items() if e is replaced.rows)
         found.tokens[key] = (replaced, old.entries[rows[0]], new.entries[target_key])
     return found
+
+
+def _rows_told(key: str, weight: SavedWeight) -> str:
+    if weight.target is None or weight.target.shape[:1] == weight.saved.shape[:1]:
+        return ""
+    rows = weight.saved.shape[0], weight.target.shape[0]
+    return f"{key} ({rows[0]} / {rows[1]} → {max(rows)} rows)"
 
 
 def _check_saved(key: str, weight: SavedWeight) -> None:
@@ -165,7 +175,7 @@ def carry_adapter(
         )
     lead = view_of(carried.adapter)
     tensors = dict(lead.tensors)
-    for key, weight in carried.whole.items():
+    for key, weight in [*carried.whole.items(), *carried.copies.items()]:
         tensors[key] = _rebased(weight, scale)
     for key, (replaced, source, target) in carried.tokens.items():
         rows = RebasedRows(objects, replaced, source, target, scale)
@@ -222,7 +232,6 @@ def _padded_factors(
         if saved is None or mine is None or tensors[mine].shape[0] == saved.shape[0]:
             continue
         rows = tensors[mine].shape[0]
-        carried.padded.append(f"{key} ({saved.shape[0]} → {rows} rows)")
         for one in factors:
             entry = one.a if one.transposed else one.b
             name = next(k for k, e in carried.adapter.primary.items() if e is entry)

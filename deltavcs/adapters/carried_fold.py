@@ -75,9 +75,9 @@ def _in_source(carried: CarriedAdapter, key: str) -> str:
 
 def _unlike(key: str) -> InvalidInputError:
     return InvalidInputError(
-        f"{key} has other sizes in the new base, so what the adapter changes cannot be folded in",
+        f"{key} has other rows in the new base than the adapter has for it, so it cannot be folded in at once",
         kind=ErrorKind.INCOMPATIBLE,
-        advice=Advice.CHECK_BASE,
+        advice=Advice.FOLD_LATER,
     )
 
 

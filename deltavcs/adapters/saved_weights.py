@@ -18,11 +18,18 @@ def saved_weights(adapter: Manifest, base: BaseWeights) -> Mapping[str, TensorEn
     Returns:
         None for a weight that the base does not have, such as a new head, or keeps in parts.
     """
-    found: dict[str, TensorEntry | None] = {}
-    for key in adapter.primary:
-        if parse_key(key).part is Part.WHOLE:
-            found[key] = weight_named(base, whole_names(plain_name(key)))
-    return found
+    return _found(adapter, base, Part.WHOLE)
+
+
+def copied_weights(adapter: Manifest, base: BaseWeights) -> Mapping[str, TensorEntry | None]:
+    """The same of the copies that PEFT keeps of weights that an adapter replaces (`original_module`)."""
+    return _found(adapter, base, Part.COPY)
+
+
+def _found(adapter: Manifest, base: BaseWeights, part: Part) -> dict[str, TensorEntry | None]:
+    keys = [key for key in adapter.primary if parse_key(key).part is part]
+    plain = {key: plain_name(key).replace(".original_module.", ".") for key in keys}
+    return {key: weight_named(base, whole_names(name)) for key, name in plain.items()}
 
 
 def weight_named(base: BaseWeights, names: list[str]) -> TensorEntry | None:

@@ -17,6 +17,7 @@ from deltavcs.porcelain.checkout import checkout_files
 from deltavcs.porcelain.commit import commit
 from deltavcs.porcelain.import_ import import_base
 from deltavcs.porcelain.rank_deltas import rank_deltas
+from deltavcs.porcelain.show import show
 from deltavcs.porcelain.transfer import transfer
 from deltavcs.repo import Repository, init_repository
 from deltavcs.signature import Signature
@@ -213,3 +214,72 @@ def test_other_architectures_and_types_are_refused(repo, folder, tmp_path) -> No
         lambda: transfer(repo, "v1", "v2", carrying=dv.Carrying(vocab="no"), draft=Draft(signature=SIGNED))
     )
     assert error.kind is ErrorKind.BAD_ARGUMENT
+
+
+@pytest.mark.parametrize(
+    "settings", [{"modules_to_save": ["embed_tokens"]}, {"target_modules": ["embed_tokens"]}]
+)
+def test_a_vocabulary_that_grew_on_both_sides(repo, folder, tmp_path, where) -> None:
+    import torch
+    from peft import LoraConfig, PeftModel, get_peft_model
+
+    bases = {"more": 328, "fewer": 300, "same": 320}
+    for name, rows in bases.items():
+        model = load_base(folder / "v2")
+        model.resize_token_embeddings(rows)
+        model.save_pretrained(tmp_path / name)
+        import_base(repo, str(tmp_path / name), draft=Draft(name, signature=SIGNED))
+    model = load_base(folder / "v1")
+    torch.manual_seed(1)
+    model.resize_token_embeddings(322)
+    chosen = {"r": 2, "target_modules": ["q_proj"], "task_type": "CAUSAL_LM", where: ["embed_tokens"]}
+    model = get_peft_model(model, LoraConfig(**chosen))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.copy_(0.2 * torch.randn_like(parameter))
+    model.save_pretrained(tmp_path / "grown", save_embedding_layers=True)
+    commit(repo, str(tmp_path / "grown"), base="v1", draft=Draft("grown", signature=SIGNED))
+    for name, rows in (("same", 322), ("more", 328)):
+        (done,) = transfer(repo, "grown", name, draft=Draft(f"on-{name}", signature=SIGNED))
+        checkout_files(repo, f"on-{name}", tmp_path / f"on-{name}")
+        assert done.compatibility.padded
+        base = load_base(tmp_path / name)
+        base.resize_token_embeddings(rows)
+        PeftModel.from_pretrained(base, tmp_path / f"on-{name}")
+    strict = Carrying(vocab="strict")
+    draft = Draft(signature=SIGNED)
+    error = refused(lambda: transfer(repo, "grown", "more", carrying=strict, draft=draft))
+    assert "vocabularies differ" in str(error)
+    error = refused(lambda: transfer(repo, "grown", "fewer", draft=draft))
+    assert "in the new one [300, 32]" in str(error)
+    error = refused(lambda: transfer(repo, "grown", "more", carrying=Carrying(fold=True), draft=draft))
+    assert "has other rows in the new base" in str(error)
+
+
+@pytest.mark.parametrize("family", ["gpt2", "phi3", "jamba", "gemma3", "t5"])
+def test_every_linear_layer_of_other_families(repo, tmp_path, family) -> None:
+    import torch
+    from architectures import ARCHITECTURES, OTHER_ARCHITECTURES, nudged
+    from peft import LoraConfig, PeftModel, get_peft_model
+
+    make = {**ARCHITECTURES, **OTHER_ARCHITECTURES}[family]
+    old, new = make(), nudged(make())
+    old.save_pretrained(tmp_path / "old")
+    new.save_pretrained(tmp_path / "new")
+    model = get_peft_model(old, LoraConfig(r=2, lora_alpha=6, target_modules="all-linear"))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.copy_(0.2 * torch.randn_like(parameter))
+    model.save_pretrained(tmp_path / "lora")
+    for name in ("old", "new"):
+        import_base(repo, str(tmp_path / name), draft=Draft(name, signature=SIGNED))
+    commit(repo, str(tmp_path / "lora"), base="old", draft=Draft("lora", signature=SIGNED))
+    (done,) = transfer(repo, "lora", "new", carrying=Carrying(fold=True), draft=Draft("f", signature=SIGNED))
+    checkout_files(repo, "f", tmp_path / "f")
+    theirs = PeftModel.from_pretrained(new, tmp_path / "lora").merge_and_unload().state_dict()
+    ours = type(new).from_pretrained(tmp_path / "f").state_dict()
+    for key, value in theirs.items():
+        np.testing.assert_allclose(ours[key].numpy(), value.numpy(), rtol=0, atol=1e-6, err_msg=key)
+    assert done.geometry["all"].delta == pytest.approx(show(repo, "lora").l2, rel=1e-6)

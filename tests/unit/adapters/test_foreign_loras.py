@@ -33,7 +33,10 @@ _BLOCK = "down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q"
         (["diffusion_model.double_blocks.0.img_attn.qkv.lora_A.weight"], "ComfyUI LoRA"),
         ([f"lora_unet_{_BLOCK}.hada_w1_a", f"lora_unet_{_BLOCK}.hada_w1_b"], "LyCORIS adapter"),
         (["lycoris_blocks_0_attn_q.lokr_w1"], "LyCORIS adapter"),
-        (["model.layers.0.q_proj.base_layer.weight", "model.layers.0.q_proj.lora_A.default.weight"], UNMERGED),
+        (
+            ["model.layers.0.q_proj.base_layer.weight", "model.layers.0.q_proj.lora_A.default.weight"],
+            UNMERGED,
+        ),
         (["model.layers.0.self_attn.q_proj.weight", "lm_head.weight"], None),
         (["decoder.block.1.snake.alpha", "encoder.flora_down.weight"], None),
         (["model.q.lora_extra.weight", "explorer_lora_norm.weight"], None),
