@@ -27,8 +27,8 @@ def check_complete(tensors: Mapping[str, TensorEntry]) -> None:
     empty = [name for name, entry in tensors.items() if not prod(entry.shape)]
     if empty:
         raise InvalidInputError(
-            f"{empty[0]} has the shape {list(tensors[empty[0]].shape)}, no elements: the adapter was saved without"
-            " gathering what DeepSpeed ZeRO-3 or FSDP had spread over its processes",
+            f"{empty[0]} has the shape {list(tensors[empty[0]].shape)}, no elements: the adapter was saved"
+            " without gathering what DeepSpeed ZeRO-3 or FSDP had spread over its processes",
             kind=ErrorKind.BAD_CHECKPOINT,
             advice=Advice.SAVE_ADAPTER_AGAIN,
         )
@@ -59,14 +59,14 @@ def check_fits_base(
     return notes or tuple(found.problems[:1])
 
 
-def names_modules(tensors: Mapping[str, TensorEntry]) -> bool:
+def names_modules(config: AdapterConfig, tensors: Mapping[str, TensorEntry]) -> bool:
     """Whether the tensors of an adapter are called after modules of its base; those of a prompt are not."""
-    return any("." in plain_name(name) and plain_name(name) != name for name in tensors)
+    return config.peft_type in (LORA, TOKENS) or any(plain_name(name) != name for name in tensors)
 
 
 def _check_modules(config: AdapterConfig, tensors: Mapping[str, TensorEntry], base: BaseWeights) -> None:
     """Refuse an adapter of another type than LoRA if nothing of it is called after a module of the base."""
-    if not names_modules(tensors):
+    if not names_modules(config, tensors):
         return
     names = [plain_name(name) for name in tensors]
     paths = {name: [f"{p}.weight" for p in _above(name)] for name in names}

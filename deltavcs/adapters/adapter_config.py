@@ -1,7 +1,7 @@
 """What `adapter_config.json` says, as PEFT writes it.
 
-ΔW = s·B·A, s = α/r, or α/√r with rank-stabilised scaling (Hu et al., 2021; Kalajdzievski, 2023). Every type can be
-stored; what can be folded says `AdapterConfig.why_not_folded`.
+ΔW = s·B·A, s = α/r, or α/√r with rank-stabilised scaling (Hu et al., 2021; Kalajdzievski, 2023). Every type
+can be stored; what can be folded says `AdapterConfig.why_not_folded`.
 """
 
 from __future__ import annotations
@@ -25,14 +25,16 @@ TOKENS = "TRAINABLE_TOKENS"
 # Initialisations that leave the base's weight as it is; every other one takes something out of it, and then
 # the factors belong to what is left (`peft.tuners.lora.layer.LoraLayer.update_layer`).
 _KEEPS_BASE = frozenset({"gaussian", "orthogonal", "eva", "mica", "true", "false"})
-# Settings that say where and how an adapter was trained, or that are read here: nothing else about what it computes.
+# Settings that are read here, or that say where and how it was trained: nothing more about what it computes.
 _UNDERSTOOD = frozenset(
     {
-        "auto_mapping", "base_model_name_or_path", "inference_mode", "peft_type", "peft_version", "revision",
-        "task_type",
-        "alpha_pattern", "bias", "ensure_weight_tying", "exclude_modules", "fan_in_fan_out", "init_lora_weights",
-        "layers_pattern", "layers_to_transform", "lora_alpha", "lora_bias", "lora_dropout", "modules_to_save", "r",
-        "rank_pattern", "target_modules", "target_parameters", "trainable_token_indices", "use_dora", "use_rslora",
+        "auto_mapping", "base_model_name_or_path", "inference_mode", "peft_type",
+        "peft_version", "revision", "task_type",
+        "alpha_pattern", "bias", "ensure_weight_tying", "exclude_modules", "fan_in_fan_out",
+        "init_lora_weights", "layers_pattern", "layers_to_transform", "lora_alpha", "lora_bias",
+        "lora_dropout", "modules_to_save", "r",
+        "rank_pattern", "target_modules", "target_parameters", "trainable_token_indices", "use_dora",
+        "use_rslora",
         "corda_config", "eva_config", "lora_ga_config", "loftq_config",
         "megatron_core", "merge_weights", "qalora_group_size", "runtime_config", "velora_config",
         "lora_dtype", "lorap_emb_lr", "lorap_lr_ratio",
@@ -89,8 +91,8 @@ class AdapterConfig:
             return f"it is of the type {self.peft_type}, and only LoRA can be folded"
         if self.initialisation and self.initialisation not in _KEEPS_BASE:
             return (
-                f"it was initialised by {self.initialisation}, which changes the base; PEFT converts it to plain"
-                " LoRA with save_pretrained(…, path_initial_model_for_weight_conversion=…)"
+                f"it was initialised by {self.initialisation}, which changes the base; PEFT converts it to"
+                " plain LoRA with save_pretrained(…, path_initial_model_for_weight_conversion=…)"
             )
         if self.beyond:
             return f"it was trained with {', '.join(self.beyond)}, which folding does not know"

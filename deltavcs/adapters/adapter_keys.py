@@ -38,8 +38,8 @@ class AdapterKey:
     """What the name of a tensor of an adapter says.
 
     Attributes:
-        module: the adapted module as the trained model named it, with `.base_layer` for each adapter around it;
-            of a `WHOLE` tensor its own name.
+        module: the adapted module as the trained model named it, with `.base_layer` for each adapter around
+            it; of a `WHOLE` tensor its own name.
         embedding: it is a factor of an embedding, and transposed.
     """
 

@@ -1,4 +1,4 @@
-"""An adapter and its base, matched: which tensors on disk change, by what, and what stands in the way of that."""
+"""An adapter and its base, matched: which tensors on disk change, by what, and what stands in the way."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import prod
 
+from deltavcs.adapters.adapted_parameters import AdaptedParameters, ends_with
 from deltavcs.adapters.adapter_config import AdapterConfig
 from deltavcs.adapters.adapter_keys import AdapterKey, Part, whole_names
-from deltavcs.adapters.base_weights import BaseWeights, Piece, Place
+from deltavcs.adapters.base_weights import BaseWeights, Place
 from deltavcs.adapters.factors import Factors, Grouped, group_tensors
 from deltavcs.advice import Advice
 from deltavcs.errors import ErrorKind, InvalidInputError
 from deltavcs.objects.model import TensorEntry
-from deltavcs.skeleton.layers import lies_transposed, own_parameters, stacked_transposed
 
 _SHOWN = 3
 
@@ -58,8 +58,8 @@ def match_adapter(
         adapter: its tensors by the names in its file.
 
     Raises:
-        InvalidInputError: `incompatible` if a module is not in the base, has other sizes there, or if a factor
-            lacks its twin.
+        InvalidInputError: `incompatible` if a module is not in the base, has other sizes there, or if a
+            factor lacks its twin.
     """
     grouped = group_tensors(adapter)
     found = _Matching(config, grouped, base)
@@ -72,45 +72,25 @@ class _Matching:
 
     def __init__(self, config: AdapterConfig, grouped: Grouped, base: BaseWeights) -> None:
         self._config, self._grouped, self._base = config, grouped, base
-        self._certain: set[bool] = set()  # which way round the weights lie whose shapes tell it
+        self._parameters = AdaptedParameters(config, base)
         self.result = AdapterMatch()
 
     def match(self) -> None:
         """Fill `result`."""
-        base, grouped = self._base, self._grouped
-        names = {module: self._parameter(module) for module in grouped.modules()}
+        base, grouped, problems = self._base, self._grouped, self.result.problems
+        names = {module: self._parameters.parameter(module) for module in grouped.modules()}
         plain = [AdapterKey(m, Part.WHOLE).plain_module for m in names]
         base.learn([*names.values(), *(f"{m}.bias" for m in plain)])
         self._check_modules(names)
-        if grouped.other:
-            self.result.problems.append(f"it holds {grouped.other[0]}, which is no tensor of plain LoRA")
+        problems += [f"it holds {name}, which is no tensor of plain LoRA" for name in grouped.other[:1]]
         for name, entry in grouped.whole.items():
             self._whole(name, entry)
         # Square weights last: what the others say of the order counts for them where no model is known.
         for module, name in sorted(names.items(), key=lambda item: self._is_square(item[0])):
             self._factors(module, name)
-        for key, entry in grouped.extras.items():
-            if key.part is Part.TOKENS:
-                self._tokens(key.module, entry)
-            elif key.part is Part.BIAS:
-                self._bias(key, names, entry)
-
-    def _parameter(self, module: str) -> str:
-        """The whole name of the parameter that the factors of a module adapt."""
-        key = AdapterKey(module, Part.A)
-        targets = self._config.target_parameters
-        adapted = [t for t in targets if _ends_with(key.plain_module, t.rpartition(".")[0])]
-        if not adapted:
-            return f"{key.plain_module}.weight"
-        base = self._base
-        spelt = key.plain_module
-        if base.skeleton is not None:
-            memory = next((m for t in adapted if (m := base.memory_name(f"{spelt}.{_leaf(t)}"))), None)
-            own = own_parameters(base.skeleton, memory.rpartition(".")[0]) if memory else ()
-            # PEFT wraps the first parameter first, so the last one is outermost.
-            adapted = [p for p in own if any(_ends_with(f"{spelt}.{p}", t) for t in adapted)]
-        leaves = list(reversed([_leaf(t) for t in adapted]))
-        return f"{spelt}.{leaves[key.depth] if key.depth < len(leaves) else 'weight'}"
+        told = "is square, and neither its shape nor a config.json of the base tells which way round it lies"
+        problems += [f"{module} {told}" for module in self._parameters.doubts[:1]]
+        self._extras(names)
 
     def _check_modules(self, names: Mapping[str, str]) -> None:
         missing = []
@@ -149,38 +129,43 @@ class _Matching:
         except InvalidInputError:
             return  # told before
         assert place is not None
-        stack = self._config.target_parameters and place.experts == 1 and self._is_stack(name, place)
-        experts = self._entry(place).shape[0] if stack else place.experts
-        rank = self._config.rank_of(self._patterned(module, name))
+        spelt = self._parameters.patterned(module, name)
+        entry = self._entry(place)
+        stacked = place.experts == 1 and len(entry.shape) == 3 and self._parameters.is_target(name)
+        experts = entry.shape[0] if stacked else place.experts
+        rank = self._config.rank_of(spelt)
         if a.shape[0] != experts * rank or b.shape[1] != experts * rank:
-            raise _misfit(
-                module,
-                f"has the factors {list(a.shape)} and {list(b.shape)}",
-                f"the rank {rank} of its configuration",
-            )
-        size = self._matrix(place, stacked=bool(stack))
-        transposed = self._orientation(
-            module, name, (a, b), size, place=place, stacked=bool(stack) or experts > 1
+            raise _misfit(module, _told(a, b), f"the rank {rank} of its configuration")
+        sizes = (b.shape[0], prod(a.shape[1:])), self._base.matrix(place, entry.shape, stacked=stacked)
+        transposed = self._parameters.orientation(
+            module, name, place, sizes, stacked=stacked or place.experts > 1
         )
-        if transposed is None or (embedding and not transposed):
+        if embedding:
+            transposed = True if sizes[0][::-1] == sizes[1] else None
+        if transposed is None:
             self._tell_misfit(module, (a, b), place, embedding=embedding)
             return
-        magnitude = self._grouped.extra(module, Part.MAGNITUDE)
-        if (magnitude is not None) != self._config.dora:
-            self.result.problems.append(f"{module} has {'a' if magnitude else 'no'} magnitude vector of DoRA")
-        if magnitude is not None and (len(place.pieces) > 1 or place.pieces[0].rows is not None):
-            self.result.problems.append(f"{module} is stored in parts, and DoRA changes it as one")
+        magnitude = self._magnitude(module, place)
         if place.tied_to is not None and place.memory is not None:
             self.result.untied[place.memory] = place.pieces[0].key
         for piece in place.pieces:
             key = place.memory if place.tied_to is not None and place.memory else piece.key
-            self.result.factors.setdefault(key, []).append(
-                Factors(
-                    a, b, self._patterned(module, name), self._config.scale(self._patterned(module, name)),
-                    transposed=transposed, stacked=bool(stack), experts=experts, expert=piece.expert, first=piece.first,
-                    at=piece.at, rows=self._rows(piece), magnitude=magnitude,
-                )
+            of_one = piece.expert is not None
+            rows = self._base.entries[piece.key].shape[0] if of_one else piece.rows
+            made = Factors(
+                a, b, spelt, self._config.scale(spelt), transposed=transposed, stacked=stacked,
+                experts=experts, expert=piece.expert, first=piece.first, at=piece.at, rows=rows,
+                magnitude=magnitude,
             )  # fmt: skip
+            self.result.factors.setdefault(key, []).append(made)
+
+    def _magnitude(self, module: str, place: Place) -> TensorEntry | None:
+        found = self._grouped.extra(module, Part.MAGNITUDE)
+        if (found is not None) != self._config.dora:
+            self.result.problems.append(f"{module} has {'a' if found else 'no'} magnitude vector of DoRA")
+        if found is not None and (len(place.pieces) > 1 or place.pieces[0].rows is not None):
+            self.result.problems.append(f"{module} is stored in parts, and DoRA changes it as one")
+        return found
 
     def _pair(self, module: str) -> tuple[TensorEntry, TensorEntry, bool]:
         halves = self._grouped.halves
@@ -194,18 +179,9 @@ class _Matching:
             f"{module}: an adapter needs both A and B, and both as matrices", kind=ErrorKind.INCOMPATIBLE
         )
 
-    def _patterned(self, module: str, name: str) -> str:
-        """What PEFT matches patterns with: the module, or the parameter if one is adapted."""
-        adapted = any(_ends_with(name, t) for t in self._config.target_parameters)
-        return name if adapted else AdapterKey(module, Part.A).plain_module
-
     def _is_square(self, module: str) -> bool:
         a, b, _ = self._pair(module)
         return b.shape[0] == prod(a.shape[1:])
-
-    def _is_stack(self, name: str, place: Place) -> bool:
-        adapted = any(_ends_with(name, t) for t in self._config.target_parameters)
-        return adapted and len(self._entry(place).shape) == 3
 
     def _entry(self, place: Place) -> TensorEntry:
         """The tensor that the factors are added to: the base's, or what the adapter has in its place."""
@@ -213,48 +189,6 @@ class _Matching:
         if place.tied_to is not None and place.memory in self.result.new:
             return self.result.new[place.memory]
         return self.result.whole.get(key) or self._base.entries[key]
-
-    def _matrix(self, place: Place, *, stacked: bool) -> tuple[int, int]:
-        """Rows and columns of the (one expert's) matrix that the factors make."""
-        shape = self._entry(place).shape
-        if stacked:
-            return shape[1], shape[2]
-        of_one = [p for p in place.pieces if p.expert in (None, 0)]
-        rows = [p.rows or self._base.entries[p.key].shape[0] for p in of_one]
-        return sum(rows) if len(rows) > 1 or of_one[0].rows else shape[0], prod(shape[1:])
-
-    def _rows(self, piece: Piece) -> int | None:
-        return self._base.entries[piece.key].shape[0] if piece.expert is not None else piece.rows
-
-    def _orientation(
-        self, module: str, name: str, pair: tuple[TensorEntry, TensorEntry], size: tuple[int, int], *, place: Place,
-        stacked: bool,
-    ) -> bool | None:  # fmt: skip
-        """Whether the weight is [in, out]; None if the factors do not fit it either way round."""
-        a, b = pair
-        if (AdapterKey(module, Part.A, True)) in self._grouped.halves:
-            return True if (prod(a.shape[1:]), b.shape[0]) == size else None
-        fits = {t for t in (False, True) if ((b.shape[0], prod(a.shape[1:]))[:: -1 if t else 1]) == size}
-        if len(fits) == 1:
-            self._certain |= fits
-            return fits.pop()
-        return self._square(module, name, place, stacked=stacked) if fits else None
-
-    def _square(self, module: str, name: str, place: Place, *, stacked: bool) -> bool:
-        skeleton = self._base.skeleton
-        if skeleton is not None and place.memory is not None:
-            if stacked:
-                return stacked_transposed(skeleton, place.memory)
-            if any(_ends_with(name, t) for t in self._config.target_parameters):
-                return False
-            if (told := lies_transposed(skeleton, place.memory)) is not None:
-                return told
-        flag = self._config.fan_in_fan_out
-        if stacked or self._certain - {flag}:
-            self.result.problems.append(
-                f"{module} is square, and neither its shape nor a config.json of the base tells which way round it lies"
-            )
-        return flag
 
     def _tell_misfit(
         self, module: str, pair: tuple[TensorEntry, TensorEntry], place: Place, *, embedding: bool
@@ -264,74 +198,73 @@ class _Matching:
         shape = self._entry(place).shape
         inputs, outputs = prod(a.shape[1:]), b.shape[0]
         rows, columns = (inputs, outputs) if embedding else (outputs, inputs)
-        told = f"{module} has factors for {rows} rows, and the base has {shape[0] if shape else 0}"
-        if columns == prod(shape[1:]) and self._is_vocabulary(place):
-            self.result.problems.append(
-                f"{told}: the vocabulary was resized and the adapter does not hold it"
-            )
-            return
-        raise _misfit(module, f"has the factors {list(a.shape)} and {list(b.shape)}", list(shape))
+        if columns != prod(shape[1:]) or not self._base.is_vocabulary(place):
+            raise _misfit(module, _told(a, b), list(shape))
+        self.result.problems.append(
+            f"{module} has factors for {rows} rows, and the base has {shape[0] if shape else 0}: the"
+            " vocabulary was resized and the adapter does not hold it"
+        )
 
-    def _is_vocabulary(self, place: Place) -> bool:
-        skeleton = self._base.skeleton
-        if skeleton is None or place.memory is None:
-            return False
-        held = skeleton.module_of(place.memory)
-        return held is not None and held in (
-            skeleton.model.get_input_embeddings(), skeleton.model.get_output_embeddings(),
-        )  # fmt: skip
+    def _extras(self, names: Mapping[str, str]) -> None:
+        tied: dict[str, TokenRows] = {}
+        for key, entry in self._grouped.extras.items():
+            if key.part is Part.TOKENS:
+                self._tokens(key.module, entry, tied)
+            elif key.part is Part.BIAS:
+                self._bias(key, names, entry)
+        for key_of_source, rows in tied.items():
+            if self.result.tokens.get(key_of_source) != rows:
+                self.result.problems.append(
+                    f"it trained tokens of a weight that is tied to {key_of_source}, and not the same of that"
+                )
 
     def _bias(self, key: AdapterKey, names: Mapping[str, str], entry: TensorEntry) -> None:
         place = self._base.find(f"{key.plain_module}.bias")
         if place is None or place.tied_to is not None or len(place.pieces) > 1:
             self.result.problems.append(f"it trained a bias of {key.module}, which has none in the base")
             return
-        scale = self._config.scale(self._patterned(key.module, names.get(key.module, "")))
+        scale = self._config.scale(self._parameters.patterned(key.module, names.get(key.module, "")))
         self.result.biases[place.pieces[0].key] = entry, scale
 
-    def _tokens(self, module: str, entry: TensorEntry) -> None:
-        table = self._config.tokens
-        named = [rows for name, rows in table.items() if _ends_with(module, name)]
-        tokens = named[0] if named else table.get("", ())
+    def _tokens(self, module: str, entry: TensorEntry, tied: dict[str, TokenRows]) -> None:
+        table, problems = self._config.tokens, self.result.problems
+        named = [rows for name, rows in table.items() if ends_with(module, name)]
+        rows = TokenRows(entry, named[0] if named else table.get("", ()))
         place = self._base.find(f"{module}.weight")
-        if place is None or place.tied_to is not None:
-            self.result.problems.append(
-                f"it trained tokens of {module}, which the base has not as a weight of its own"
-            )
-        elif len(tokens) != entry.shape[0]:
-            self.result.problems.append(
-                f"{module} has {entry.shape[0]} trained rows for {len(tokens)} tokens"
-            )
+        if place is None:
+            problems.append(f"it trained tokens of {module}, which the base does not have")
+        elif len(rows.tokens) != entry.shape[0]:
+            problems.append(f"{module} has {entry.shape[0]} trained rows for {len(rows.tokens)} tokens")
+        elif place.tied_to is not None:
+            tied[place.pieces[0].key] = rows
         else:
-            self.result.tokens[place.pieces[0].key] = TokenRows(entry, tokens)
+            size = self._entry(place).shape
+            if entry.shape[1:] != size[1:] or any(not 0 <= t < size[0] for t in rows.tokens):
+                problems.append(f"{module} has trained rows that are not in the base's {list(size)}")
+            self.result.tokens[place.pieces[0].key] = rows
 
 
-def _ends_with(name: str, suffix: str) -> bool:
-    return bool(suffix) and (name == suffix or name.endswith("." + suffix))
-
-
-def _leaf(name: str) -> str:
-    return name.rpartition(".")[2]
+def _told(a: TensorEntry, b: TensorEntry) -> str:
+    return f"has the factors {list(a.shape)} and {list(b.shape)}"
 
 
 def _misfit(what: str, has: str, base: object) -> InvalidInputError:
+    fitting = f"the weight {base} of the base" if isinstance(base, list) else base
     return InvalidInputError(
-        f"{what} {has}, which does not fit {f'the weight {base} of the base' if isinstance(base, list) else base}",
-        kind=ErrorKind.INCOMPATIBLE,
-        advice=Advice.CHECK_BASE,
+        f"{what} {has}, which does not fit {fitting}", kind=ErrorKind.INCOMPATIBLE, advice=Advice.CHECK_BASE
     )
 
 
 def _unknown_modules(missing: list[str], n_modules: int, base: BaseWeights) -> InvalidInputError:
-    shown = ", ".join(missing[:_SHOWN]) + (
-        f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
-    )
+    names = list(dict.fromkeys(missing))
+    more = len(names) - _SHOWN
+    shown = ", ".join(names[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
+    message = f"the adapter changes {shown}, which the base does not have"
     if len(missing) == n_modules:
-        example = next(
-            (k for k in base.entries if k.endswith(".weight") and ".0." in k),
-            next(iter(base.entries), "none"),
+        of_layers = [k for k in base.entries if k.endswith(".weight") and ".0." in k]
+        example = next(iter([*of_layers, *base.entries]), "nothing")
+        message = (
+            f"the base has none of the modules that the adapter changes ({shown}); its own weights are called"
+            f" like {example}"
         )
-        message = f"the base has none of the modules that the adapter changes ({shown}); its own are called like {example}"
-    else:
-        message = f"the adapter changes {shown}, which the base does not have"
     return InvalidInputError(message, kind=ErrorKind.INCOMPATIBLE, advice=Advice.CHECK_BASE)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from math import prod
 
 from deltavcs.checkpoint.layout import CONFIG, MAX_JSON_BYTES
 from deltavcs.errors import DeltaVCSError, ErrorKind, InvalidInputError
@@ -89,6 +90,28 @@ class BaseWeights:
         if name not in self._given:
             self._given[name] = self._find(name)
         return self._given[name]
+
+    def matrix(self, place: Place, shape: tuple[int, ...], *, stacked: bool) -> tuple[int, int]:
+        """Rows and columns of the matrix that a parameter is, or that each of a stack of experts is.
+
+        Args:
+            shape: of its tensor, or of what an adapter has instead of that.
+            stacked: the tensor is [experts, …, …].
+        """
+        if stacked:
+            return shape[1], shape[2]
+        of_one = [p for p in place.pieces if p.expert in (None, 0)]
+        rows = [p.rows or self.entries[p.key].shape[0] for p in of_one if self.entries[p.key].shape]
+        alone = len(rows) <= 1 and not of_one[0].rows
+        return (shape[0] if shape else 1) if alone else sum(rows), prod(shape[1:])
+
+    def is_vocabulary(self, place: Place) -> bool:
+        """Whether a parameter belongs to the input embeddings or the head of a language model."""
+        skeleton = self.skeleton
+        held = skeleton.module_of(place.memory) if skeleton is not None and place.memory is not None else None
+        if skeleton is None or held is None:
+            return False
+        return held in (skeleton.model.get_input_embeddings(), skeleton.model.get_output_embeddings())
 
     def memory_name(self, name: str) -> str | None:
         """The name in memory of a parameter that the adapter spells so, whether or not the base stores it."""
@@ -181,7 +204,7 @@ class BaseWeights:
 
 
 def _prefixes(name: str, key: str) -> tuple[str, str]:
-    """What is to be added before a name, or taken away from it, to make a key of it; twice nothing if neither."""
+    """What is to be added before a name, or taken from it, to make a key of it; twice nothing if neither."""
     if key.endswith("." + name):
         return key[: -len(name)], ""
     if name.endswith("." + key):
@@ -195,7 +218,7 @@ def _respelt(name: str, added: str, removed: str) -> str:
 
 def _unknown_layout(memory: str, operations: list[str]) -> InvalidInputError:
     return InvalidInputError(
-        f"{memory} is stored in parts that transformers puts together by {', '.join(operations)}; an adapter cannot"
-        " be folded onto those",
+        f"{memory} is stored in parts that transformers puts together by {', '.join(operations)}; an adapter"
+        " cannot be folded onto those",
         kind=ErrorKind.INCOMPATIBLE,
     )

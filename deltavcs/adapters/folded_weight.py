@@ -50,10 +50,13 @@ class FoldedWeight:
         magnitude = self._factors[0].magnitude
         if magnitude is None:
             return values
+        scale: npt.NDArray[np.float64]
         if self._factors[0].transposed:
-            return values * self._scale_of_columns(magnitude)
+            scale = self._scale_of_columns(magnitude)
+            return values * scale
         norms = np.linalg.norm(values, axis=1)
-        return values * (read_elements(self._objects, magnitude, low, high - low) / norms)[:, None]
+        scale = read_elements(self._objects, magnitude, low, high - low) / norms
+        return values * scale[:, None]
 
     def _sum(self, low: int, high: int) -> npt.NDArray[np.float64]:
         count = (high - low) * self._columns

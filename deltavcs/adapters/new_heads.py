@@ -1,4 +1,4 @@
-"""The model that base and adapter make together, where it is not the base's: a new head, an embedding untied."""
+"""The model that base and adapter make, where it is not the base's: a new head, an embedding untied."""
 
 from __future__ import annotations
 
@@ -47,11 +47,38 @@ def new_model(
     """
     _keep_tied(found, base)
     heads = {name: entry.shape for name, entry in found.new.items() if name not in found.untied}
+    heads |= _resized_heads(found, base)
     if heads:
         return _with_heads(config, heads, found, base, _labels(objects, adapter))
     if found.untied:
         return _untied(found, base)
-    return NewModel()
+    return NewModel(notes=_without_head(config, base))
+
+
+def _resized_heads(found: AdapterMatch, base: BaseWeights) -> dict[str, Shape]:
+    """Heads that the base has with another number of labels: name in memory → shape in the adapter."""
+    heads = {}
+    for key, entry in found.whole.items():
+        place = base.find(key)
+        if entry.shape != base.entries[key].shape and place is not None and not base.is_vocabulary(place):
+            heads[place.memory or key] = entry.shape
+    return heads
+
+
+def _without_head(config: AdapterConfig, base: BaseWeights) -> tuple[str, ...]:
+    """What there is to say of an adapter that was trained for a task whose head it does not hold."""
+    asked = None
+    if base.config is not None and config.task_type in ("SEQ_CLS", "TOKEN_CLS", "QUESTION_ANS"):
+        asked = for_task(base.config, config.task_type, config.model_class)
+    if asked is None or base.config is None:
+        return ()
+    now, trained = (json.loads(c).get("architectures") or [None] for c in (base.config, asked))
+    if now[0] == trained[0]:
+        return ()
+    return (
+        f"it was trained for {config.task_type} and holds no head for it: the model stays"
+        f" {now[0] or 'without a head'}",
+    )
 
 
 def _keep_tied(found: AdapterMatch, base: BaseWeights) -> None:
@@ -82,17 +109,25 @@ def _settle(found: AdapterMatch, base: BaseWeights, name: str, key: str) -> None
 
 
 def _untied(found: AdapterMatch, base: BaseWeights) -> NewModel:
-    names = tuple(found.untied)
     assert base.config is not None
-    paths = how_to_untie(base.config, names)
-    if not paths or left_untied(base.config, names) - found.untied.keys():
-        raise InvalidInputError(
-            f"the adapter cannot be folded: it changes {names[0]}, which the base has tied to"
-            f" {found.untied[names[0]]}, and config.json cannot say of this model that only one of them changed",
-            kind=ErrorKind.INCOMPATIBLE,
+    return NewModel(_untie(base.config, found), notes=_told_untied(found))
+
+
+def _told_untied(found: AdapterMatch) -> tuple[str, ...]:
+    sources = ", ".join(dict.fromkeys(found.untied.values()))
+    return (f"{', '.join(found.untied)} is no longer tied to {sources}",) if found.untied else ()
+
+
+def _untie(config_json: bytes, found: AdapterMatch) -> bytes:
+    """The config.json that ties none of the weights that differ now."""
+    names = tuple(found.untied)
+    paths = how_to_untie(config_json, names)
+    if not paths or left_untied(config_json, names) - found.untied.keys():
+        raise _refusal(
+            f"it changes {names[0]}, which the base has tied to {found.untied[names[0]]}, and config.json cannot"
+            " say of this model that only one of them changed"
         )
-    told = f"{', '.join(names)} is no longer tied to {', '.join(dict.fromkeys(found.untied.values()))}"
-    return NewModel(_pretty(untied(base.config, paths)), notes=(told,))
+    return _pretty(untied(config_json, paths))
 
 
 def _with_heads(
@@ -102,44 +137,41 @@ def _with_heads(
     base: BaseWeights,
     labels: dict[str, object],
 ) -> NewModel:
-    shown = ", ".join(list(heads)[:_SHOWN])
+    shown, task = ", ".join(list(heads)[:_SHOWN]), config.task_type or config.model_class
     asked = for_task(base.config, config.task_type, config.model_class) if base.config is not None else None
     if asked is None:
-        task = config.task_type or config.model_class
-        raise InvalidInputError(
-            f"the adapter holds {shown}, which the base does not have"
-            + (f", and its model is not known for {task}" if task else ", and it does not name its task"),
-            kind=ErrorKind.INCOMPATIBLE,
-        )
-    asked = json.dumps({**json.loads(asked), **labels}).encode()
-    made = with_labels(asked, heads)
+        why = f"its model is not known for {task}" if task else "it does not name its task"
+        raise _refusal(f"it holds {shown}, which the base does not have, and {why}")
+    made = with_labels(json.dumps({**json.loads(asked), **labels}).encode(), heads)
     if made is None:
-        raise InvalidInputError(
-            f"the adapter holds {shown}, which the model for {config.task_type or config.model_class} has not, or not in"
-            f" the shape {list(next(iter(heads.values())))}",
-            kind=ErrorKind.INCOMPATIBLE,
-        )
+        shape = list(next(iter(heads.values())))
+        raise _refusal(f"it holds {shown}, which the model for {task} does not have in the shape {shape}")
     data, skeleton = made
-    shapes = {k: e.shape for k, e in {**base.entries, **found.whole, **found.new}.items()}
-    fit = check_fit(skeleton, shapes)
-    if fit.missing:
-        raise InvalidInputError(
-            f"the adapter cannot be folded: neither it nor the base holds {', '.join(fit.missing[:_SHOWN])}, which"
-            " would be random",
-            kind=ErrorKind.INCOMPATIBLE,
+    for name in [
+        n for n in found.untied if n not in skeleton.shapes
+    ]:  # the head of the language model is gone
+        for table in (found.untied, found.new, found.factors):
+            table.pop(name, None)
+    data = _untie(data, found) if found.untied else data
+    fit = check_fit(skeleton, {k: e.shape for k, e in {**base.entries, **found.whole, **found.new}.items()})
+    if missing := sorted(set(fit.missing) - found.untied.keys()):
+        raise _refusal(
+            f"neither it nor the base holds {', '.join(missing[:_SHOWN])}, which would be left at random"
         )
     dropped = frozenset(fit.unexpected) & base.entries.keys()
-    name = json.loads(data)["architectures"][0]
-    notes = [f"the model is a {name} now, with {shown} of the adapter"]
+    notes = [f"the model is a {json.loads(data)['architectures'][0]} now, with {shown} of the adapter"]
     if dropped:
-        notes.append(
-            f"it has no place for {', '.join(sorted(dropped)[:_SHOWN])} of the base, which is left out"
-        )
-    return NewModel(data, dropped, tuple(notes))
+        left = ", ".join(sorted(dropped)[:_SHOWN])
+        notes.append(f"it has no place for {left} of the base, which is left out")
+    return NewModel(data, dropped, (*notes, *_told_untied(found)))
+
+
+def _refusal(why: str) -> InvalidInputError:
+    return InvalidInputError(f"the adapter cannot be folded: {why}", kind=ErrorKind.INCOMPATIBLE)
 
 
 def _labels(objects: ObjectStore, adapter: Manifest) -> dict[str, object]:
-    """The names of the labels, where a trainer saved the config.json of the whole model beside the adapter."""
+    """The names of the labels, where a trainer saved a config.json of the whole model with the adapter."""
     file = next((f for f in adapter.files if f.path == CONFIG and f.tensors is None), None)
     if file is None or file.size > MAX_JSON_BYTES:
         return {}

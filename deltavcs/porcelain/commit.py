@@ -16,8 +16,8 @@ from deltavcs.objects.model import Parent, Role, check_role
 from deltavcs.oid import CommitId
 from deltavcs.refs import check_name
 from deltavcs.repo import Repository
-from deltavcs.steps.arguments import several
 from deltavcs.steps.adapter_bases import read_adapter
+from deltavcs.steps.arguments import several
 from deltavcs.steps.bases import Base, find_base
 from deltavcs.steps.commits import commit_source
 from deltavcs.steps.recording import Draft, Recorded, tip_of
@@ -32,8 +32,8 @@ class Committed:
         changed_share: share of the weights that differ from the base; None if nothing was compared.
         findings: what there is to say of the source: what was left out, what does not agree.
         converted: weight files that were converted from pickle.
-        quantised_base: of an adapter, the scheme of the base that it was committed to; empty for a plain one.
-        adapter_type: what kind of adapter it is, such as `LORA (DoRA)` or `IA3`; empty for a whole checkpoint.
+        quantised_base: of an adapter, the scheme of its base; empty for a plain one.
+        adapter_type: such as `LORA (DoRA)` or `IA3`; empty for a whole checkpoint.
         adapter_notes: why it cannot be folded, if it cannot; clauses.
     """
 

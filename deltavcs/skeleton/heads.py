@@ -1,4 +1,4 @@
-"""The model that a base becomes when it is trained for another task: its class, and the size of its new head."""
+"""The model that a base becomes when it is trained for another task: its class and its new head."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def with_labels(config_json: bytes, heads: Mapping[str, Shape]) -> tuple[bytes, 
         heads: name in memory → shape of the tensors that the base does not have.
 
     Returns:
-        None if the model has not all of them in these shapes, for any number of labels that is among their rows.
+        None if the model has not all of them in these shapes, for any number of labels among their rows.
     """
     raw = json.loads(config_json)
     counts: list[int | None] = [None, *sorted({s[0] for s in heads.values() if s and s[0] <= _MOST_LABELS})]

@@ -30,7 +30,7 @@ def stacked_transposed(skeleton: Skeleton, weight: str) -> bool:
 
 
 def own_parameters(skeleton: Skeleton, module: str) -> tuple[str, ...]:
-    """The parameters that a module itself holds, in the order in which it makes them; none if there is no such."""
+    """The parameters that a module itself holds, in its order; none if there is no such module."""
     try:
         found: Any = skeleton.model.get_submodule(module)
     except AttributeError:

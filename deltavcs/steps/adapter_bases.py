@@ -65,7 +65,7 @@ def base_of_adapter(repo: Repository, checkpoint: SourceCheckpoint) -> CommitId:
                 why = why or f"{name_of(repo, commit_id)}: {exc}"
                 continue
             fitting.append(commit_id)
-    if len(fitting) == 1 and names_modules(_entries(checkpoint)):
+    if len(fitting) == 1 and names_modules(_config(checkpoint), _entries(checkpoint)):
         return fitting[0]
     raise _unknown(repo, checkpoint, fitting, why)
 
@@ -76,7 +76,7 @@ def _unknown(
     names = ", ".join(name_of(repo, c) for c in fitting)
     if not fitting:
         told = f"it fits no base of the repository ({why})" if why else "the repository has no base"
-    elif not names_modules(_entries(checkpoint)):
+    elif not names_modules(_config(checkpoint), _entries(checkpoint)):
         told = f"an adapter of the type {_config(checkpoint).peft_type} does not name modules of its base"
     else:
         told = f"it fits {names}"
@@ -123,9 +123,9 @@ def refuse_adapters_below(checkpoint: SourceCheckpoint) -> None:
     folders = adapters_below(checkpoint)
     if not folders or any("::" not in key for key in checkpoint.tensors):
         return
+    what = "adapters" if len(folders) > 1 else "an adapter"
     raise InvalidInputError(
-        f"{checkpoint.root} holds {'the adapters' if len(folders) > 1 else 'an adapter'} in {', '.join(folders)}, and no"
-        " weights of its own",
+        f"{checkpoint.root} holds no weights of its own, but {what} in {', '.join(folders)}",
         kind=ErrorKind.BAD_CHECKPOINT,
         advice=Advice.COMMIT_FOLDER,
         facts={"folder": str(checkpoint.root / folders[0])},

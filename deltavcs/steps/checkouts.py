@@ -25,6 +25,7 @@ class CheckedOut:
     Attributes:
         commit: None for what is no commit's content: an expression, dequantised weights.
         dequantised: by revision, how what was dequantised is stored.
+        notes: what folding an adapter made of its base, beside its weights; clauses.
     """
 
     path: Path
@@ -34,6 +35,7 @@ class CheckedOut:
     n_tensors: int
     n_bytes: int
     dequantised: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     __repr__ = brief
 
@@ -77,4 +79,5 @@ def write_target(repo: Repository, target: Target, output: Path, *, force: bool)
         len(target.view.tensors),
         n_bytes,
         target.dequantised,
+        target.notes,
     )

@@ -43,6 +43,7 @@ class Target:
         operands: the commits of an expression.
         recipe: the expression with full commit ids.
         dequantised: by revision, how what was dequantised is stored.
+        notes: what folding an adapter made of its base, beside its weights; clauses.
     """
 
     text: str
@@ -51,6 +52,7 @@ class Target:
     operands: tuple[CommitId, ...]
     recipe: str
     dequantised: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 def find_target(repo: Repository, text: str, *, dequantize: bool = False) -> Target:
@@ -187,12 +189,18 @@ def _folded(repo: Repository, target: Target, *, dequantize: bool) -> Target:
             kind=ErrorKind.BAD_ARGUMENT,
             advice=Advice.LEAVE_OUT_FOLDING,
         )
-    from deltavcs.adapters.folding import fold_adapter
+    from deltavcs.adapters.folding import fold
 
     named = f"{name_of(repo, base)}, the base of {target.text},"
     below = open_operands(repo, [base], [named], dequantize=dequantize, advice=Advice.FOLD_UNQUANTISED)
-    view = fold_adapter(below.objects, repo.objects.get_manifest(value.manifest), below.manifests[0])
-    return replace(target, view=below.stored_view(view), commit=None, dequantised=below.dequantised)
+    folded = fold(below.objects, repo.objects.get_manifest(value.manifest), below.manifests[0])
+    return replace(
+        target,
+        view=below.stored_view(folded.view),
+        commit=None,
+        dequantised=below.dequantised,
+        notes=folded.notes,
+    )
 
 
 def _order(expression: Expression) -> list[int]:

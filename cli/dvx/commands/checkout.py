@@ -80,6 +80,7 @@ def _document(done: CheckedOut) -> dict[str, object]:
         "n_tensors": done.n_tensors,
         "n_bytes": done.n_bytes,
         "dequantized": done.dequantised,
+        "notes": done.notes,
     }
 
 
@@ -89,3 +90,5 @@ def _lines(done: CheckedOut, revision: str) -> Iterator[str]:
     files, tensors = text.count(done.n_files, "file"), text.count(done.n_tensors, "tensor")
     yield f"{files}, {tensors}, {text.size(done.n_bytes)}"
     yield from reports.dequantised_lines(done.dequantised)
+    for note in done.notes:
+        yield f"note: {text.plain(note)}"
