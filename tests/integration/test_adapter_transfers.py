@@ -216,9 +216,7 @@ def test_other_architectures_and_types_are_refused(repo, folder, tmp_path) -> No
     assert error.kind is ErrorKind.BAD_ARGUMENT
 
 
-@pytest.mark.parametrize(
-    "settings", [{"modules_to_save": ["embed_tokens"]}, {"target_modules": ["embed_tokens"]}]
-)
+@pytest.mark.parametrize("where", ["modules_to_save", "target_modules"])
 def test_a_vocabulary_that_grew_on_both_sides(repo, folder, tmp_path, where) -> None:
     import torch
     from peft import LoraConfig, PeftModel, get_peft_model
