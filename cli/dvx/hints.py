@@ -33,7 +33,7 @@ BY_ADVICE: dict[Advice, str] = {
     Advice.METHODS_FOR_ADAPTERS: "Use another method, or fold the adapters in and merge the results.",
     Advice.NAME_BASES: "Name some with --bases.",
     Advice.NAME_BASES_ONCE: "Name every version of the base once, oldest first.",
-    Advice.NAME_BASE_OF_RESULT: "Name the base that the result is for with --base REV, if they do fit it.",
+    Advice.NAME_BASE_OF_RESULT: "Carry one over to the other base with 'dvx transfer'; or name the base of the result with --base, if all fit it.",
     Advice.NAME_BASE_OR_AVERAGE: "Name one with --base REV, or use average, weighted or slerp.",
     Advice.NAME_FINETUNE: "Name a fine-tune, or commit one with 'dvx commit DIR --base NAME'.",
     Advice.NAME_OR_IMPORT_BASE: "Name it with --base REV, or import it as a base with 'dvx import'.",

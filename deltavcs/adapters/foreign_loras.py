@@ -49,7 +49,13 @@ def foreign_lora_in(manifest: Manifest) -> str | None:
     """The same of what is stored, which is not PEFT's if it has no `adapter_config.json`."""
     if any(f.path == ADAPTER_CONFIG for f in manifest.files):
         return None
-    return foreign_lora(manifest.primary)
+    return foreign_lora(own_names(manifest.tensors))
+
+
+def own_names(keys: Iterable[str]) -> list[str]:
+    """Names of a checkpoint's own tensors; of all, where several files lie beside each other and none is it."""
+    names = list(keys)
+    return [k for k in names if "::" not in k] or [k.partition("::")[2] for k in names]
 
 
 def refuse_foreign_lora(manifest: Manifest, name: str) -> None:

@@ -197,9 +197,12 @@ def _same(a: Factors | None, b: Factors | None) -> bool:
 
 
 def weight_norms(objects: ObjectStore, adapters: Sequence[ModuleUpdates], base: Manifest) -> dict[str, float]:
-    """‖W‖ of the weights of a base that adapters change, by module; of those that can be told."""
+    """‖W‖ of the weights of a base that adapters change, by module; of those that can be told.
+
+    A weight that lies on disk in several tensors, or as some rows of one, counts with those.
+    """
     weights = BaseWeights(objects, base)
-    out: dict[str, float] = {}
+    squares: dict[str, float] = {}
     for adapter in adapters:
         try:
             found = match_adapter(adapter.config, adapter.adapter.primary, weights)
@@ -208,21 +211,26 @@ def weight_norms(objects: ObjectStore, adapters: Sequence[ModuleUpdates], base: 
                 raise
             continue
         by_factor = {f.a.blob: m for m, f in adapter.factors.items()}
+        told: dict[str, float] = {}
         for key, factors in found.factors.items():
             entry = weights.entries.get(found.untied.get(key, key))
             for one in factors:
                 module = by_factor.get(one.a.blob)
-                if entry is not None and module is not None and module not in out:
-                    out |= {module: norm} if (norm := _norm(objects, entry)) is not None else {}
-    return out
+                if entry is not None and module is not None:
+                    told[module] = told.get(module, 0.0) + _squares(objects, entry, one.at, one.rows)
+        squares |= {m: value for m, value in told.items() if m not in squares}
+    return {m: math.sqrt(value) for m, value in squares.items() if math.isfinite(value)}
 
 
-def _norm(objects: ObjectStore, entry: TensorEntry) -> float | None:
+def _squares(objects: ObjectStore, entry: TensorEntry, first: int, rows: int | None) -> float:
+    """The sum of squares of some rows of a tensor, or of all; NaN if it has no arithmetic."""
     if not dtype_of(entry.dtype).arithmetic:
-        return None
-    total, squares = n_elements(entry.shape), 0.0
-    for at in range(0, total, _SPAN_ELEMENTS):
-        values = read_elements(objects, entry, at, min(_SPAN_ELEMENTS, total - at))
+        return math.nan
+    columns = n_elements(entry.shape[1:])
+    start, stop = first * columns, n_elements(entry.shape) if rows is None else (first + rows) * columns
+    total = 0.0
+    for at in range(start, stop, _SPAN_ELEMENTS):
+        values = read_elements(objects, entry, at, min(_SPAN_ELEMENTS, stop - at))
         with np.errstate(all="ignore"):
-            squares += float(values @ values)
-    return math.sqrt(squares) if math.isfinite(squares) else None
+            total += float(values @ values)
+    return total

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from deltavcs.adapters.adapter_check import check_complete, check_fits_base, names_modules
 from deltavcs.adapters.adapter_config import AdapterConfig, parse_adapter_config
 from deltavcs.adapters.base_weights import BaseWeights
-from deltavcs.adapters.foreign_loras import UNMERGED, foreign_lora
+from deltavcs.adapters.foreign_loras import UNMERGED, foreign_lora, own_names
 from deltavcs.advice import Advice
 from deltavcs.checkpoint.layout import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from deltavcs.checkpoint.quantised import quantisations_of
@@ -95,7 +95,7 @@ def foreign_lora_of(checkpoint: SourceCheckpoint) -> str | None:
     """
     if checkpoint.is_adapter:
         return None
-    found = foreign_lora(k for k in checkpoint.tensors if "::" not in k)
+    found = foreign_lora(own_names(checkpoint.tensors))
     if found == UNMERGED:
         raise InvalidInputError(
             f"{checkpoint.root} is a {found}: neither a fine-tune nor an adapter",

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from deltavcs.adapters.carried_adapter import CarriedAdapter, carry_adapter, open_carried
 from deltavcs.adapters.carried_fold import fold_carried
 from deltavcs.adapters.carried_geometry import carried_geometry
-from deltavcs.adapters.carried_adapter import CarriedAdapter, carry_adapter, open_carried
 from deltavcs.advice import Advice
 from deltavcs.checkpoint.geometry import Geometry
 from deltavcs.checkpoint.quantised import check_arithmetic

@@ -20,8 +20,8 @@ from deltavcs.repo import Repository
 from deltavcs.steps.adapter_bases import (
     base_of_adapter,
     check_adapter_fits,
-    refuse_adapters_below,
     foreign_lora_of,
+    refuse_adapters_below,
 )
 from deltavcs.steps.naming import name_of, tips
 

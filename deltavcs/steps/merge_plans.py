@@ -122,11 +122,9 @@ def _starts(
         if named is not None and repo.commit(named).kind is Kind.ADAPTER:
             raise InvalidInputError("the base is an adapter", kind=ErrorKind.INCOMPATIBLE)
         return named or common_base(repo.objects, inputs), None
-    if named is None:
+    if named is None or repo.commit(named).kind is not Kind.ADAPTER:
         by_factor = method.needs_base and not asked.exact
-        return _base_below(repo, inputs), _common_init(repo, inputs) if by_factor else None
-    if repo.commit(named).kind is not Kind.ADAPTER:
-        return named, None
+        return named or _base_below(repo, inputs), _common_init(repo, inputs) if by_factor else None
     if asked.exact or not method.needs_base:
         raise InvalidInputError(
             f"{asked.base} is an adapter, and {'products have' if asked.exact else method.name + ' has'} no"

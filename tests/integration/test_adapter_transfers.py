@@ -35,6 +35,10 @@ KINDS = {
     "tokens": {"trainable_token_indices": [3, 7]},
     "dora": {"use_dora": True},
 }
+_ALL = {"target_modules": "all-linear"}
+# Stacks of experts, which the checkpoint keeps matrix by matrix.
+_EXPERTS = ["mlp.experts.gate_up_proj", "mlp.experts.down_proj"]
+EVERY_LAYER = {"mixtral": {"target_modules": ["q_proj"], "target_parameters": _EXPERTS}}
 EXTRA = ("head", "embedding", "tokens")
 
 
@@ -255,7 +259,7 @@ def test_a_vocabulary_that_grew_on_both_sides(repo, folder, tmp_path, where) -> 
     assert "has other rows in the new base" in str(error)
 
 
-@pytest.mark.parametrize("family", ["gpt2", "phi3", "jamba", "gemma3", "t5"])
+@pytest.mark.parametrize("family", ["gpt2", "phi3", "jamba", "gemma3", "t5", "mixtral"])
 def test_every_linear_layer_of_other_families(repo, tmp_path, family) -> None:
     import torch
     from architectures import ARCHITECTURES, OTHER_ARCHITECTURES, nudged
@@ -265,7 +269,7 @@ def test_every_linear_layer_of_other_families(repo, tmp_path, family) -> None:
     old, new = make(), nudged(make())
     old.save_pretrained(tmp_path / "old")
     new.save_pretrained(tmp_path / "new")
-    model = get_peft_model(old, LoraConfig(r=2, lora_alpha=6, target_modules="all-linear"))
+    model = get_peft_model(old, LoraConfig(r=2, lora_alpha=6, **EVERY_LAYER.get(family, _ALL)))
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.requires_grad:

@@ -42,7 +42,8 @@ _MOST_FILES = 8
 def show(session: Session, revision: str, tensors: bool) -> None:
     """Show one commit: its parents, its contents, its change.
 
-    Of the tensors those are listed that moved most, as ‖Δ‖; --tensors lists all of them.
+    Of the tensors those are listed that moved most, as ‖Δ‖; --tensors lists all of them. Of a LoRA adapter
+    it tells what is added to each weight: s·B·A, by its norm.
 
     A commit's kind is base, finetune, adapter, transfer or merge. The role of a parent is base, previous,
     delta, source, input or init, or what --parent said. The codec of a tensor, how it is stored, is raw,
