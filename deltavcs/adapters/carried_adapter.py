@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from deltavcs.adapters.adapter_config import AdapterConfig, read_adapter_config
+from deltavcs.adapters.adapter_config import LORA, AdapterConfig, read_adapter_config
 from deltavcs.adapters.adapter_match import AdapterMatch, TokenRows, match_adapter
 from deltavcs.adapters.base_weights import BaseWeights
 from deltavcs.adapters.folded_weight import read_rows
@@ -29,6 +29,7 @@ from deltavcs.errors import ErrorKind, InvalidInputError
 from deltavcs.objects.derivation import Derivation, Operand
 from deltavcs.objects.model import Manifest, TensorEntry
 from deltavcs.objects.store import ObjectStore
+from deltavcs.oid import BlobId
 from deltavcs.operators.parse import encode_program
 from deltavcs.tensors.dtypes import n_elements
 
@@ -52,6 +53,8 @@ class CarriedAdapter:
         copies: key in the adapter → a copy of a weight of its base.
         tokens: key in the adapter → rows of an embedding, and that embedding in both bases.
         padded: what has other numbers of rows in the target, in words.
+        described: the target is quantised: its weights are those that its config.json describes, without
+            values.
     """
 
     config: AdapterConfig
@@ -63,6 +66,7 @@ class CarriedAdapter:
     copies: dict[str, SavedWeight] = field(default_factory=dict)
     tokens: dict[str, tuple[TokenRows, TensorEntry, TensorEntry]] = field(default_factory=dict)
     padded: list[str] = field(default_factory=list)
+    described: bool = False
 
     @property
     def new(self) -> tuple[str, ...]:
@@ -84,26 +88,24 @@ def open_carried(
     """
     config = read_adapter_config(objects, adapter)
     why_not = config.why_not_folded
-    if why_not is not None or config.peft_type != "LORA":
+    if config.peft_type != LORA:
+        why_not = f"it is of the type {config.peft_type}, and only what LoRA adds is the same on any base"
+    if why_not is not None:
         raise InvalidInputError(
-            f"{name} cannot be carried over: {why_not or f'it is of the type {config.peft_type}'}",
-            kind=ErrorKind.INCOMPATIBLE,
-            advice=Advice.COMMIT_FOR_OTHER_BASE,
-        )
-    if quantisations_of(objects, target):
-        raise InvalidInputError(
-            f"{name} cannot be carried over: the new base is quantised, so its weights do not tell whether"
-            " the factors fit",
+            f"{name} cannot be carried over: {why_not}",
             kind=ErrorKind.INCOMPATIBLE,
             advice=Advice.COMMIT_FOR_OTHER_BASE,
         )
     old, new = BaseWeights(objects, source), BaseWeights(objects, target)
+    described = bool(quantisations_of(objects, target))
+    if described:
+        new = _described(objects, name, new)
     match = match_adapter(config, adapter.primary, new)
     if match.problems:
         raise InvalidInputError(
             f"{name} cannot be carried over: {match.problems[0]}", kind=ErrorKind.INCOMPATIBLE
         )
-    found = CarriedAdapter(config, adapter, old, new, match)
+    found = CarriedAdapter(config, adapter, old, new, match, described=described)
     for find, kept in ((saved_weights, found.whole), (copied_weights, found.copies)):
         in_source, in_target = find(adapter, old), find(adapter, new)
         for key, entry in in_source.items():
@@ -116,6 +118,20 @@ def open_carried(
         key = next(k for k, e in adapter.primary.items() if e is replaced.rows)
         found.tokens[key] = (replaced, old.entries[rows[0]], new.entries[target_key])
     return found
+
+
+def _described(objects: ObjectStore, name: str, base: BaseWeights) -> BaseWeights:
+    """The weights that a quantised base stands for, by its config.json: names and shapes, and no values."""
+    if base.skeleton is None:
+        raise InvalidInputError(
+            f"{name} cannot be carried over: the new base is quantised and has no config.json that"
+            " transformers knows, so nothing tells whether the factors fit",
+            kind=ErrorKind.INCOMPATIBLE,
+            advice=Advice.COMMIT_FOR_OTHER_BASE,
+        )
+    nothing = BlobId("0" * 64)
+    entries = {n: TensorEntry(nothing, "F32", shape) for n, shape in base.skeleton.shapes.items()}
+    return BaseWeights(objects, Manifest(base.manifest.files, entries))
 
 
 def _rows_told(key: str, weight: SavedWeight) -> str:

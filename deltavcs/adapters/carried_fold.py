@@ -75,7 +75,8 @@ def _in_source(carried: CarriedAdapter, key: str) -> str:
 
 def _unlike(key: str) -> InvalidInputError:
     return InvalidInputError(
-        f"{key} has other rows in the new base than the adapter has for it, so it cannot be folded in at once",
+        f"{key} has other rows in the new base than the adapter has for it, so it cannot be folded in at"
+        " once",
         kind=ErrorKind.INCOMPATIBLE,
         advice=Advice.FOLD_LATER,
     )

@@ -35,7 +35,7 @@ def carried_geometry(
     ⟨s·B·A, W_t − W_s⟩ from (W_t − W_s)·Aᵀ, which has as many columns as the rank. Weights that are kept
     whole count with their change, W_saved − W_s.
     """
-    triples = _triples(objects, carried)
+    triples = {} if carried.described else _triples(objects, carried)
     found = geometry(objects, triples, resources)
     extra: dict[str, list[float]] = {}
     parts = [*_products(objects, carried, triples, resources), *_rows(objects, carried)]

@@ -53,7 +53,7 @@ def foreign_lora_in(manifest: Manifest) -> str | None:
 
 
 def own_names(keys: Iterable[str]) -> list[str]:
-    """Names of a checkpoint's own tensors; of all, where several files lie beside each other and none is it."""
+    """Names of a checkpoint's own tensors; of all where several files lie side by side and none is it."""
     names = list(keys)
     return [k for k in names if "::" not in k] or [k.partition("::")[2] for k in names]
 
@@ -70,7 +70,8 @@ def refuse_foreign_lora(manifest: Manifest, name: str) -> None:
     found = foreign_lora_in(manifest)
     if found is not None:
         raise InvalidInputError(
-            f"{name} is a {found}: its tensors are factors and scales, not weights",
+            f"{name} is a {found}: {'some of ' if found == UNMERGED else ''}its tensors are factors, not"
+            " weights",
             kind=ErrorKind.INCOMPATIBLE,
-            advice=Advice.CONVERT_LORA,
+            advice=Advice.SAVE_MERGED if found == UNMERGED else Advice.CONVERT_LORA,
         )

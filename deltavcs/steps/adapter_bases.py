@@ -90,19 +90,10 @@ def _unknown(
 def foreign_lora_of(checkpoint: SourceCheckpoint) -> str | None:
     """What a source is that holds LoRA factors in another layout than PEFT's; None if it is none.
 
-    Raises:
-        InvalidInputError: `bad-checkpoint` for a whole model that was saved with an adapter still in it.
+    A whole model with an adapter still in it is a checkpoint, and stored as one.
     """
-    if checkpoint.is_adapter:
-        return None
-    found = foreign_lora(own_names(checkpoint.tensors))
-    if found == UNMERGED:
-        raise InvalidInputError(
-            f"{checkpoint.root} is a {found}: neither a fine-tune nor an adapter",
-            kind=ErrorKind.BAD_CHECKPOINT,
-            advice=Advice.SAVE_MERGED,
-        )
-    return found
+    found = None if checkpoint.is_adapter else foreign_lora(own_names(checkpoint.tensors))
+    return None if found == UNMERGED else found
 
 
 def adapters_below(checkpoint: SourceCheckpoint) -> tuple[str, ...]:

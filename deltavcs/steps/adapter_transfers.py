@@ -79,7 +79,7 @@ def plan_adapter_transfer(
     assert source is not None
     adapter, old, new = (repo.manifest(c) for c in (delta, source, target))
     carried = open_carried(repo.objects, name_of(repo, delta), adapter, old, new)
-    if carrying.fold or carried.whole or carried.tokens:
+    if carrying.fold or carried.whole or carried.tokens or carried.copies:
         for commit, manifest in ((source, old), (target, new)):
             check_arithmetic(
                 repo.objects, manifest, name_of(repo, commit), advice=Advice.CHECK_OUT_DEQUANTIZED

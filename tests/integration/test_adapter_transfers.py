@@ -8,7 +8,7 @@ import shutil
 import numpy as np
 import pytest
 from peft_loras import attach, load_base, logits, save_base, save_lora, updates
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 
 import deltavcs as dv
 from deltavcs.errors import DeltaVCSError, ErrorKind
@@ -285,3 +285,37 @@ def test_every_linear_layer_of_other_families(repo, tmp_path, family) -> None:
     for key, value in theirs.items():
         np.testing.assert_allclose(ours[key].numpy(), value.numpy(), rtol=0, atol=1e-6, err_msg=key)
     assert done.geometry["all"].delta == pytest.approx(show(repo, "lora").l2, rel=1e-6)
+
+
+def test_a_quantised_base_is_told_by_its_configuration(repo, folder, tmp_path) -> None:
+    """As GPTQ leaves a checkpoint: packed numbers for the linear layers, and a config that says so."""
+    for name, bad in (("packed", {}), ("narrow", {"intermediate_size": 48, "num_key_value_heads": 4})):
+        (tmp_path / name).mkdir()
+        config = json.loads((folder / "v1" / "config.json").read_text())
+        config |= {"quantization_config": {"quant_method": "gptq", "bits": 4, "group_size": 32}, **bad}
+        (tmp_path / name / "config.json").write_text(json.dumps(config))
+        tensors = {}
+        for key, value in load_file(folder / "v2" / "model.safetensors").items():
+            if key.endswith("_proj.weight"):
+                module = key.removesuffix(".weight")
+                tensors[f"{module}.qweight"] = np.zeros((value.shape[1] // 8, value.shape[0]), np.int32)
+                tensors[f"{module}.qzeros"] = np.zeros((1, value.shape[0] // 8), np.int32)
+                tensors[f"{module}.scales"] = np.ones((1, value.shape[0]), np.float16)
+            else:
+                tensors[key] = value
+        save_file(tensors, tmp_path / name / "model.safetensors")
+        import_base(repo, str(tmp_path / name), draft=Draft(name, signature=SIGNED))
+    (done,) = transfer(repo, "plain", "packed", draft=Draft("moved", signature=SIGNED))
+    assert done.geometry["all"].delta == pytest.approx(show(repo, "plain").l2)
+    assert len(done.compatibility.matched) == 4
+    for wrong in (
+        lambda: transfer(repo, "plain", "narrow", dry_run=True, draft=Draft(signature=SIGNED)),
+        lambda: transfer(repo, "head", "packed", dry_run=True, draft=Draft(signature=SIGNED)),
+        lambda: transfer(
+            repo, "plain", "packed", dry_run=True, carrying=Carrying(fold=True), draft=Draft(signature=SIGNED)
+        ),
+    ):
+        assert refused(wrong).kind in (ErrorKind.INCOMPATIBLE, ErrorKind.QUANTISED)
+    commit(repo, str(folder / "plain"), base="packed", draft=Draft("below", signature=SIGNED))
+    (back,) = transfer(repo, "below", "v2", draft=Draft("back", signature=SIGNED))
+    assert len(back.compatibility.matched) == 4

@@ -109,13 +109,14 @@ def test_its_base_must_be_named(history, sign, tmp_path) -> None:
 
 
 def test_a_model_with_an_adapter_in_it_is_told_as_such(history, sign, tmp_path) -> None:
-    (tmp_path / "unmerged").mkdir()
     tensors = {
         "down_blocks.0.attentions.0.to_q.base_layer.weight": np.ones((8, 8), np.float32),
         "down_blocks.0.attentions.0.to_q.lora_A.default.weight": np.ones((2, 8), np.float32),
         "down_blocks.0.attentions.0.to_q.lora_B.default.weight": np.ones((8, 2), np.float32),
     }
-    save_file(tensors, tmp_path / "unmerged" / "model.safetensors")
-    draft = Draft(signature=sign())
-    error = refused(lambda: commit(history, str(tmp_path / "unmerged"), base="base", draft=draft))
+    for name in ("m", "n"):
+        (tmp_path / name).mkdir()
+        save_file(tensors, tmp_path / name / "model.safetensors")
+        import_base(history, str(tmp_path / name), draft=Draft(name, signature=sign()))
+    error = refused(lambda: merge(history, ["m", "n"], draft=Draft("mn", signature=sign())))
     assert UNMERGED in str(error)
