@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from deltavcs.adapters.adapter_config import read_adapter_config
 from deltavcs.brief import brief
-from deltavcs.objects.model import Commit, Manifest
+from deltavcs.errors import InvalidInputError
+from deltavcs.objects.model import Commit, Kind, Manifest
 from deltavcs.oid import CommitId, ManifestId
 from deltavcs.repo import Repository
 from deltavcs.steps.contents import ShownFile, ShownTensor, files_of, tensors_of
@@ -34,6 +36,7 @@ class Shown:
         stored_bytes: of its blobs in packs, shared ones included; None where a blob is missing.
         changed_share: share of the weights that differ from the base.
         l2: norm of its diff vector.
+        adapter_type: of an adapter, such as `LORA (DoRA)` or `IA3`; empty if its configuration is malformed.
     """
 
     commit: CommitId
@@ -57,8 +60,18 @@ class Shown:
     tensors: tuple[ShownTensor, ...]
     files: tuple[ShownFile, ...]
     scores: tuple[ScoreLine, ...]
+    adapter_type: str = ""
 
     __repr__ = brief
+
+
+def _adapter_type(repo: Repository, value: Commit, manifest: Manifest) -> str:
+    if value.kind is not Kind.ADAPTER:
+        return ""
+    try:
+        return read_adapter_config(repo.objects, manifest).kind
+    except InvalidInputError:
+        return ""
 
 
 def show(repo: Repository, revision: str) -> Shown:
@@ -94,6 +107,7 @@ def show(repo: Repository, revision: str) -> Shown:
         tensors=tensors_of(repo, manifest, stats),
         files=files_of(manifest),
         scores=ScoreBook(repo).of(value),
+        adapter_type=_adapter_type(repo, value, manifest),
     )
 
 
