@@ -375,6 +375,20 @@ def test_a_model_in_memory_is_the_folded_one(tmp_path: Path, plain: Trained) -> 
     assert torch.allclose(logits(found), plain.forward, atol=2e-5)
 
 
+def test_a_sum_with_adapters_adds_what_they_are_folded(tmp_path: Path, plain: Trained) -> None:
+    repo, _ = stored(tmp_path, plain)
+    with pytest.raises(InvalidInputError, match="lora is an adapter; expressions need whole checkpoints"):
+        checkout(repo, "base + 0.5 * (lora - base)")
+    found = checkout(repo, "base + 0.5 * (lora - base)", merge_adapter=True)
+    base, folded = checkout(repo, "base"), checkout(repo, "lora", merge_adapter=True)
+    for key, weight in found.items():
+        assert torch.equal(
+            weight, (base[key].double() + 0.5 * (folded[key].double() - base[key].double())).float()
+        )
+    with pytest.raises(InvalidInputError, match="is not an adapter"):
+        checkout(repo, "base + 0.5 * (base - base)", merge_adapter=True)
+
+
 def test_the_adapter_of_a_folder_that_holds_a_whole_model_too(tmp_path: Path, plain: Trained) -> None:
     made = copy_of(plain, tmp_path)
     for name in ("config.json", "model.safetensors"):
