@@ -5,13 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from math import prod
 
+import numpy as np
+
 from deltavcs.adapters.adapter_config import LORA, TOKENS, AdapterConfig
 from deltavcs.adapters.adapter_keys import plain_name
 from deltavcs.adapters.adapter_match import match_adapter
 from deltavcs.adapters.base_weights import BaseWeights
 from deltavcs.advice import Advice
+from deltavcs.checkpoint.elements import read_elements
 from deltavcs.errors import ErrorKind, InvalidInputError
-from deltavcs.objects.model import TensorEntry
+from deltavcs.objects.model import Manifest, TensorEntry
+from deltavcs.objects.store import ObjectStore
+from deltavcs.tensors.dtypes import dtype_of, n_elements
+
+_PART = 1 << 20
 
 
 def check_complete(tensors: Mapping[str, TensorEntry]) -> None:
@@ -57,6 +64,19 @@ def check_fits_base(
         return notes
     found = match_adapter(config, tensors, base)
     return notes or tuple(found.problems[:1])
+
+
+def nonfinite_tensors(objects: ObjectStore, adapter: Manifest) -> tuple[str, ...]:
+    """Tensors of a stored adapter that hold NaN or Inf."""
+    return tuple(name for name, entry in adapter.primary.items() if _is_nonfinite(objects, entry))
+
+
+def _is_nonfinite(objects: ObjectStore, entry: TensorEntry) -> bool:
+    if not dtype_of(entry.dtype).arithmetic:
+        return False
+    count = n_elements(entry.shape)
+    parts = (read_elements(objects, entry, at, min(_PART, count - at)) for at in range(0, count, _PART))
+    return not all(np.isfinite(part).all() for part in parts)
 
 
 def names_modules(config: AdapterConfig, tensors: Mapping[str, TensorEntry]) -> bool:

@@ -8,7 +8,7 @@ from functools import cached_property
 from math import prod
 
 from deltavcs.checkpoint.layout import CONFIG, MAX_JSON_BYTES
-from deltavcs.errors import DeltaVCSError, ErrorKind, InvalidInputError
+from deltavcs.errors import ErrorKind, InvalidInputError, MissingDependencyError
 from deltavcs.objects.model import Manifest, TensorEntry
 from deltavcs.objects.store import ObjectStore
 from deltavcs.skeleton.skeleton import Skeleton, skeleton_of
@@ -73,7 +73,7 @@ class BaseWeights:
             return None
         try:
             return skeleton_of(self.config)
-        except DeltaVCSError:
+        except (InvalidInputError, MissingDependencyError):
             return None
 
     @cached_property

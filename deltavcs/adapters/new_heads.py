@@ -57,7 +57,9 @@ def new_model(
 
 def _resized_heads(found: AdapterMatch, base: BaseWeights) -> dict[str, Shape]:
     """Heads that the base has with another number of labels: name in memory → shape in the adapter."""
-    heads = {}
+    heads: dict[str, Shape] = {}
+    if base.skeleton is None:
+        return heads
     for key, entry in found.whole.items():
         place = base.find(key)
         if entry.shape != base.entries[key].shape and place is not None and not base.is_vocabulary(place):
@@ -124,8 +126,8 @@ def _untie(config_json: bytes, found: AdapterMatch) -> bytes:
     paths = how_to_untie(config_json, names)
     if not paths or left_untied(config_json, names) - found.untied.keys():
         raise _refusal(
-            f"it changes {names[0]}, which the base has tied to {found.untied[names[0]]}, and config.json cannot"
-            " say of this model that only one of them changed"
+            f"it changes {names[0]}, which the base has tied to {found.untied[names[0]]}, and config.json"
+            " cannot say of this model that only one of them changed"
         )
     return _pretty(untied(config_json, paths))
 

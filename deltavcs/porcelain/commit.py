@@ -34,7 +34,7 @@ class Committed:
         converted: weight files that were converted from pickle.
         quantised_base: of an adapter, the scheme of its base; empty for a plain one.
         adapter_type: such as `LORA (DoRA)` or `IA3`; empty for a whole checkpoint.
-        adapter_notes: why it cannot be folded, if it cannot; clauses.
+        adapter_notes: why it cannot be folded, and what of it is no number; clauses.
     """
 
     recorded: Recorded
@@ -87,7 +87,7 @@ def commit(
         found = given or find_base(repo, opened.checkpoint, Path(source), tip)
         opened = opened if origin is None else replace(opened, origin=dict(origin))
         made = commit_source(repo, opened, found, replace(draft, name=branch), parents=further)
-        kind, notes = read_adapter(repo, opened.checkpoint, found)
+        kind, notes = read_adapter(repo, opened.checkpoint, found, made.commit)
     below = ""
     if opened.checkpoint.is_adapter:
         below = describe(quantisations_of(repo.objects, repo.manifest(found.commit)))

@@ -7,8 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from deltavcs.adapters.adapter_config import read_adapter_config
+from deltavcs.adapters.foreign_loras import foreign_lora_in
 from deltavcs.adapters.module_updates import ModuleUpdate, module_updates
 from deltavcs.brief import brief
+from deltavcs.errors import InvalidInputError
 from deltavcs.objects.model import Commit, Kind, Manifest
 from deltavcs.oid import CommitId, ManifestId
 from deltavcs.repo import Repository
@@ -37,6 +40,7 @@ class Shown:
         changed_share: share of the weights that differ from the base.
         l2: norm of its diff vector; of a LoRA adapter that of all its products together.
         modules: of a LoRA adapter, what it adds to each weight, by the product of its factors.
+        adapter_type: of an adapter, such as `LORA (DoRA)` or `IA3`; empty if its configuration is malformed.
     """
 
     commit: CommitId
@@ -61,8 +65,18 @@ class Shown:
     files: tuple[ShownFile, ...]
     scores: tuple[ScoreLine, ...]
     modules: tuple[ModuleUpdate, ...] = ()
+    adapter_type: str = ""
 
     __repr__ = brief
+
+
+def _adapter_type(repo: Repository, value: Commit, manifest: Manifest) -> str:
+    if value.kind is not Kind.ADAPTER:
+        return ""
+    try:
+        return read_adapter_config(repo.objects, manifest).kind
+    except InvalidInputError:
+        return foreign_lora_in(manifest) or ""
 
 
 def show(repo: Repository, revision: str) -> Shown:
@@ -100,6 +114,7 @@ def show(repo: Repository, revision: str) -> Shown:
         files=files_of(manifest),
         scores=ScoreBook(repo).of(value),
         modules=modules,
+        adapter_type=_adapter_type(repo, value, manifest),
     )
 
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from deltavcs.errors import DeltaVCSError
+from deltavcs.errors import InvalidInputError
 from deltavcs.skeleton.model_config import import_transformers, model_class, read_model_config
 from deltavcs.skeleton.skeleton import Shape, Skeleton, skeleton_of
 
@@ -68,7 +68,7 @@ def with_labels(config_json: bytes, heads: Mapping[str, Shape]) -> tuple[bytes, 
         data = json.dumps(tried, indent=2, ensure_ascii=False).encode() + b"\n"
         try:
             skeleton = skeleton_of(data)
-        except DeltaVCSError:
+        except InvalidInputError:
             continue
         if all(skeleton.shapes.get(name) == shape for name, shape in heads.items()):
             return data, skeleton

@@ -37,11 +37,3 @@ def own_parameters(skeleton: Skeleton, module: str) -> tuple[str, ...]:
         return ()
     return tuple(name for name, _ in found.named_parameters(recurse=False))
 
-
-def has_module(skeleton: Skeleton, module: str) -> bool:
-    """Whether the model has a module of that name."""
-    try:
-        skeleton.model.get_submodule(module)
-    except AttributeError:
-        return False
-    return True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from deltavcs.adapters.adapter_check import check_complete, check_fits_base, names_modules
+from deltavcs.adapters.adapter_check import check_complete, check_fits_base, names_modules, nonfinite_tensors
 from deltavcs.adapters.adapter_config import AdapterConfig, parse_adapter_config
 from deltavcs.adapters.base_weights import BaseWeights
 from deltavcs.adapters.foreign_loras import UNMERGED, foreign_lora, own_names
@@ -40,12 +40,17 @@ def check_adapter_fits(repo: Repository, checkpoint: SourceCheckpoint, base: Com
     return check_fits_base(config, tensors, BaseWeights(repo.objects, manifest), quantised=quantised)
 
 
-def read_adapter(repo: Repository, checkpoint: SourceCheckpoint, base: Base) -> tuple[str, tuple[str, ...]]:
-    """The kind of an adapter, and why it cannot be folded; nothing of a whole checkpoint."""
+def read_adapter(
+    repo: Repository, checkpoint: SourceCheckpoint, base: Base, made: CommitId
+) -> tuple[str, tuple[str, ...]]:
+    """The kind of an adapter that was committed, and what there is to say of it; nothing of others."""
     if not checkpoint.is_adapter:
         return "", ()
     why = check_adapter_fits(repo, checkpoint, base.commit)
-    return _config(checkpoint).kind, tuple(f"it is stored, and cannot be folded: {w}" for w in why)
+    notes = [f"it is stored, and cannot be folded: {w}" for w in why]
+    if broken := nonfinite_tensors(repo.objects, repo.manifest(made)):
+        notes.append(f"{len(broken)} of its tensors hold NaN or Inf, such as {broken[0]}")
+    return _config(checkpoint).kind, tuple(notes)
 
 
 def base_of_adapter(repo: Repository, checkpoint: SourceCheckpoint) -> CommitId:

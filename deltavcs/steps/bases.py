@@ -30,10 +30,10 @@ _SHOWN = 3
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """The base of a fine-tune and how it was found: `given`, `marker`, `previous` or `inferred`.
+    """The base of a fine-tune and how it was found: `given`, `marker`, `previous`, `inferred` or `modules`.
 
     Attributes:
-        distance: relative distance of the sampled weights, if it was inferred.
+        distance: relative distance of the sampled weights, if it was inferred from those.
         init: the adapter that training went on from; it sits on the base, so it cannot be one.
     """
 
@@ -77,7 +77,7 @@ def find_base(repo: Repository, checkpoint: SourceCheckpoint, source: Path, tip:
         )
     if checkpoint.is_adapter:
         found = base_of_adapter(repo, checkpoint)
-        return Base(found, name_of(repo, found), "inferred")
+        return Base(found, name_of(repo, found), "modules")
     candidates = judge_bases(repo.objects, checkpoint, _checkpoints(repo))
     if not candidates or candidates[0].why:
         raise _unknown_base(repo, checkpoint, candidates)

@@ -123,6 +123,7 @@ def _base(base: Base) -> str:
         "given": "",
         "marker": " (found: the directory was checked out from it)",
         "previous": " (found: the base of the branch's last commit)",
+        "modules": " (found: the only base that has its modules)",
         "inferred": " (found: the nearest weights"
         + (f", {text.percent(base.distance)} away)" if base.distance is not None else ")"),
     }

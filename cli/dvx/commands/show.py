@@ -86,7 +86,7 @@ def _facts(shown: Shown) -> dict[str, str]:
         changed = f"{text.count(len(shown.modules), 'weight')} by products, ‖Δ‖ {text.number(shown.l2, 4)}"
     parents = [f"{p.role} {reports.name(p.name)} {reports.commit_id(p.commit)}" for p in shown.parents]
     return {
-        "kind": shown.kind,
+        "kind": f"{shown.kind}, {text.plain(shown.adapter_type)}" if shown.adapter_type else shown.kind,
         "date": text.when(shown.time),
         "author": text.plain(shown.author),
         "parents": "\n".join(parents),
