@@ -47,6 +47,7 @@ class Advice(StrEnum):
     RENAME_OR_RETYPE = "rename-or-retype"
     REPLACE_TASK = "replace-task"
     RUN_FSCK = "run-fsck"
+    RESTORE_REFS = "restore-refs"
     TAG_BASE = "tag-base"
     TRAINING_COMMAND = "training-command"
     TRANSFER_FROM_ITSELF = "transfer-from-itself"  # delta

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 # Modules of their own, used from several folders: the independent reader, and what builds test data.
-sys.path[:0] = [str(Path(__file__).parent / name) for name in ("reader", "support")]
+sys.path[:0] = [str(Path(__file__).parent / name) for name in ("reader", "support", "compatibility")]
 
 _SLOW_MACHINES = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 settings.register_profile(

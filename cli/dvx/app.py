@@ -159,6 +159,7 @@ class Dvx(_Suggesting, _Help):
         try:
             with self.make_context("dvx", list(args), **extra) as ctx:
                 self.invoke(ctx)
+                ctx.ensure_object(Session).warn_of_broken_refs()
             sys.stdout.flush()
         except BaseException as error:
             return handle(error, as_json=as_json)

@@ -59,6 +59,7 @@ BY_ADVICE: dict[Advice, str] = {
     Advice.FIND_MISSING: "Run 'dvx fsck' to see what is missing.",
     Advice.IMPORT_FIRST: "The repository is empty; begin with 'dvx import DIR --as NAME'.",
     Advice.NAMES_OR_EXPRESSION: f"{_NAMES} {_EXPRESSION}",
+    Advice.RESTORE_REFS: "Restore .dvx/refs from a copy, or name its commits again; to see them: dvx reflog",
     Advice.READ_REFLOG: "The reflog, .dvx/logs/refs.log, has its earlier values.",
     Advice.REBUILD_INDEX: "Run 'dvx index rebuild'.",
     Advice.PERMIT_INDEX: "Check the permissions of .dvx/index.",

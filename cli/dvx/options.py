@@ -18,6 +18,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _UNITS = {"": 0, "k": 10, "m": 20, "g": 30, "t": 40}
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?\Z", re.IGNORECASE)
+_AGE = re.compile(r"(\d{1,6}(?:\.\d+)?)\s*([hdw])\Z")
+_DAYS = {"h": 1 / 24, "d": 1.0, "w": 7.0}
 _LEAST_MEMORY = 64 << 20
 
 
@@ -103,6 +105,25 @@ class Factor(click.ParamType[float]):
         return found
 
 
+class Age(click.ParamType[float]):
+    """How long ago, in days: `now`, `3d`, `12h`, `2w`."""
+
+    name = "age"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Parse it; gives days."""
+        if isinstance(value, float):
+            return value
+        text = str(value).strip().lower()
+        if text == "now":
+            return 0.0
+        match = _AGE.match(text)
+        if match is None:
+            self.fail(f"{value!r} is not an age; write 3d, 12h, 2w or now", param, ctx)
+        return float(match[1]) * _DAYS[match[2]]
+
+
+AGE = Age()
 FACTOR = Factor()
 REVISION = Revision()
 BYTES = Bytes()

@@ -32,8 +32,8 @@ def lines(refs: Sequence[Ref], width: int | None, *, nothing: str = "there are n
             text.plain(r.name),
             r.kind if mixed else "",
             text.short(r.commit),
-            r.commit_kind,
-            text.when(r.time),
+            r.commit_kind or "damaged",
+            text.when(r.time) if r.time is not None else "-",
             text.line(r.message),
         )
         for r in refs
@@ -43,6 +43,7 @@ def lines(refs: Sequence[Ref], width: int | None, *, nothing: str = "there are n
 
 def done(word: str, ref: Ref) -> Iterator[str]:
     """`made branch best at 3f2a…`."""
-    yield f"{word} {ref.kind} {reports.name(ref.name)} at {reports.commit_id(ref.commit)}"
-    if word == "deleted":
+    at = f" at {reports.commit_id(ref.commit)}" if ref.commit is not None else ", which was broken"
+    yield f"{word} {ref.kind} {reports.name(ref.name)}{at}"
+    if word == "deleted" and ref.commit is not None:
         yield reports.next_step(f"dvx {ref.kind} {ref.name} {text.short(ref.commit)}", "brings it back")

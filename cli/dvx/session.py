@@ -44,6 +44,7 @@ class Session:
     threads: int | None = None
     profile: bool = False
     stages: list[StageTime] = field(default_factory=list)
+    _opened: Repository | None = None
 
     def repository(self) -> Repository:
         """Open the repository that the user means.
@@ -52,7 +53,13 @@ class Session:
             NotFoundError: `no-repository`.
         """
         given = self.repo or (Path(found) if (found := os.environ.get("DVX_REPO")) else None)
-        return dv.open(given) if given is not None else dv.discover(_here())
+        self._opened = dv.open(given) if given is not None else dv.discover(_here())
+        return self._opened
+
+    def warn_of_broken_refs(self) -> None:
+        """Say which refs the command had to leave out."""
+        for error in self._opened.refs.broken.values() if self._opened is not None else ():
+            self.note(f"{error}: it is left out; 'dvx reflog' shows what it was")
 
     @contextmanager
     def working(self) -> Iterator[Repository]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -28,16 +28,37 @@ class Closure:
     broken: list[tuple[str, DeltaVCSError]] = field(default_factory=list)
 
 
-def closure(objects: ObjectStore, refs: RefStore) -> Closure:
-    """Everything that branches, tags, scores and tasks reach. Collects errors instead of raising them."""
+def closure(objects: ObjectStore, refs: RefStore, *, remembered: Iterable[CommitId] = ()) -> Closure:
+    """Everything that branches, tags, scores and tasks reach. Collects errors instead of raising them.
+
+    Args:
+        remembered: commits that no ref names and that are kept all the same, if they are there. What cannot
+            be read below them is no error.
+    """
     found = Closure()
+    _follow(objects, found, _starts(objects, refs, found))
+    _add_bases(objects, found)
+    broken, found.broken = found.broken, []
+    _follow(objects, found, [("the reflog", c) for c in remembered if objects.has(c)])
+    _add_bases(objects, found)
+    found.broken = broken
+    return found
+
+
+def _starts(objects: ObjectStore, refs: RefStore, found: Closure) -> list[tuple[str, CommitId]]:
+    """Commits that refs name; scores and tasks are visited at once."""
     todo: list[tuple[str, CommitId]] = []
-    for ref, oid in _refs(refs, found):
+    for ref, oid in _refs(objects, refs, found):
         if ref.startswith(("refs/scores/", "refs/tasks/")):
             domain = "score" if ref.startswith("refs/scores/") else "task"
             _visit(found, ref, oid, partial(objects.get, domain, oid))
         else:
             todo.append((ref, CommitId(oid)))
+    return todo
+
+
+def _follow(objects: ObjectStore, found: Closure, todo: list[tuple[str, CommitId]]) -> None:
+    """Visit commits and their ancestors."""
     while todo:
         where, commit = todo.pop()
         if commit in found.commits:
@@ -53,11 +74,9 @@ def closure(objects: ObjectStore, refs: RefStore) -> Closure:
         if value.stats is not None:
             _visit(found, f"{where}: stats", value.stats, partial(objects.get_stats, value.stats))
         _visit_manifest(objects, found, f"{where}: commit {commit[:12]}", value.manifest)
-    _add_bases(objects, found)
-    return found
 
 
-def _refs(refs: RefStore, found: Closure) -> Iterator[tuple[str, str]]:
+def _refs(objects: ObjectStore, refs: RefStore, found: Closure) -> Iterator[tuple[str, str]]:
     for ref in refs.names():
         try:
             value = refs.get(ref)
@@ -66,6 +85,10 @@ def _refs(refs: RefStore, found: Closure) -> Iterator[tuple[str, str]]:
             continue
         if isinstance(value, str):
             yield ref, value
+    for key in refs.strays():  # a second copy that a sync tool made may be the only name of its commits
+        stray = refs.peek(key)
+        if isinstance(stray, str) and objects.has(stray):
+            yield key, stray
 
 
 def _visit(found: Closure, where: str, oid: str, read: Callable[[], object]) -> None:

@@ -128,9 +128,10 @@ class LineageIndex:
 
     @contextlib.contextmanager
     def connect(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A read-only connection to an index that has caught up; `last` says if it could not.
+        """A read-only connection to an index that is as the refs are.
 
-        Where the file cannot be written at all, the index is derived in memory.
+        Where the file cannot be brought up to date (another process reads it, or it lies on a medium that
+        cannot be written), the index is derived in memory: an old answer would be a wrong one.
 
         Raises:
             ConflictError: `locked` if another process keeps the file longer than `wait_s`.
@@ -139,7 +140,7 @@ class LineageIndex:
             connection = self._open_current(stack, self._wait_s)
             if connection is None:
                 self.catch_up()
-                connection = self._open_or_derive(stack)
+                connection = self._open_current(stack, self._wait_s) or self._derive(stack)
             yield connection
 
     def read(self, query: Callable[[duckdb.DuckDBPyConnection], Out]) -> Out:
@@ -175,12 +176,8 @@ class LineageIndex:
             self.last = CatchUp(IndexOutcome.CURRENT)
             return connection
 
-    def _open_or_derive(self, stack: contextlib.ExitStack) -> duckdb.DuckDBPyConnection:
-        with contextlib.ExitStack() as inner, contextlib.suppress(UnusableDatabase):
-            connection = inner.enter_context(self._open(self.path, write=False, wait_s=self._wait_s))
-            if not migrate.pending(connection):
-                stack.push(inner.pop_all())
-                return connection
+    def _derive(self, stack: contextlib.ExitStack) -> duckdb.DuckDBPyConnection:
+        """The index in memory."""
         connection = stack.enter_context(self._open(None, write=True, wait_s=0))
         self._fill(connection)
         return connection

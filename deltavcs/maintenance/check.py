@@ -12,6 +12,7 @@ from deltavcs.advice import Advice
 from deltavcs.brief import brief
 from deltavcs.errors import DeltaVCSError, ErrorKind, IntegrityError
 from deltavcs.history.reachable import Closure, closure
+from deltavcs.maintenance.roots import check_refs_are_there
 from deltavcs.objects.domain import hash_blob
 from deltavcs.objects.packindex import scan_pack
 from deltavcs.objects.packstore import pack_key
@@ -57,6 +58,7 @@ def check(
     """
     packs = sorted(objects.packs.table.packs)
     problems = [_problem(f"pack {pack[:12]}", exc) for pack, exc in objects.packs.damaged.items()]
+    problems += _check_refs(refs)
     found = closure(objects, refs)
     problems += [_problem(where, exc) for where, exc in found.broken]
     decoded = 0
@@ -76,6 +78,14 @@ def check(
         n_bytes_decoded=decoded,
     )
     return list(dict.fromkeys(problems)), counts
+
+
+def _check_refs(refs: RefStore) -> Iterator[Problem]:
+    """The names that the reflog knows are not all gone."""
+    try:
+        check_refs_are_there(refs, list(refs.log()))
+    except IntegrityError as exc:
+        yield Problem(str(exc.kind), "refs", exc.message, exc.advice)
 
 
 def _problem(where: str, exc: DeltaVCSError) -> Problem:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from deltavcs.advice import Advice
 from deltavcs.errors import ErrorKind, IntegrityError
 from deltavcs.history.reachable import closure
+from deltavcs.maintenance.roots import check_refs_are_there, last_values, remembered_commits
 from deltavcs.objects.packstore import index_key, pack_key
 from deltavcs.objects.small import object_key
 from deltavcs.objects.store import GC_LOCK, ObjectStore
@@ -35,15 +36,22 @@ class GcPlan:
     n_idle_bytes: int
 
 
-def plan_gc(objects: ObjectStore, refs: RefStore) -> GcPlan:
-    """Find what no ref reaches.
+def plan_gc(objects: ObjectStore, refs: RefStore, *, keep_since: int) -> GcPlan:
+    """Find what no ref reaches, and no ref has reached for a while.
+
+    Args:
+        keep_since: microseconds since 1970-01-01 UTC; commits that a ref named then or later are kept.
 
     Raises:
         IntegrityError: the repository is damaged; what is in use cannot be told, so nothing may go.
     """
+    objects.packs.refresh()
     all_packs = objects.packs.table.packs
-    found = closure(objects, refs)
-    if found.broken or objects.packs.damaged:
+    moves = list(refs.log())
+    check_refs_are_there(refs, moves)
+    found = closure(objects, refs, remembered=remembered_commits(refs, moves, keep_since))
+    mended = {ref for ref, last in last_values(moves).items() if last is not None and objects.has(last)}
+    if any(where not in mended for where, _ in found.broken) or objects.packs.damaged:
         raise IntegrityError(
             "the repository is damaged, so nothing is removed",
             kind=ErrorKind.CORRUPT,

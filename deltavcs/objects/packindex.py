@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -138,7 +138,11 @@ class BlobTable:
         return len(self._records)
 
     def find(self, blob: BlobId) -> Location | None:
-        """Where `blob` is stored, or None."""
+        """Where `blob` is stored first, or None."""
+        return next(self.find_all(blob), None)
+
+    def find_all(self, blob: BlobId) -> Iterator[Location]:
+        """Where `blob` is stored: once, unless a copy of it was found damaged and it was stored again."""
         want = bytes.fromhex(blob)
         at = int(self._keys.searchsorted(np.uint64(int.from_bytes(want[:8], "big"))))
         while at < len(self._records):
@@ -146,11 +150,10 @@ class BlobTable:
             record = self._records[at].item()
             found = record[0]
             if found == want:
-                return _location(self._ids[int(self._owner[at])], record)
-            if found[:8] != want[:8]:
+                yield _location(self._ids[int(self._owner[at])], record)
+            elif found[:8] != want[:8]:
                 break
             at += 1
-        return None
 
 
 def _prefixes(records: Records) -> npt.NDArray[np.uint64]:

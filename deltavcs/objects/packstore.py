@@ -32,6 +32,8 @@ class PackStore:
     Attributes:
         blobs: reads blobs out of these packs; made anew by `forget`.
         damaged: packs that could not be read when their index was missing, and why.
+        cut: packs that are not as long as their index says. Their blobs are looked for in other packs first,
+            and do not count as stored.
     """
 
     def __init__(self, storage: LocalStorage) -> None:
@@ -41,40 +43,44 @@ class PackStore:
         self._pack_bytes: dict[PackId, int] = {}
         self._lock = threading.Lock()
         self.damaged: dict[PackId, DeltaVCSError] = {}
-        self.blobs = BlobReader(self.locate, self.open)
+        self.cut: frozenset[PackId] = frozenset()
+        self.blobs = BlobReader(self.copies, self.open)
 
     # Where blobs lie
 
     def locate(self, blob: BlobId) -> Location | None:
         """Where a blob is stored; looks again for new packs before it says None."""
-        found = self.table.find(blob)
-        if found is None:
+        return next(iter(self.copies(blob)), None)
+
+    def copies(self, blob: BlobId) -> list[Location]:
+        """Every place where a blob is stored; looks again for new packs before it says that there is none."""
+        found = list(self.table.find_all(blob))
+        if not found:
             # Look again even if nothing was new: another thread may have refreshed in between.
             self.refresh()
-            found = self.table.find(blob)
+            found = list(self.table.find_all(blob))
         return found
 
     def knows(self, blob: BlobId) -> bool:
-        """True if `blob` is in a pack that was there when the packs were last listed."""
-        return self.table.find(blob) is not None
+        """True if `blob` is in a whole pack that was there when the packs were last listed."""
+        return any(where.pack not in self.cut for where in self.table.find_all(blob))
 
     @property
     def table(self) -> BlobTable:
         """The blobs of all packs."""
-        if self._table is None:
-            self.refresh()
-        assert self._table is not None
-        return self._table
+        return self._table if self._table is not None else self.refresh()
 
-    def refresh(self) -> None:
-        """Load the indexes of packs that are new, and leave out those that are gone."""
+    def refresh(self) -> BlobTable:
+        """Load the indexes of packs that are new, and leave out those that are gone or were cut."""
         with self._lock:
             known = self._table.packs if self._table else {}
             on_disk = self.ids()
-            if self._table is None or on_disk != known.keys():
-                self._table = BlobTable(
-                    {x: known[x] if x in known else self._load(x) for x in sorted(on_disk)}
-                )
+            records = {x: known[x] if x in known else self._load(x) for x in on_disk}
+            cut = frozenset(x for x in on_disk if _is_cut(self._storage, x, self._pack_bytes.get(x)))
+            if self._table is None or on_disk != known.keys() or cut != self.cut:
+                self.cut = cut
+                self._table = BlobTable({x: records[x] for x in sorted(on_disk, key=lambda x: (x in cut, x))})
+            return self._table
 
     def forget(self) -> None:
         """Drop what was read of the packs, after some were removed."""
@@ -82,7 +88,7 @@ class PackStore:
             # Dropped, not closed, as in `open`.
             self._files.clear()
             self._table = None
-            self.blobs = BlobReader(self.locate, self.open)
+            self.blobs = BlobReader(self.copies, self.open)
 
     # Packs and their indexes
 
@@ -138,20 +144,9 @@ class PackStore:
                 if len(self._files) >= _MAX_OPEN_PACKS:
                     # Dropped, not closed: another thread may be reading it; the last user closes it.
                     self._files.pop(next(iter(self._files)))
-                file = self._open_checked(where.pack)
+                file = _open_pack(self._storage, where.pack, self._pack_bytes.get(where.pack))
                 self._files[where.pack] = file
             return file
-
-    def _open_checked(self, pack: PackId) -> FileReader:
-        file = self._storage.open(pack_key(pack))
-        expected = self._pack_bytes.get(pack, file.size)
-        if file.size != expected:
-            raise IntegrityError(
-                f"pack {pack[:12]} has {file.size} bytes instead of {expected}",
-                kind=ErrorKind.TRUNCATED,
-                advice=Advice.RESTORE_PACK,
-            )
-        return file
 
     def _load(self, pack: PackId) -> Records:
         """A pack's records; from the pack itself if its index is missing or damaged."""
@@ -193,6 +188,26 @@ def pack_key(pack: PackId) -> str:
 def index_key(pack: PackId) -> str:
     """Storage key of a pack's index."""
     return f"packs/{pack}.idx"
+
+
+def _open_pack(storage: LocalStorage, pack: PackId, expected: int | None) -> FileReader:
+    file = storage.open(pack_key(pack))
+    if expected is not None and file.size != expected:
+        raise IntegrityError(
+            f"pack {pack[:12]} has {file.size} bytes instead of {expected}",
+            kind=ErrorKind.TRUNCATED,
+            advice=Advice.RESTORE_PACK,
+        )
+    return file
+
+
+def _is_cut(storage: LocalStorage, pack: PackId, expected: int | None) -> bool:
+    """True if a pack is not as long as its index says."""
+    try:
+        found = storage.path(pack_key(pack)).stat().st_size
+    except FileNotFoundError:  # removed by a gc
+        return False
+    return expected is not None and found != expected
 
 
 def _read_index(storage: LocalStorage, pack: PackId) -> tuple[Records, int]:

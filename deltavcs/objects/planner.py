@@ -11,7 +11,7 @@ import numpy.typing as npt
 import xxhash
 
 from deltavcs import codec
-from deltavcs.errors import ConflictError, ErrorKind, InternalError
+from deltavcs.errors import ConflictError, ErrorKind, FormatError, IntegrityError, InternalError
 from deltavcs.objects import pack as p
 from deltavcs.objects.derivation import Derivation
 from deltavcs.objects.difference import add_up, measure_span
@@ -149,7 +149,7 @@ class Planner:
         )
         with self._profile.stage("hash" if new.derivation is None else "compute", size):
             draft = self._hash(draft) if new.derivation is None else self._compute(draft)
-        draft = replace(draft, is_new=not self._known(draft.blob))
+        draft = replace(draft, is_new=not self._is_stored(draft))
         if draft.blob == new.compare:
             draft = replace(draft, compare=None, known_difference=add_up(new.domain, ()))
         if not draft.is_new or new.derivation is not None:
@@ -157,6 +157,19 @@ class Planner:
         with self._profile.stage("choose codec", size):
             encoder, base = self._choose(draft, new.bases)
         return replace(draft, encoder=encoder, base=base)
+
+    def _is_stored(self, draft: BlobPlan) -> bool:
+        """True if the blob is in the repository, and can be read: a damaged copy does not count."""
+        if not self._known(draft.blob) or draft.derivation is not None:
+            return self._known(draft.blob)
+        with self._profile.stage("verify", draft.raw_bytes):
+            try:
+                for at in range(0, draft.raw_bytes, draft.chunk_bytes):
+                    out = self._scratch.take(min(draft.chunk_bytes, draft.raw_bytes - at))
+                    self._reader.read_into(draft.blob, at, out)
+            except (IntegrityError, FormatError):
+                return False
+        return True
 
     def _hash(self, draft: BlobPlan) -> BlobPlan:
         assert draft.source is not None

@@ -7,7 +7,7 @@ bases and the number of threads, never on the size of a tensor.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -37,13 +37,13 @@ class _Nesting(threading.local):
 
 
 class BlobReader:
-    """Reads blobs through two functions: where a blob is, and the open file of a pack. Thread-safe."""
+    """Reads blobs through two functions: where a blob is stored, and the open file of a pack. Thread-safe."""
 
     def __init__(
-        self, locate: Callable[[BlobId], Location | None], open_pack: Callable[[Location], FileReader]
+        self, copies: Callable[[BlobId], Sequence[Location]], open_pack: Callable[[Location], FileReader]
     ) -> None:
         self._open_pack = open_pack
-        self._finder = BlobFinder(locate, open_pack)
+        self._finder = BlobFinder(copies, open_pack)
         self._chunks = ChunkCache()
         self._payloads = Scratch()
         self._bases = [Scratch() for _ in range(MAX_BASE_DEPTH + 1)]
@@ -157,6 +157,16 @@ class BlobReader:
             self._decode_slowly(stored, i, out)
 
     def _decode_slowly(self, stored: StoredBlob, i: int, out: memoryview) -> None:
+        """Decode a chunk, from another copy of the blob if this one or its base is damaged."""
+        try:
+            self._decode_checked(stored, i, out)
+        except (IntegrityError, FormatError):
+            other = self._finder.find_other(stored)
+            if other is None:
+                raise
+            self.read_into(other.prefix.head.blob, stored.chunk_range(i)[0], out)
+
+    def _decode_checked(self, stored: StoredBlob, i: int, out: memoryview) -> None:
         if stored.derivation is not None:
             low = i << stored.prefix.head.chunk_log2
             self.derive(stored.derivation, stored.prefix.domain, low, out)

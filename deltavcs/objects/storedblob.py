@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from deltavcs import codec
 from deltavcs.advice import Advice
-from deltavcs.errors import ErrorKind, IntegrityError
+from deltavcs.errors import ErrorKind, FormatError, IntegrityError
 from deltavcs.objects import pack as p
 from deltavcs.objects.derivation import Derivation, decode_derivation
 from deltavcs.objects.domain import codec_dtype
@@ -56,15 +57,16 @@ class BlobFinder:
     """Finds how blobs are stored, and remembers it. Thread-safe.
 
     Args:
-        locate: where a blob is, or None.
+        copies: every place where a blob is stored.
         open_pack: the open file of a pack.
     """
 
     def __init__(
-        self, locate: Callable[[BlobId], Location | None], open_pack: Callable[[Location], FileReader]
+        self, copies: Callable[[BlobId], Sequence[Location]], open_pack: Callable[[Location], FileReader]
     ) -> None:
-        self._locate = locate
+        self._copies = copies
         self._open_pack = open_pack
+        self._bad: set[Location] = set()
         self._found: OrderedDict[BlobId, StoredBlob] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -92,10 +94,28 @@ class BlobFinder:
                 self._found.popitem(last=False)
         return stored
 
+    def find_other(self, stored: StoredBlob) -> StoredBlob | None:
+        """Another copy of a blob, one of whose copies has proven damaged; None if there is none."""
+        blob = stored.prefix.head.blob
+        with self._lock:
+            self._bad.add(stored.where)
+            self._found.clear()  # what is stored against it holds on to the damaged copy
+        if all(where in self._bad for where in self._copies(blob)):
+            return None
+        return self.find(blob)
+
     def _load(self, blob: BlobId, above: tuple[BlobId, ...]) -> StoredBlob:
-        where = self._locate(blob)
-        if where is None:
+        """The first copy whose prefix is whole, and that did not prove damaged."""
+        places = self._copies(blob)
+        if not places:
             raise _missing(blob, above)
+        whole = [where for where in places if where not in self._bad] or places
+        for where in whole[:-1]:
+            with contextlib.suppress(IntegrityError, FormatError):
+                return self._load_from(where, blob, above)
+        return self._load_from(whole[-1], blob, above)
+
+    def _load_from(self, where: Location, blob: BlobId, above: tuple[BlobId, ...]) -> StoredBlob:
         prefix = read_prefix(self._open_pack(where), where.offset)
         head = prefix.head
         if head.blob != blob:

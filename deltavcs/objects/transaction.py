@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from deltavcs.errors import ErrorKind, FormatError, InvalidInputError
+from deltavcs.errors import ErrorKind, FormatError, IntegrityError, InvalidInputError, NotFoundError
 from deltavcs.objects import model as m
-from deltavcs.objects.small import frame_object, object_key
+from deltavcs.objects.small import MAX_STORED_BYTES, frame_object, object_key, unframe_object
 from deltavcs.oid import CommitId, ManifestId
 from deltavcs.storage import LocalStorage
 
@@ -65,9 +65,18 @@ class Transaction:
         """Queue a commit."""
         return CommitId(self.put(commit))
 
+    def _is_stored(self, oid: str) -> bool:
+        """True if the object is there and whole: a damaged one is written again."""
+        try:
+            unframe_object(oid, self._storage.read(object_key(oid), max_bytes=MAX_STORED_BYTES))
+        except (IntegrityError, FormatError, NotFoundError):
+            return False
+        return True
+
     def finish(self) -> None:
         """Publish the pack, its index, then the small objects in the order they were queued."""
         self._writer.finish()
         for oid, framed in self._objects:
-            self._storage.put(object_key(oid), framed, overwrite=False)
+            if not self._is_stored(oid):
+                self._storage.put(object_key(oid), framed)
         self._objects.clear()

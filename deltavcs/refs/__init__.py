@@ -1,6 +1,6 @@
 """Mutable names for immutable objects, moved only by compare-and-swap."""
 
 from deltavcs.refs.names import branch_ref, check_name, tag_ref
-from deltavcs.refs.refstore import ABSENT, Absent, RefStore
+from deltavcs.refs.refstore import ABSENT, BROKEN, NoValue, RefStore
 
-__all__ = ["ABSENT", "Absent", "RefStore", "branch_ref", "check_name", "tag_ref"]
+__all__ = ["ABSENT", "BROKEN", "NoValue", "RefStore", "branch_ref", "check_name", "tag_ref"]

@@ -26,6 +26,15 @@ def check_name(name: str) -> str:
     return name
 
 
+def is_readable_name(name: str, *, keyed: bool = False) -> bool:
+    """True if a ref that is there already may be called so.
+
+    Args:
+        keyed: names of its folder are ids.
+    """
+    return is_oid(name) if keyed else _broken_rule(name) is None
+
+
 def _broken_rule(name: str) -> str | None:
     if not name or len(name.encode(errors="replace")) > MAX_NAME_BYTES:
         return f"must be 1 to {MAX_NAME_BYTES} bytes long"

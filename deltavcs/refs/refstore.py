@@ -15,11 +15,13 @@ from deltavcs.errors import (
     AlreadyExistsError,
     ConflictError,
     ErrorKind,
+    FormatError,
     IntegrityError,
     NotFoundError,
     StorageError,
 )
 from deltavcs.oid import hash_bytes, is_oid
+from deltavcs.refs.ref_files import is_ref_key, list_ref_files
 from deltavcs.signature import Signature
 from deltavcs.storage import LocalStorage
 
@@ -27,14 +29,16 @@ _MAX_REF_BYTES = 256
 _MAX_LOG_BYTES = 1 << 30
 
 
-class Absent(Enum):
-    """The value of a ref that does not exist."""
+class NoValue(Enum):
+    """What a ref has that names nothing: it does not exist, or its file does not hold an id."""
 
     ABSENT = "absent"
+    BROKEN = "broken"
 
 
-ABSENT: Final = Absent.ABSENT
-Value: TypeAlias = str | Literal[Absent.ABSENT]
+ABSENT: Final = NoValue.ABSENT
+BROKEN: Final = NoValue.BROKEN
+Value: TypeAlias = str | Literal[NoValue.ABSENT]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +56,15 @@ class RefMove:
 
 
 class RefStore:
-    """The refs of a repository, by full name such as `refs/heads/llama3.1`."""
+    """The refs of a repository, by full name such as `refs/heads/llama3.1`.
+
+    Attributes:
+        broken: refs that `all` left out so far, and why.
+    """
 
     def __init__(self, storage: LocalStorage) -> None:
         self._storage = storage
+        self.broken: dict[str, IntegrityError] = {}
 
     def get(self, ref: str) -> Value:
         """What `ref` names, or ABSENT.
@@ -64,56 +73,80 @@ class RefStore:
             IntegrityError: `corrupt` if the file does not hold an id.
         """
         if not self._storage.exists(ref):
-            return ABSENT
+            return self._absent(ref)
         try:
             data = self._storage.read(ref, max_bytes=_MAX_REF_BYTES)
         except NotFoundError:
             return ABSENT
+        except FormatError as exc:
+            raise _broken(ref, "does not hold an id") from exc
         text = data.decode("ascii", "replace").removesuffix("\n")
         if not is_oid(text):
-            raise IntegrityError(
-                f"{ref} does not hold an id",
-                kind=ErrorKind.CORRUPT,
-                advice=Advice.READ_REFLOG,
-            )
+            raise _broken(ref, "does not hold an id")
         return text
+
+    def peek(self, ref: str) -> str | NoValue:
+        """What `ref` names, ABSENT or BROKEN."""
+        try:
+            return self.get(ref)
+        except IntegrityError:
+            return BROKEN
+
+    def _absent(self, ref: str) -> Value:
+        """ABSENT, unless something is there that is neither a file nor a folder of refs."""
+        path = self._storage.path(ref)
+        if path.is_dir() or (not path.is_symlink() and not path.exists()):
+            return ABSENT
+        raise _broken(ref, "is a dangling link" if path.is_symlink() else "is no file")
 
     def names(self, prefix: str = "refs") -> Iterator[str]:
         """Full names of all refs below `prefix`, sorted; their values are not read."""
-        return self._storage.list(prefix)
+        return filter(is_ref_key, list_ref_files(self._storage.root, prefix))
+
+    def strays(self) -> Iterator[str]:
+        """Keys of files among the refs whose names no ref can have, such as a sync tool's second copies."""
+        return (key for key in list_ref_files(self._storage.root, "refs") if not is_ref_key(key))
 
     def all(self, prefix: str = "refs") -> dict[str, str]:
-        """All refs below `prefix` and what they name, sorted by name."""
+        """All refs below `prefix` and what they name, sorted by name; broken ones go to `broken`."""
         found = {}
         for ref in self.names(prefix):
-            value = self.get(ref)
+            try:
+                value = self.get(ref)
+            except IntegrityError as exc:
+                self.broken[ref] = exc
+                continue
             if value is not ABSENT:
                 found[ref] = value
         return found
 
-    def move(self, ref: str, *, expected: Value, new: Value, signature: Signature) -> None:
+    def move(self, ref: str, *, expected: str | NoValue, new: Value, signature: Signature) -> None:
         """Set `ref` to `new`, or delete it if that is ABSENT, if it still is `expected`.
+
+        Args:
+            expected: an id, ABSENT, or BROKEN for a ref that is to be mended.
 
         Raises:
             ConflictError: `ref-moved` if it is not what was expected; nothing was changed.
             AlreadyExistsError: `ref-exists` if a name above or below it is taken.
         """
         with self._storage.lock(f"locks/ref-{hash_bytes('ref', ref.encode())[:32]}"):
-            current = self.get(ref)
+            current = self.peek(ref)
             if current != expected:
                 raise ConflictError(
                     f"{_short(ref)} is now {_show(current)}, not {_show(expected)}: someone moved it",
                     kind=ErrorKind.REF_MOVED,
                 )
             if new is ABSENT:
+                # First the log: a ref that is gone and not known to be deleted looks lost.
+                self._log(ref, expected, new, signature)
                 self._storage.delete(ref)
                 self._drop_empty_folders(ref)
-            else:
-                self._check_folders(ref)
-                self._storage.put(ref, f"{new}\n".encode())
+                return
+            self._check_folders(ref)
+            self._storage.put(ref, f"{new}\n".encode())
         # The ref has moved: that is the commit. Without a line in the log it is still complete.
-        with contextlib.suppress(StorageError):
-            self._log(ref, expected, new, signature)
+        self._log(ref, expected, new, signature)
 
     def log(self) -> Iterator[RefMove]:
         """The reflog, oldest first; lines that a crash left incomplete are skipped."""
@@ -124,16 +157,17 @@ class RefStore:
             with contextlib.suppress(ValueError, TypeError):
                 yield RefMove(**json.loads(line))
 
-    def _log(self, ref: str, old: Value, new: Value, signature: Signature) -> None:
+    def _log(self, ref: str, old: str | NoValue, new: Value, signature: Signature) -> None:
         entry = {
             "ref": ref,
-            "old": None if old is ABSENT else old,
-            "new": None if new is ABSENT else new,
+            "old": None if isinstance(old, NoValue) else old,
+            "new": None if isinstance(new, NoValue) else new,
             "author": signature.author,
             "time": signature.time,
             "message": signature.message.splitlines()[0] if signature.message else "",
         }
-        self._storage.append("logs/refs.log", json.dumps(entry, ensure_ascii=False).encode() + b"\n")
+        with contextlib.suppress(StorageError):
+            self._storage.append("logs/refs.log", json.dumps(entry, ensure_ascii=False).encode() + b"\n")
 
     def _check_folders(self, ref: str) -> None:
         """A name cannot be both a ref and a folder of refs."""
@@ -166,5 +200,9 @@ def _short(ref: str) -> str:
     return ref.removeprefix("refs/heads/").removeprefix("refs/")
 
 
-def _show(value: Value) -> str:
-    return "absent" if value is ABSENT else value[:12]
+def _show(value: str | NoValue) -> str:
+    return value.value if isinstance(value, NoValue) else value[:12]
+
+
+def _broken(ref: str, why: str) -> IntegrityError:
+    return IntegrityError(f"{ref} {why}", kind=ErrorKind.CORRUPT, advice=Advice.READ_REFLOG)

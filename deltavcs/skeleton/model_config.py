@@ -42,8 +42,8 @@ def read_model_config(data: bytes) -> Any:
         A `transformers.PreTrainedConfig` of the class that transformers has for its `model_type`.
 
     Raises:
-        InvalidInputError: `bad-checkpoint` if it is no JSON object, if transformers has no such model (such as
-            one with code of its own, which is never run), or if it asks for absurdly many modules.
+        InvalidInputError: `bad-checkpoint` if it is no JSON object, if transformers has no such model (one
+            with code of its own is never run), or if it asks for absurdly many modules.
         MissingDependencyError: transformers is not installed.
     """
     raw = _parse(data)

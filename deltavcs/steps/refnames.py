@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from deltavcs.advice import Advice
 from deltavcs.brief import brief
-from deltavcs.errors import AlreadyExistsError, ErrorKind, NotFoundError
+from deltavcs.errors import AlreadyExistsError, ErrorKind, IntegrityError, NotFoundError
 from deltavcs.objects.store import GC_LOCK
 from deltavcs.oid import CommitId
 from deltavcs.refs import ABSENT, branch_ref, tag_ref
@@ -25,15 +25,17 @@ class Ref:
 
     Attributes:
         kind: `branch` or `tag`.
-        time: of its commit, in microseconds since 1970-01-01 UTC.
+        commit: None for a broken ref that was deleted.
+        commit_kind: None if the commit cannot be read.
+        time: of its commit, in microseconds since 1970-01-01 UTC; None if that cannot be read.
     """
 
     name: str
     kind: str
-    commit: CommitId
-    commit_kind: str
+    commit: CommitId | None
+    commit_kind: str | None
     message: str
-    time: int
+    time: int | None
 
     __repr__ = brief
 
@@ -57,25 +59,33 @@ def create_ref(repo: Repository, kind: str, name: str, revision: str, signature:
     # A gc must not come between finding a commit that only its id names and naming it.
     with repo.storage.lock(GC_LOCK, shared=True):
         commit = repo.resolve(revision)
-        if repo.refs.get(ref) is not ABSENT:
+        current = repo.refs.peek(ref)
+        if isinstance(current, str):
             raise AlreadyExistsError(
                 f"{kind} {name} exists already",
                 kind=ErrorKind.REF_EXISTS,
                 advice=Advice.DELETE_REF_FIRST,
                 facts={"ref_kind": kind, "name": name},
             )
-        repo.refs.move(ref, expected=ABSENT, new=commit, signature=signature)
+        repo.refs.move(ref, expected=current, new=commit, signature=signature)
     catch_up(repo)
     return _describe(repo, name, kind, commit)
 
 
 def delete_ref(repo: Repository, kind: str, name: str, signature: Signature) -> Ref:
-    """Delete a branch or a tag; its commits stay until they are collected. Raises NotFoundError."""
+    """Delete a branch or a tag, also a broken one; its commits stay until they are collected.
+
+    Raises:
+        NotFoundError: `unknown-ref`.
+    """
     repo.check_writable()
-    commit = _require(repo, kind, name)
-    repo.refs.move(_FULL_NAME[kind](name), expected=commit, new=ABSENT, signature=signature)
+    ref = _FULL_NAME[kind](name)
+    current = repo.refs.peek(ref)
+    if current is ABSENT:
+        raise _unknown(kind, name)
+    repo.refs.move(ref, expected=current, new=ABSENT, signature=signature)
     catch_up(repo)
-    return _describe(repo, name, kind, commit)
+    return _describe(repo, name, kind, CommitId(current) if isinstance(current, str) else None)
 
 
 def rename_ref(repo: Repository, kind: str, old: str, new: str, signature: Signature) -> Ref:
@@ -93,18 +103,28 @@ def rename_ref(repo: Repository, kind: str, old: str, new: str, signature: Signa
     return made
 
 
-def _describe(repo: Repository, name: str, kind: str, commit: CommitId) -> Ref:
-    value = repo.commit(commit)
+def _describe(repo: Repository, name: str, kind: str, commit: CommitId | None) -> Ref:
+    """What a ref names; a commit that cannot be read is no reason not to say that the ref is there."""
+    if commit is None:
+        return Ref(name, kind, None, None, "", None)
+    try:
+        value = repo.commit(commit)
+    except IntegrityError:
+        return Ref(name, kind, commit, None, "", None)
     return Ref(name, kind, commit, str(value.kind), value.message, value.time)
 
 
 def _require(repo: Repository, kind: str, name: str) -> CommitId:
     value = repo.refs.get(_FULL_NAME[kind](name))
     if value is ABSENT:
-        raise NotFoundError(
-            f"there is no {kind} {name}",
-            kind=ErrorKind.UNKNOWN_REF,
-            advice=Advice.LIST_REFS,
-            facts={"ref_kind": kind},
-        )
+        raise _unknown(kind, name)
     return CommitId(value)
+
+
+def _unknown(kind: str, name: str) -> NotFoundError:
+    return NotFoundError(
+        f"there is no {kind} {name}",
+        kind=ErrorKind.UNKNOWN_REF,
+        advice=Advice.LIST_REFS,
+        facts={"ref_kind": kind},
+    )

@@ -115,8 +115,8 @@ def test_gc_removes_what_lost_its_name(repo, dvx, models):
     dvx("commit", models.code, "--base", "v1")
     assert dvx("gc").stdout == "nothing to remove\n"
     dvx("branch", "--delete", "code")
-    assert "would remove 1 pack" in dvx("gc", "--dry-run").stdout
-    assert "removed 1 pack" in dvx("gc").stdout
+    assert "would remove 1 pack" in dvx("gc", "--dry-run", "--prune", "now").stdout
+    assert "removed 1 pack" in dvx("gc", "--prune", "now").stdout
     assert dvx("fsck", "--full").stdout.endswith("no problems\n")
 
 

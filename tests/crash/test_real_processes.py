@@ -220,12 +220,12 @@ def test_commit_while_garbage_is_collected(world, directory):
     child.go()
     while child.process.poll() is None:
         with contextlib.suppress(ConflictError):  # the child is writing
-            gc.gc(open_repository(directory))
+            gc.gc(open_repository(directory), grace_days=0)
         time.sleep(0.05)  # locks are not fair
     lines, err = child.join()
     assert [line[0] for line in lines] == ["done"] * 4, (lines, err)
     repo = check_repository(directory)
-    gc.gc(repo)
+    gc.gc(repo, grace_days=0)
     check_repository(directory)
     checkout_files(repo, "run", directory / "out")
 

@@ -11,6 +11,7 @@ import deltavcs as dv
 from dvx import text
 from dvx.app import command
 from dvx.exits import CONFLICT, INTEGRITY, STORAGE
+from dvx.options import AGE
 from dvx.session import Session
 
 if TYPE_CHECKING:
@@ -18,17 +19,32 @@ if TYPE_CHECKING:
 
 
 @command(
-    examples=[("dvx gc --dry-run", "what would go?"), ("dvx gc", "remove it")],
+    examples=[
+        ("dvx gc --dry-run", "what would go?"),
+        ("dvx gc", "remove it"),
+        ("dvx gc --prune now", "also what was deleted a moment ago"),
+    ],
     statuses=(CONFLICT, INTEGRITY, STORAGE),
 )
 @click.option("-n", "--dry-run", is_flag=True, help="Say what would be removed, and remove nothing.")
-def gc(session: Session, dry_run: bool) -> None:
-    """Remove what no branch, tag or score reaches any more.
+@click.option(
+    "--prune",
+    "--older-than",
+    "grace",
+    type=AGE,
+    default="14d",
+    show_default=True,
+    metavar="AGE",
+    help="Keep commits that lost their name less than AGE ago, such as 3d or 12h; 'now' keeps none.",
+)
+def gc(session: Session, dry_run: bool, grace: float) -> None:
+    """Remove what no branch, tag or score has reached for two weeks.
 
-    A commit that lost its last name goes for good: name it first, with 'dvx reflog' and 'dvx branch'.
+    A commit that lost its last name stays until then: 'dvx reflog' shows it, 'dvx branch NAME ID' brings it
+    back.
     """
     repo = session.repository()
-    plan = dv.plan_gc(repo) if dry_run else dv.gc(repo)
+    plan = dv.plan_gc(repo, grace_days=grace) if dry_run else dv.gc(repo, grace_days=grace)
     session.emit(lambda: {"dry_run": dry_run, **_document(plan)}, _lines(plan, dry_run=dry_run))
 
 

@@ -123,13 +123,16 @@ def test_a_writer_keeps_readers_out_for_a_while_only(repo, index, tmp_path):
         assert q.count_commits(patient) == 21
 
 
-def test_a_reader_keeps_writers_out_but_not_readers(repo, index):
+def test_a_reader_keeps_writers_out_and_nobody_gets_an_old_answer(repo, index):
     repo.commit(99, branch="new")
     with held(index.path, "r"):
-        assert q.count_commits(index) == 21
+        assert q.count_commits(index) == 22
         assert index.last.outcome is IndexOutcome.SKIPPED
         assert "another process" in index.last.reason
+        with duckdb.connect(index.path, read_only=True) as file:
+            assert file.execute("SELECT count(*) FROM commits").fetchone() == (21,)
     assert q.count_commits(index) == 22
+    assert index.last.outcome is IndexOutcome.CURRENT
 
 
 def test_a_rebuild_does_not_disturb_readers(repo, index):
@@ -159,7 +162,7 @@ def test_a_repository_that_cannot_be_written(repo, index, tmp_path):
     fixed = repo.index(tmp_path, storage=ReadOnly(tmp_path))
     assert q.count_commits(fixed) == 21
     repo.commit(99, branch="new")
-    assert q.count_commits(fixed) == 21
+    assert q.count_commits(fixed) == 22
     assert fixed.last.outcome is IndexOutcome.SKIPPED
     bare = repo.index(tmp_path, storage=ReadOnly(tmp_path / "bare"))
     assert q.count_commits(bare) == 22
