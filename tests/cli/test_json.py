@@ -45,7 +45,7 @@ SHAPES = {
     ("doctor", "--no-device"): {"ok": None, "findings": {"topic", "value", "ok", "hint"}},
     ("reflog",): {"moves": {"ref", "old", "new", "author", "time", "message"}},
     ("checkout", "chat", "-o", "out"): {"path", "commit", "recipe", "n_files", "n_tensors", "n_bytes",
-        "revision"},
+        "revision", "dequantized", "notes"},
     ("init", "other"): {"path"},
     ("transfer", "--from", "chat", "--to", "v2", "--dry-run"): {
         "dry_run": None,
