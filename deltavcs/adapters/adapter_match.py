@@ -80,7 +80,7 @@ class _Matching:
         base, grouped, problems = self._base, self._grouped, self.result.problems
         names = {module: self._parameters.parameter(module) for module in grouped.modules()}
         plain = [AdapterKey(m, Part.WHOLE).plain_module for m in names]
-        base.learn([*names.values(), *(f"{m}.bias" for m in plain)])
+        base.learn(names.values(), perhaps=(f"{m}.bias" for m in plain))
         self._check_modules(names)
         problems += [f"it holds {name}, which is no tensor of plain LoRA" for name in grouped.other[:1]]
         for name, entry in grouped.whole.items():

@@ -119,12 +119,16 @@ class BaseWeights:
             self.learn([name])
         return self._in_memory[name]
 
-    def learn(self, names: Iterable[str]) -> None:
+    def learn(self, names: Iterable[str], *, perhaps: Iterable[str] = ()) -> None:
         """Look up names together, which is cheaper than one by one.
 
         Where no model tells how names differ, learn the prefix by which all of them do.
+
+        Args:
+            perhaps: names that need not be in the base.
         """
-        new = [name for name in dict.fromkeys(names) if name not in self._in_memory]
+        names = list(names)
+        new = [name for name in dict.fromkeys([*names, *perhaps]) if name not in self._in_memory]
         shapes = self.skeleton.shapes if self.skeleton is not None else {}
         asked = [name for name in new if name not in shapes]
         self._in_memory.update({name: name if name in shapes else None for name in new})
@@ -132,8 +136,14 @@ class BaseWeights:
             for memory, source in match_names(self.skeleton, asked).sources.items():
                 if source.conversion is None:
                     self._in_memory.update(dict.fromkeys(source.names, memory))
-        if new and not any(name in self.entries or self._in_memory[name] is not None for name in new):
-            self._fit_prefix(new)
+        if new and not any(name in self.entries or self._is_stored(name) for name in new):
+            self._fit_prefix(names)
+
+    def _is_stored(self, name: str) -> bool:
+        memory = self._in_memory[name]
+        if memory is None or self.names is None or self.skeleton is None:
+            return False
+        return any(n in self.names.sources for n in (memory, self.skeleton.tied.get(memory)))
 
     def _fit_prefix(self, names: Sequence[str]) -> None:
         for key in self.entries:

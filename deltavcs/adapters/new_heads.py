@@ -14,11 +14,13 @@ from deltavcs.errors import ErrorKind, InvalidInputError
 from deltavcs.objects.model import Manifest
 from deltavcs.objects.store import ObjectStore
 from deltavcs.skeleton.heads import for_task, labels_of, with_labels
-from deltavcs.skeleton.skeleton import Shape
+from deltavcs.skeleton.skeleton import Shape, skeleton_of
 from deltavcs.skeleton.tying import how_to_untie, left_untied, untied
 from deltavcs.skeleton.weight_names import check_fit
 
 _SHOWN = 3
+# Tasks whose heads no base has.
+_OWN_HEADS = ("SEQ_CLS", "TOKEN_CLS", "QUESTION_ANS")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,7 @@ def new_model(
         return _with_heads(config, heads, found, base, _labels(objects, adapter))
     if found.untied:
         return _untied(found, base)
-    return NewModel(notes=_without_head(config, base))
+    return _as_trained(config, found, base)
 
 
 def _resized_heads(found: AdapterMatch, base: BaseWeights) -> dict[str, Shape]:
@@ -67,20 +69,21 @@ def _resized_heads(found: AdapterMatch, base: BaseWeights) -> dict[str, Shape]:
     return heads
 
 
-def _without_head(config: AdapterConfig, base: BaseWeights) -> tuple[str, ...]:
-    """What there is to say of an adapter that was trained for a task whose head it does not hold."""
-    asked = None
-    if base.config is not None and config.task_type in ("SEQ_CLS", "TOKEN_CLS", "QUESTION_ANS"):
-        asked = for_task(base.config, config.task_type, config.model_class)
+def _as_trained(config: AdapterConfig, found: AdapterMatch, base: BaseWeights) -> NewModel:
+    """The base in the class that an adapter without a new head was trained in, if it has its weights."""
+    asked = for_task(base.config, config.task_type, config.model_class) if base.config is not None else None
     if asked is None or base.config is None:
-        return ()
-    now, trained = (json.loads(c).get("architectures") or [None] for c in (base.config, asked))
-    if now[0] == trained[0]:
-        return ()
-    return (
-        f"it was trained for {config.task_type} and holds no head for it: the model stays"
-        f" {now[0] or 'without a head'}",
-    )
+        return NewModel()
+    now, trained = ((json.loads(c).get("architectures") or [""])[0] for c in (base.config, asked))
+    if now == trained:
+        return NewModel()
+    fit = check_fit(skeleton_of(asked), {k: e.shape for k, e in {**base.entries, **found.whole}.items()})
+    if not (fit.missing or fit.unexpected or fit.mismatched):
+        return NewModel(asked, notes=(f"the model is a {trained} now, as the adapter was trained",))
+    if config.task_type not in _OWN_HEADS:
+        return NewModel()
+    told = f"it was trained for {config.task_type} and holds no head for that"
+    return NewModel(notes=(f"{told}: the model stays {now or 'as it was'}",))
 
 
 def _keep_tied(found: AdapterMatch, base: BaseWeights) -> None:

@@ -28,7 +28,7 @@ class ComputedReader(BlobReader):
     """Reads stored blobs, and those that `ComputedStore.add` named."""
 
     def __init__(self, objects: ObjectStore) -> None:
-        super().__init__(objects.packs.locate, objects.packs.open)
+        super().__init__(objects.packs.copies, objects.packs.open)
         self.tensors: dict[BlobId, Content] = {}
         self.files: dict[BlobId, bytes] = {}
 
