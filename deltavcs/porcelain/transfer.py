@@ -92,7 +92,8 @@ def transfer(
     with them folded in.
 
     Args:
-        from_: a base, whose single fine-tune or adapter is taken, or a fine-tune or an adapter.
+        from_: a base, whose single fine-tune is taken, or its single adapter if it has no fine-tune; or a
+            fine-tune or an adapter.
         to: the target base.
         deltas: which fine-tunes and adapters of the base to take, or `all` of them.
         scale: λ, a finite number.
@@ -159,6 +160,9 @@ def _choose(repo: Repository, from_: str, deltas: Sequence[str] | Literal["all"]
             advice=Advice.COMMIT_FINETUNE_FIRST,
             facts={"base": from_},
         )
+    whole = [c for c in found if repo.commit(c).kind is not Kind.ADAPTER]
+    if deltas != "all" and len(whole) == 1:
+        return whole
     if len(found) > 1 and deltas != "all":
         choices = ", ".join(name_of(repo, c) for c in found)
         raise InvalidInputError(

@@ -188,6 +188,11 @@ def test_a_base_s_adapters_are_among_what_it_carries_over(repo, folder) -> None:
     assert (done.name, done.adapter, done.folded) == ("v2+plain", True, False)
     (again,) = transfer(repo, "v2+plain", "v1", dry_run=True, draft=Draft(signature=SIGNED))
     assert (again.source, again.target) == ("v2", "v1")
+    # A whole fine-tune is what a base is asked for.
+    save_base(folder / "tuned", nudge=9)
+    commit(repo, str(folder / "tuned"), base="v1", draft=Draft("tuned", signature=SIGNED))
+    (one,) = transfer(repo, "v1", "v2", dry_run=True, draft=Draft(signature=SIGNED))
+    assert (one.delta, one.adapter) == ("tuned", False)
     # What was carried over was not trained on v2.
     error = refused(lambda: transfer(repo, "v2", "v1", draft=Draft(signature=SIGNED)))
     assert error.kind is ErrorKind.UNKNOWN_REVISION
