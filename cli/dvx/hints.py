@@ -104,7 +104,7 @@ BY_ADVICE: dict[Advice, str] = {
     Advice.MERGE_METHODS: "The methods are {methods}.",
     Advice.MERGE_PARAMETER: "Parameter {parameter}: {meaning}.",
     Advice.MERGE_PARAMETERS: "It takes {parameters}.",
-    Advice.MERGE_PRODUCTS: "Merge them through their products with --exact, which allows other ranks.",
+    Advice.MERGE_PRODUCTS: "Merge them through their products with --exact, which allows other ranks and modules.",
     Advice.EXACT_METHODS: "With --exact use one of: {methods}.",
     Advice.AVERAGE_WHOLE: "Use average or weighted, with adapters that all train it.",
     Advice.COMPARE_ROWS: "Use 'dvx diff A B --stat' to compare their tensors. Rows are padded (--vocab"

@@ -84,14 +84,23 @@ def check_same_factors(objects: ObjectStore, models: Sequence[MergeInput]) -> No
                 f"{model.name} and {models[0].name} cannot be merged factor by factor: {model.name} has"
                 f" {'; '.join(odd)}",
                 kind=ErrorKind.INCOMPATIBLE,
-                advice=Advice.MERGE_PRODUCTS if kind == "LORA" else None,
+                advice=_products_help(kind, configs[0], config),
             )
+
+
+def _products_help(kind: str, *configs: Mapping[str, Any]) -> Advice | None:
+    return Advice.MERGE_PRODUCTS if kind == "LORA" and not any(c.get("use_dora") for c in configs) else None
 
 
 def _odd_settings(first: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
     keys = sorted((first.keys() | other.keys()) - _HARMLESS)
     pairs = [(k, _setting(first, k), _setting(other, k)) for k in keys]
-    return [f"{_WORDS.get(k, k)} {b} instead of {a}" for k, a, b in pairs if a != b]
+    return [f"{_WORDS.get(k, k)} {_said(b)} instead of {_said(a)}" for k, a, b in pairs if a != b]
+
+
+def _said(setting: Any) -> str:
+    """A setting in words."""
+    return "off" if setting is None else "on" if setting is True else str(setting)
 
 
 def _setting(config: Mapping[str, Any], key: str) -> Any:
@@ -103,15 +112,10 @@ def _setting(config: Mapping[str, Any], key: str) -> Any:
 
 
 def _odd_targets(first: MergeInput, other: MergeInput) -> list[str]:
-    """By the modules that have tensors: the setting may say the same modules in several ways."""
-    ours, theirs = (
-        {found.module for k in m.manifest.primary if (found := parse_factor(k)) is not None}
-        for m in (first, other)
-    )
+    """By the tensors that there are: the settings may say the same modules in several ways."""
+    ours, theirs = first.manifest.primary.keys(), other.manifest.primary.keys()
     odd = sorted(theirs - ours) or sorted(ours - theirs)
-    if not odd:
-        return []
-    return [f"{'no ' if odd[0] in ours else ''}factors of {odd[0]}"]
+    return [f"{'no ' if odd[0] in ours else ''}{odd[0]}"] if odd else []
 
 
 @dataclass(frozen=True, slots=True)

@@ -107,7 +107,9 @@ def _check_exact(asked: MergeMethod, *, is_adapter: bool, products: bool) -> Non
     if products or not (asked.exact or asked.rank is not None):
         return
     raise InvalidInputError(
-        "exact merges adapters through their products" if asked.exact else "rank needs exact",
+        "exact merges adapters through their products"
+        if asked.exact
+        else "a rank is for products of adapters",
         kind=ErrorKind.BAD_ARGUMENT,
         advice=None if is_adapter else Advice.LEAVE_OUT_EXACT,
     )

@@ -11,6 +11,7 @@ import pytest
 from peft_loras import attach, save_base, save_lora, updates
 from safetensors.numpy import load_file, save_file
 
+from deltavcs.advice import Advice
 from deltavcs.errors import DeltaVCSError, ErrorKind
 from deltavcs.merging.settings import MergeMethod
 from deltavcs.objects.model import Kind, Role
@@ -186,12 +187,18 @@ def test_what_is_no_product_is_refused(repo, folder, tmp_path) -> None:
     error = refused(lambda: merged(repo, ["dora", "dora2"], MergeMethod("ties"), tmp_path))
     assert "dora cannot be merged through its products: DoRA" in str(error)
     error = refused(lambda: merged(repo, ["a", "dora"], MergeMethod(), tmp_path))
-    assert "dora has DoRA True instead of None" in str(error)
+    assert "dora has DoRA on instead of off" in str(error)
+    assert error.advice is None
     error = refused(lambda: merged(repo, ["a", "b"], MergeMethod("fisher"), tmp_path))
     assert "fisher cannot merge adapters" in str(error)
     error = refused(lambda: merged(repo, ["a", "b"], MergeMethod("ties", exact=True, base="init"), tmp_path))
     assert error.kind is ErrorKind.BAD_ARGUMENT
     merged(repo, ["dora", "dora2"], MergeMethod(), tmp_path / "averaged")
+    error = refused(lambda: merged(repo, ["a", "head"], MergeMethod(), tmp_path))
+    assert "head has base_model.model.lm_head.weight" in str(error)
+    assert error.advice is Advice.MERGE_PRODUCTS
+    error = refused(lambda: merged(repo, ["a", "b"], MergeMethod("ties", base="init", rank=2), tmp_path))
+    assert "a rank is for products" in str(error)
 
 
 def test_updates_that_do_not_fit_into_memory_are_refused(repo, folder, tmp_path) -> None:
