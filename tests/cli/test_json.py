@@ -22,7 +22,7 @@ SHAPES = {
     ("show", "chat"): {
         "commit", "kind", "names", "message", "author", "time", "task", "recipe", "metadata", "source",
         "parents", "manifest", "n_tensors", "n_files", "raw_bytes", "stored_bytes", "changed_share", "l2",
-        "tensors", "files", "scores",
+        "tensors", "files", "scores", "adapter_type",
     },
     ("diff", "v1", "chat"): {
         "a", "b", "n_common", "n_identical", "elements", "changed", "l2", "relative_l2", "cosine", "tensors",
