@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -13,6 +14,7 @@ from deltavcs.checkpoint.elements import read_elements
 from deltavcs.errors import ErrorKind, InvalidInputError
 from deltavcs.objects.model import TensorEntry
 from deltavcs.objects.store import ObjectStore
+from deltavcs.oid import BlobId
 from deltavcs.tensors.dtypes import n_elements
 
 
@@ -167,9 +169,35 @@ class LowRank:
         return out
 
 
-def load_low_rank(objects: ObjectStore, factors: Factors) -> LowRank:
-    """Read the factors, the way round that the weight lies."""
-    a, b = read_factor(objects, factors.a), read_factor(objects, factors.b)
+class FactorCache:
+    """Factors that many tensors share, such as those of a stack of experts; the last few. Thread-safe."""
+
+    def __init__(self, objects: ObjectStore, *, keep: int = 4) -> None:
+        self._objects, self._keep = objects, keep
+        self._lock = threading.Lock()
+        self._kept: dict[BlobId, npt.NDArray[np.float64]] = {}
+
+    def read(self, entry: TensorEntry) -> npt.NDArray[np.float64]:
+        """As `read_factor`; not to be changed."""
+        with self._lock:
+            found = self._kept.pop(entry.blob, None)
+            found = read_factor(self._objects, entry) if found is None else found
+            self._kept[entry.blob] = found
+            while len(self._kept) > self._keep:
+                del self._kept[next(iter(self._kept))]
+            return found
+
+
+def load_low_rank(objects: ObjectStore, factors: Factors, cache: FactorCache | None = None) -> LowRank:
+    """Read the factors, the way round that the weight lies.
+
+    Args:
+        cache: for those of a stack whose experts are tensors of their own.
+    """
+    if cache is not None and factors.expert is not None:
+        a, b = cache.read(factors.a), cache.read(factors.b)
+    else:
+        a, b = read_factor(objects, factors.a), read_factor(objects, factors.b)
     n = factors.experts
     a = a.reshape(n, -1, a.shape[1])
     b = b.reshape(b.shape[0], -1, n).transpose(2, 0, 1)

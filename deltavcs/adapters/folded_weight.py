@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deltavcs.adapters.adapter_match import TokenRows
-from deltavcs.adapters.factors import Factors, LowRank, load_low_rank
+from deltavcs.adapters.factors import FactorCache, Factors, LowRank, load_low_rank
 from deltavcs.checkpoint.elements import read_elements
 from deltavcs.objects.model import TensorEntry
 from deltavcs.objects.store import ObjectStore
@@ -29,7 +29,14 @@ class FoldedWeight:
     al., 2024, eq. 5).
     """
 
-    def __init__(self, objects: ObjectStore, weight: TensorEntry, factors: Sequence[Factors]) -> None:
+    def __init__(
+        self,
+        objects: ObjectStore,
+        weight: TensorEntry,
+        factors: Sequence[Factors],
+        cache: FactorCache | None = None,
+    ) -> None:
+        self._cache = cache
         self._objects, self._weight, self._factors = objects, weight, factors
         # A stack of experts is their matrices below each other; a kernel lies within a row.
         stacked = len(weight.shape) == 3 and any(f.stacked for f in factors)
@@ -71,7 +78,7 @@ class FoldedWeight:
     def _updates(self) -> list[LowRank]:
         with self._lock:
             if self._loaded is None:
-                self._loaded = [load_low_rank(self._objects, f) for f in self._factors]
+                self._loaded = [load_low_rank(self._objects, f, self._cache) for f in self._factors]
             return self._loaded
 
     def _scale_of_columns(self, magnitude: TensorEntry) -> npt.NDArray[np.float64]:

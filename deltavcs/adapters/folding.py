@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from deltavcs.adapters.adapter_config import read_adapter_config
 from deltavcs.adapters.adapter_match import AdapterMatch, match_adapter
 from deltavcs.adapters.base_weights import BaseWeights
+from deltavcs.adapters.factors import FactorCache
 from deltavcs.adapters.folded_files import folded_files
 from deltavcs.adapters.folded_weight import FoldedBias, FoldedWeight, TokensReplaced
 from deltavcs.adapters.new_heads import NewModel, new_model
@@ -64,13 +65,16 @@ def _refuse(why: str | None) -> None:
 
 def _contents(objects: ObjectStore, found: AdapterMatch, base: BaseWeights) -> dict[str, Content]:
     tensors: dict[str, Content] = dict(view_of(base.manifest).tensors)
+    cache = FactorCache(objects)
     for key, entry in {**found.whole, **found.new}.items():
         tensors[key] = Content(entry.dtype, entry.shape, blob=entry.blob)
     for name in found.untied:
         tensors.setdefault(name, _stored(_weight(name, found, base)))
     for key, factors in found.factors.items():
         weight = _weight(key, found, base)
-        tensors[key] = replace(_stored(weight), blob=None, computed=FoldedWeight(objects, weight, factors))
+        tensors[key] = replace(
+            _stored(weight), blob=None, computed=FoldedWeight(objects, weight, factors, cache)
+        )
     for key, (update, scale) in found.biases.items():
         weight = _weight(key, found, base)
         tensors[key] = replace(

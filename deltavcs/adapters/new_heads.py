@@ -71,7 +71,7 @@ def _resized_heads(found: AdapterMatch, base: BaseWeights) -> dict[str, Shape]:
 
 def _as_trained(config: AdapterConfig, found: AdapterMatch, base: BaseWeights) -> NewModel:
     """The base in the class that an adapter without a new head was trained in, if it has its weights."""
-    asked = for_task(base.config, config.task_type, config.model_class) if base.config is not None else None
+    asked = _class_as_trained(config, base)
     if asked is None or base.config is None:
         return NewModel()
     now, trained = ((json.loads(c).get("architectures") or [""])[0] for c in (base.config, asked))
@@ -84,6 +84,13 @@ def _as_trained(config: AdapterConfig, found: AdapterMatch, base: BaseWeights) -
         return NewModel()
     told = f"it was trained for {config.task_type} and holds no head for that"
     return NewModel(notes=(f"{told}: the model stays {now or 'as it was'}",))
+
+
+def _class_as_trained(config: AdapterConfig, base: BaseWeights) -> bytes | None:
+    """The config.json of the model that the adapter was trained in; None if that is not known."""
+    if base.config is None or base.skeleton is None:
+        return None
+    return for_task(base.config, config.task_type, config.model_class)
 
 
 def _keep_tied(found: AdapterMatch, base: BaseWeights) -> None:
@@ -143,7 +150,7 @@ def _with_heads(
     labels: dict[str, object],
 ) -> NewModel:
     shown, task = ", ".join(list(heads)[:_SHOWN]), config.task_type or config.model_class
-    asked = for_task(base.config, config.task_type, config.model_class) if base.config is not None else None
+    asked = _class_as_trained(config, base)
     if asked is None:
         why = f"its model is not known for {task}" if task else "it does not name its task"
         raise _refusal(f"it holds {shown}, which the base does not have, and {why}")

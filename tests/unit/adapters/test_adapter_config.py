@@ -53,7 +53,7 @@ def test_the_settings_that_peft_writes_by_itself_are_understood():
 def test_every_setting_of_peft_is_understood_or_named():
     # A field that a later PEFT adds is named, not passed over, if it is in effect.
     known = {f.name for f in dataclasses.fields(peft.LoraConfig)}
-    values: dict[str, Any] = {**dict.fromkeys(known, {"x": 1}), "trainable_token_indices": [1], **_LORA}
+    values: dict[str, Any] = {**{name: {"x": 1} for name in known}, "trainable_token_indices": [1], **_LORA}
     named = {name for name in known if parsed(**{name: values[name]}).beyond}
     assert named == {
         "alora_invocation_tokens", "arrow_config", "kasa_config", "layer_replication", "megatron_config",

@@ -10,7 +10,8 @@ from deltavcs.skeleton.heads import for_task, labels_of, with_labels
 
 _LLAMA = json.dumps(
     {
-        "model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_size": 8, "intermediate_size": 8,
+        "model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_size": 8,
+        "intermediate_size": 8,
         "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 2, "vocab_size": 16,
     }
 ).encode()  # fmt: skip
