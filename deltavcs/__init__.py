@@ -82,6 +82,7 @@ if TYPE_CHECKING:
     from deltavcs.resources import Profile as Profile
     from deltavcs.resources import Resources as Resources
     from deltavcs.signature import Signature as Signature
+    from deltavcs.steps.carrying import Carrying as Carrying
     from deltavcs.steps.recording import Draft as Draft
     from deltavcs.steps.running import Running as Running
     from deltavcs.steps.selecting import Selection as Selection
@@ -95,6 +96,7 @@ _HOMES = {
     "AlreadyExistsError": "errors",
     "ConflictError": "errors",
     "DeltaVCSError": "errors",
+    "Carrying": "steps.carrying",
     "Draft": "steps.recording",
     "ErrorKind": "errors",
     "FormatError": "errors",

@@ -118,6 +118,8 @@ class Advice(StrEnum):
     KEEP_SUBNORMALS = "keep-subnormals"
     KNOWN_DTYPES = "known-dtypes"  # dtypes
     RAISE_FILE_LIMIT = "raise-file-limit"
+    GIVE_INITIAL_ADAPTER = "give-initial-adapter"
+    INITIAL_FOR_FACTORS = "initial-for-factors"
     CHECK_OUT_DEQUANTIZED = "check-out-dequantized"  # revision
     DEQUANTIZE = "dequantize"  # revision
     FOLD_UNQUANTISED = "fold-unquantised"  # revision
@@ -138,3 +140,11 @@ class Advice(StrEnum):
     OTHER_BRANCH_OR_FORCE = "other-branch-or-force"  # name
     FORCE_PLAIN_FILES = "force-plain-files"
     FINISH_CHECKOUT = "finish-checkout"  # revision, directory
+    COMMIT_FOR_OTHER_BASE = "commit-for-other-base"
+    CARRY_FOLDED = "carry-folded"
+    NOTHING_TO_FOLD = "nothing-to-fold"
+    SAVE_ADAPTER_AGAIN = "save-adapter-again"
+    COMMIT_FOLDER = "commit-folder"  # folder
+    CONVERT_LORA = "convert-lora"
+    SAVE_MERGED = "save-merged"
+    FOLD_LATER = "fold-later"

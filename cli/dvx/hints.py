@@ -30,10 +30,10 @@ BY_ADVICE: dict[Advice, str] = {
     Advice.LEAVE_OUT_NAME: "Leave --as out; the results are called TO+DELTA.",
     Advice.LIST_REFS: "Use 'dvx {ref_kind}' to list them.",
     Advice.MERGE_IN_COMMAND: "Merge the adapter at the end of the command, for example with merge_and_unload().",
-    Advice.METHODS_FOR_ADAPTERS: "Use average, weighted or slerp; or --exact with average, weighted or task_arithmetic.",
+    Advice.METHODS_FOR_ADAPTERS: "Use another method, or fold the adapters in and merge the results.",
     Advice.NAME_BASES: "Name some with --bases.",
     Advice.NAME_BASES_ONCE: "Name every version of the base once, oldest first.",
-    Advice.NAME_BASE_OF_RESULT: "Name the base that the result is for with --base REV, if they do fit it.",
+    Advice.NAME_BASE_OF_RESULT: "Carry one over to the other base with 'dvx transfer'; or name the base of the result with --base, if all fit it.",
     Advice.NAME_BASE_OR_AVERAGE: "Name one with --base REV, or use average, weighted or slerp.",
     Advice.NAME_FINETUNE: "Name a fine-tune, or commit one with 'dvx commit DIR --base NAME'.",
     Advice.NAME_OR_IMPORT_BASE: "Name it with --base REV, or import it as a base with 'dvx import'.",
@@ -104,7 +104,7 @@ BY_ADVICE: dict[Advice, str] = {
     Advice.MERGE_METHODS: "The methods are {methods}.",
     Advice.MERGE_PARAMETER: "Parameter {parameter}: {meaning}.",
     Advice.MERGE_PARAMETERS: "It takes {parameters}.",
-    Advice.MERGE_PRODUCTS: "Merge them through their products with --exact, which allows other ranks.",
+    Advice.MERGE_PRODUCTS: "Merge them through their products with --exact, which allows other ranks and modules.",
     Advice.EXACT_METHODS: "With --exact use one of: {methods}.",
     Advice.AVERAGE_WHOLE: "Use average or weighted, with adapters that all train it.",
     Advice.COMPARE_ROWS: "Use 'dvx diff A B --stat' to compare their tensors. Rows are padded (--vocab"
@@ -142,8 +142,21 @@ BY_ADVICE: dict[Advice, str] = {
     Advice.FINISH_CHECKOUT: "Finish it: dvx checkout '{revision}' --update {directory}",
     Advice.CHECK_OUT_FIRST: "Write the checkpoint to a new directory: dvx checkout REV -o DIR",
     Advice.NAME_ONE_BASE: "Name the one that it was trained from: --base {first}, or --base {second}",
-    Advice.NAME_ONE_BASE: "Name the one that it was trained from with --base {first} or --base {second}.",
     Advice.OTHER_BRANCH_OR_FORCE: "Choose another branch with --as, or put it on top of that one with --force.",
+    Advice.COMMIT_FOR_OTHER_BASE: "Its files as they are can be committed for the other base: dvx commit DIR --base NAME",
+    Advice.CARRY_FOLDED: "Carry over what it changes: use --fold, which adds it to the new base.",
+    Advice.NOTHING_TO_FOLD: "Leave --fold out; its weights are whole.",
+    Advice.FOLD_LATER: "Carry it over without --fold, and fold the result: dvx checkout REV --merge-adapter -o DIR",
+    Advice.SAVE_MERGED: "Save the adapter alone with save_pretrained() of the PEFT model, or merge it in first.",
+    Advice.CONVERT_LORA: (
+        "It can be stored and checked out as it is. To merge or fold it, load it with diffusers (or merge it into its"
+        " model) and save it in PEFT's layout."
+    ),
+    Advice.GIVE_INITIAL_ADAPTER: (
+        "Merge the factors instead: commit the adapter that all were initialised as and name it with --base; or give"
+        " more with --memory."
+    ),
+    Advice.INITIAL_FOR_FACTORS: "Leave --base out, or --exact; ties, dare, dare-ties and task-arithmetic take one.",
     Advice.RAISE_FILE_LIMIT: (
         "The file system or a limit of the shell ('ulimit -f') allows no file of that size."
     ),
@@ -162,6 +175,8 @@ BY_ADVICE: dict[Advice, str] = {
         "If you trust the file, load it with torch and save the model's state_dict alone, or use its"
         " save_pretrained."
     ),
+    Advice.SAVE_ADAPTER_AGAIN: "Save it again with save_pretrained() of the PEFT model, its parameters gathered first.",
+    Advice.COMMIT_FOLDER: "Commit each by itself: dvx commit {folder} --base NAME",
     Advice.RENAME_TENSOR: "Rename it and save again.",
     Advice.GATHER_PARTS: "Put the parts together first, for DeepSpeed with its zero_to_fp32.py.",
 }

@@ -105,6 +105,8 @@ def document(merged: Merged) -> dict[str, object]:
         "base": merged.base,
         "recipe": merged.recipe,
         "adapter": merged.is_adapter,
+        "init": merged.init,
+        "products": merged.products,
         "n_merged": len(merged.merged),
         "untouched": merged.untouched,
         "copied": merged.copied,
@@ -125,6 +127,10 @@ def lines(merged: Merged) -> Iterator[str]:
     what = f"{merged.method} of {inputs}" + (
         f" over {text.plain(merged.base_name or '')}" if merged.base else ""
     )
+    if merged.init is not None:
+        what += f", factors from {text.plain(merged.init_name or '')}"
+    elif merged.products:
+        what += ", through their products"
     yield f"{reports.name(made.name)} {reports.commit_id(made.commit)} = {what}" if made else what
     settings = ", ".join(f"{k} {_shown(v)}" for k, v in merged.parameters.items())
     if settings:

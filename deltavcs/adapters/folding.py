@@ -1,94 +1,103 @@
-"""Folding a LoRA adapter into its base: W' = W + s·B·A (see `deltavcs.adapters.adapter_config`)."""
+"""Folding an adapter into its base: one whole checkpoint that computes what base and adapter do together."""
 
 from __future__ import annotations
 
-import numpy as np
-import numpy.typing as npt
+from dataclasses import dataclass, replace
 
-from deltavcs.adapters.adapter_config import adapter_config_of
-from deltavcs.adapters.factors import Factors, match_adapter, read_factor
-from deltavcs.checkpoint.elements import read_elements
-from deltavcs.checkpoint.layout import is_vocabulary
-from deltavcs.checkpoint.patching import resized_files
-from deltavcs.checkpoint.view import Content, View, replace_files, view_of, with_tensors
+from deltavcs.adapters.adapter_config import read_adapter_config
+from deltavcs.adapters.adapter_match import AdapterMatch, match_adapter
+from deltavcs.adapters.base_weights import BaseWeights
+from deltavcs.adapters.factors import FactorCache
+from deltavcs.adapters.folded_files import folded_files
+from deltavcs.adapters.folded_weight import FoldedBias, FoldedWeight, TokensReplaced
+from deltavcs.adapters.new_heads import NewModel, new_model
+from deltavcs.checkpoint.view import Content, View, view_of, with_tensors
 from deltavcs.errors import ErrorKind, InvalidInputError
 from deltavcs.objects.model import Manifest, TensorEntry
 from deltavcs.objects.store import ObjectStore
-from deltavcs.tensors.cast import from_float64
-from deltavcs.tensors.dtypes import dtype_of
 
-_FOLD_ELEMENTS = 1 << 18
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """A base with an adapter folded in.
+
+    Attributes:
+        notes: what else became of the base, in sentences without a full stop.
+    """
+
+    view: View
+    notes: tuple[str, ...] = ()
 
 
 def fold_adapter(objects: ObjectStore, adapter: Manifest, base: Manifest) -> View:
+    """The base with an adapter folded in, as `fold`."""
+    return fold(objects, adapter, base).view
+
+
+def fold(objects: ObjectStore, adapter: Manifest, base: Manifest) -> Folded:
     """The base with an adapter folded in; one rounding, to the dtype of each weight.
 
-    Files are the base's, with the vocabulary size of the result where the adapter resized it.
+    What PEFT's `merge_and_unload` makes, but where an embedding and a head are tied and only one of them was
+    adapted: each gets its own weight, as in the model that was trained. Tokenizer and template are the
+    adapter's if it holds a tokenizer; all other files are the base's, config.json with what changed.
 
     Raises:
-        InvalidInputError: `bad-checkpoint` if the adapter has no LoRA configuration; `incompatible` if it
-            does not fit the base.
+        InvalidInputError: `bad-checkpoint` if the adapter has no configuration; `incompatible` if it does not
+            fit the base, or cannot be folded: of a type other than LoRA, or initialised by changing the base.
     """
-    config = adapter_config_of(objects, adapter)
-    factors, whole = match_adapter(adapter, base)
-    view, weights = view_of(base), base.primary
-    tensors: dict[str, Content] = dict(view.tensors)
-    for key, entry in whole.items():
+    config = read_adapter_config(objects, adapter)
+    _refuse(config.why_not_folded)
+    weights = BaseWeights(objects, base)
+    found = match_adapter(config, adapter.primary, weights)
+    _refuse(next(iter(found.problems), None))
+    made = new_model(config, found, weights, objects, adapter)
+    tensors = _contents(objects, found, weights)
+    tensors = {k: c for k, c in tensors.items() if k not in made.dropped}
+    view = with_tensors(objects, view_of(base), tensors, beside=_beside(found, weights, made))
+    view = folded_files(objects, view, adapter, base, made)
+    return Folded(view, made.notes)
+
+
+def _refuse(why: str | None) -> None:
+    if why is not None:
+        raise InvalidInputError(f"the adapter cannot be folded: {why}", kind=ErrorKind.INCOMPATIBLE)
+
+
+def _contents(objects: ObjectStore, found: AdapterMatch, base: BaseWeights) -> dict[str, Content]:
+    tensors: dict[str, Content] = dict(view_of(base.manifest).tensors)
+    cache = FactorCache(objects)
+    for key, entry in {**found.whole, **found.new}.items():
         tensors[key] = Content(entry.dtype, entry.shape, blob=entry.blob)
-    for key, pair in factors.items():
-        weight = whole.get(key) or weights[key]
-        scale = config.scale(key.removesuffix(".weight"))
-        folded = FoldedWeight(objects, weight, pair, scale=scale, fan_in_fan_out=config.fan_in_fan_out)
-        tensors[key] = Content(weight.dtype, weight.shape, computed=folded)
-    merged = with_tensors(objects, view, tensors)
-    if any(is_vocabulary(k) and t.shape != weights[k].shape for k, t in merged.primary.items()):
-        merged = replace_files(merged, resized_files(objects, merged, base))
-    return merged
+    for name in found.untied:
+        tensors.setdefault(name, _stored(_weight(name, found, base)))
+    for key, factors in found.factors.items():
+        weight = _weight(key, found, base)
+        tensors[key] = replace(
+            _stored(weight), blob=None, computed=FoldedWeight(objects, weight, factors, cache)
+        )
+    for key, (update, scale) in found.biases.items():
+        weight = _weight(key, found, base)
+        tensors[key] = replace(
+            _stored(weight), blob=None, computed=FoldedBias(objects, weight, update, scale)
+        )
+    for key, rows in found.tokens.items():
+        weight = _weight(key, found, base)
+        tensors[key] = replace(_stored(weight), blob=None, computed=TokensReplaced(objects, weight, rows))
+    return tensors
 
 
-class FoldedWeight:
-    """W + s·B·A in float64, in fixed blocks of rows so that every read gives the same bits.
+def _weight(key: str, found: AdapterMatch, base: BaseWeights) -> TensorEntry:
+    """What an update is added to: a tensor that the adapter holds whole, or the base's."""
+    return found.new.get(key) or found.whole.get(key) or base.entries[found.untied.get(key, key)]
 
-    Raises:
-        InvalidInputError: `incompatible` if the shapes do not fit.
-    """
 
-    def __init__(
-        self,
-        objects: ObjectStore,
-        weight: TensorEntry,
-        factors: Factors,
-        *,
-        scale: float,
-        fan_in_fan_out: bool,
-    ) -> None:
-        a, b = read_factor(objects, factors.a), read_factor(objects, factors.b)
-        left, right = (a.T, b.T) if fan_in_fan_out or factors.embedding else (b, a)
-        if left.shape[1] != right.shape[0] or (left.shape[0], right.shape[1]) != weight.shape:
-            raise InvalidInputError(
-                f"factors {list(factors.a.shape)} and {list(factors.b.shape)} do not fit a weight"
-                f" {list(weight.shape)}",
-                kind=ErrorKind.INCOMPATIBLE,
-            )
-        self._objects, self._weight, self._scale = objects, weight, scale
-        self._left, self._right = left, right
+def _stored(entry: TensorEntry) -> Content:
+    return Content(entry.dtype, entry.shape, blob=entry.blob)
 
-    def read_into(self, start: int, out: memoryview, dtype: str) -> None:
-        """Fill `out` with bytes of the result in `dtype`; both ends lie on whole elements."""
-        itemsize = dtype_of(dtype).itemsize
-        rows, columns = self._weight.shape
-        step = max(1, _FOLD_ELEMENTS // columns)
-        first, last = start // itemsize, (start + len(out)) // itemsize
-        for row in range(first // columns // step * step, rows, step):
-            low, high = row * columns, min(row + step, rows) * columns
-            if low >= last:
-                break
-            values = self._block(row, min(step, rows - row), columns)
-            keep_low, keep_high = max(low, first), min(high, last)
-            piece = from_float64(values[keep_low - low : keep_high - low], dtype)
-            out[(keep_low - first) * itemsize : (keep_high - first) * itemsize] = piece.data
 
-    def _block(self, row: int, count: int, columns: int) -> npt.NDArray[np.float64]:
-        old = read_elements(self._objects, self._weight, row * columns, count * columns)
-        update = self._left[row : row + count] @ self._right
-        return old + self._scale * update.reshape(-1)
+def _beside(found: AdapterMatch, base: BaseWeights, made: NewModel) -> dict[str, str]:
+    """New tensor → the one of the base after which it is written."""
+    last = [
+        k for f in base.manifest.files for k in f.tensors or () if k in base.entries and k not in made.dropped
+    ][-1]
+    return {name: found.untied.get(name, last) for name in [*found.new, *found.untied]}

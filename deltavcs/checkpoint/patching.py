@@ -140,15 +140,22 @@ def _total(n_bytes: int) -> JsonPatch:
     return patch_index
 
 
-def reranked_files(objects: ObjectStore, view: View, rank: int) -> dict[str, ViewFile]:
-    """adapter_config.json with one rank for all modules, and scale 1."""
+def adapter_config_file(objects: ObjectStore, view: View, edit: JsonPatch) -> dict[str, ViewFile]:
+    """adapter_config.json after an edit, if there is one that is a JSON object."""
+    return edited_files(objects, view, {ADAPTER_CONFIG: edit})
+
+
+def merged_adapter_files(
+    objects: ObjectStore, view: View, rank: int, changes: Mapping[str, Any]
+) -> dict[str, ViewFile]:
+    """adapter_config.json with one rank for all modules, scale 1, and further settings that changed."""
 
     def rerank(config: dict[str, Any]) -> bool:
         config |= {"r": rank, "lora_alpha": rank, "use_rslora": False}
-        config |= {"rank_pattern": {}, "alpha_pattern": {}}
+        config |= {"rank_pattern": {}, "alpha_pattern": {}, **changes}
         return True
 
-    return edited_files(objects, view, {ADAPTER_CONFIG: rerank})
+    return adapter_config_file(objects, view, rerank)
 
 
 def retotalled_files(objects: ObjectStore, view: View) -> dict[str, ViewFile]:

@@ -2,70 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from deltavcs.adapters.adapter_config import AdapterConfig, adapter_config_of
-from deltavcs.adapters.factors import parse_factor, read_factor
+from deltavcs.adapters.base_weights import BaseWeights
+from deltavcs.adapters.saved_weights import saved_weights
 from deltavcs.advice import Advice
-from deltavcs.checkpoint.patching import reranked_files
-from deltavcs.checkpoint.view import Content, replace_files, view_of, with_tensors
+from deltavcs.checkpoint.patching import merged_adapter_files
+from deltavcs.checkpoint.view import Content, View, read_header, replace_files, view_of, with_tensors
 from deltavcs.errors import ErrorKind, InvalidInputError
+from deltavcs.merging.adapter_tables import AdapterTable, adapter_table
 from deltavcs.merging.alignment import Merging
 from deltavcs.merging.counterparts import MergeInput
 from deltavcs.merging.formulas import derived_content
 from deltavcs.merging.methods import method_named, settings_for
-from deltavcs.merging.products import LoraFactors, merge_lora_exact
-from deltavcs.merging.settings import Options
+from deltavcs.merging.products import LoraFactors, LoraMerge, merge_lora_exact
+from deltavcs.merging.settings import Options, Settings
+from deltavcs.merging.sparse_products import SPARSE_METHODS, merge_sparse_products
 from deltavcs.merging.spool import Spool
+from deltavcs.objects.model import Manifest, TensorEntry
 from deltavcs.objects.store import ObjectStore
 from deltavcs.resources import Resources
 from deltavcs.tensors.cast import from_float64
+from deltavcs.tensors.safetensors import build_header
 
-EXACT_METHODS = ("average", "weighted", "task_arithmetic")
+EXACT_METHODS = ("average", "weighted", "task_arithmetic", *SPARSE_METHODS)
 
 
 @dataclass(frozen=True, slots=True)
-class _Pair:
-    """Keys of the two factors of a module."""
+class _Job:
+    """A merge of products under way."""
 
-    a: str
-    b: str
+    objects: ObjectStore
+    method: str
+    options: Options
+    settings: Settings
+    tables: Sequence[AdapterTable]
+    base: Manifest
+    rank: int
+    spool: Spool
+    lost: dict[str, float] = field(default_factory=dict)
 
-
-def check_same_factors(objects: ObjectStore, models: Sequence[MergeInput]) -> None:
-    """Refuse adapters whose factors do not mean the same: other rank, alpha, scaling or targets.
-
-    Mashup Learning §3: "hyperparameters such as target modules, rank, and α must also match".
-
-    Raises:
-        InvalidInputError: `incompatible`.
-    """
-    first = _factor_settings(adapter_config_of(objects, models[0].manifest))
-    for model in models[1:]:
-        other = _factor_settings(adapter_config_of(objects, model.manifest))
-        odd = [f"{k} {other[k]} instead of {first[k]}" for k in first if other[k] != first[k]]
-        if odd:
-            raise InvalidInputError(
-                f"{model.name} and {models[0].name} cannot be merged factor by factor: {model.name} has"
-                f" {'; '.join(odd)}",
-                kind=ErrorKind.INCOMPATIBLE,
-                advice=Advice.MERGE_PRODUCTS,
-            )
-
-
-def _factor_settings(config: AdapterConfig) -> dict[str, object]:
-    return {
-        "rank": config.rank,
-        "alpha": config.alpha,
-        "rank-stabilised scaling": config.rslora,
-        "targets": ", ".join(config.target_modules),
-        "rank pattern": dict(config.rank_pattern),
-        "alpha pattern": dict(config.alpha_pattern),
-    }
+    @property
+    def modules(self) -> list[str]:
+        """All that any of the adapters has factors for."""
+        return list(dict.fromkeys(m for t in self.tables for m in t.modules))
 
 
 def merge_products(
@@ -74,48 +59,28 @@ def merge_products(
     models: Sequence[MergeInput],
     options: Options,
     *,
+    base: Manifest,
     rank: int | None,
     spool: Spool,
     resources: Resources,
 ) -> Merging:
-    """Merge adapters exactly: Σ_i w_i·s_i·B_i·A_i as one product (`merge_lora_exact`).
+    """Merge what adapters do: ΔW_i = s_i·B_i·A_i, each as one product.
 
-    The result has one rank for all modules and scale 1 (alpha = rank). Tensors that are no factors
-    (`modules_to_save`) are averaged element by element.
+    Sums are exact (`merge_lora_exact`); TIES and DARE work on the elements of ΔW_i, whose diff vectors start
+    at zero (`merge_sparse_products`). Ranks, scales and modules may differ: a module that an adapter leaves
+    alone counts as ΔW_i = 0. The result has one rank for all modules and scale 1 (alpha = rank). Tensors that
+    are no factors are weights of the base, trained whole, and are merged as those of checkpoints are: an
+    adapter without one has the base's.
 
     Args:
-        method: `average`, `weighted` or `task_arithmetic`.
-        rank: of the result; None for the sum of the ranks, which loses nothing.
+        method: one of `EXACT_METHODS`.
+        base: what all of them were trained on.
+        rank: of the result; None for the sum of the ranks, which loses nothing of a sum.
 
     Raises:
-        InvalidInputError: `bad-argument` for another method, `incompatible` if modules or shapes differ.
+        InvalidInputError: `bad-argument` for another method; `incompatible` for shapes that differ, or
+            adapters that are no products; `limit-exceeded` if updates are too large for the memory there is.
     """
-    weights = _weights(method, options, len(models))
-    configs = [adapter_config_of(objects, m.manifest) for m in models]
-    tables = [_pairs(m) for m in models]
-    _check_modules(models, tables)
-    target = rank or max(_summed_rank(models, tables, module) for module in tables[0])
-    lead = view_of(models[0].manifest)
-    tensors: dict[str, Content] = {k: c for k, c in lead.tensors.items() if "::" in k}
-    lost: dict[str, float] = {}
-    for done, (module, pair) in enumerate(tables[0].items(), start=1):
-        factors = [
-            _factors(objects, m, table[module], config.scale(module))
-            for m, table, config in zip(models, tables, configs, strict=True)
-        ]
-        merged = merge_lora_exact(factors, weights, target)
-        lost |= {module: merged.relative_error} if merged.relative_error else {}
-        for key, values in ((pair.a, merged.a), (pair.b, merged.b)):
-            tensors[key] = _spooled(spool, lead.tensors[key].dtype, values)
-        resources.progress("merging", done, len(tables[0]))
-    whole = _whole_tensors(objects, method, models, tables, options)
-    tensors.update(whole)
-    view = with_tensors(objects, lead, {k: tensors[k] for k in lead.tensors})
-    view = replace_files(view, reranked_files(objects, view, target))
-    return Merging(view, tuple(k for k in lead.primary if k not in whole), (), (), (), lost)
-
-
-def _weights(method: str, options: Options, n_models: int) -> list[float]:
     if method not in EXACT_METHODS:
         raise InvalidInputError(
             f"{method} works element by element; products of adapters can only be added",
@@ -123,7 +88,37 @@ def _weights(method: str, options: Options, n_models: int) -> list[float]:
             advice=Advice.EXACT_METHODS,
             facts={"methods": ", ".join(EXACT_METHODS)},
         )
-    settings = settings_for(method_named(method), options, n_models)
+    settings = settings_for(method_named(method), options, len(models))
+    tables = [adapter_table(objects, m) for m in models]
+    job = _Job(objects, method, options, settings, tables, base, rank or 0, spool)
+    job = replace(job, rank=rank or max(sum(t.rank(m) for t in tables) for m in job.modules))
+    merge_one = _merger(job, resources.memory_bytes)
+    tensors: dict[str, Content] = {}
+    for done, module in enumerate(job.modules, start=1):
+        merged = merge_one(module, [t.factors(objects, module) for t in tables])
+        job.lost.update({module: merged.relative_error} if merged.relative_error else {})
+        tensors |= _contents(job, module, merged)
+        resources.progress("merging", done, len(job.modules))
+    whole = _whole_tensors(job)
+    view = _assemble(job, {**tensors, **whole})
+    return Merging(view, tuple(tensors), (), (), (), job.lost)
+
+
+def _merger(job: _Job, memory_bytes: int) -> Callable[[str, Sequence[LoraFactors | None]], LoraMerge]:
+    if job.method in SPARSE_METHODS:
+        return lambda module, factors: merge_sparse_products(
+            job.method, module, factors, job.settings, rank=job.rank, memory_bytes=memory_bytes
+        )
+    weights = _weights(job.method, job.settings, len(job.tables))
+
+    def add(module: str, factors: Sequence[LoraFactors | None]) -> LoraMerge:
+        found = [(f, w) for f, w in zip(factors, weights, strict=True) if f is not None]
+        return merge_lora_exact([f for f, _ in found], [w for _, w in found], job.rank)
+
+    return add
+
+
+def _weights(method: str, settings: Settings, n_models: int) -> list[float]:
     if method == "task_arithmetic":
         return [settings.scale * w for w in settings.weights]
     weights = settings.weights or (1.0,) * n_models
@@ -133,69 +128,85 @@ def _weights(method: str, options: Options, n_models: int) -> list[float]:
     return [w / total for w in weights]
 
 
-def _pairs(model: MergeInput) -> dict[str, _Pair]:
-    """The factors of an adapter by module."""
-    halves: dict[str, dict[str, str]] = {}
-    for key in model.manifest.primary:
-        found = parse_factor(key)
-        if found is not None:
-            halves.setdefault(found.module, {})[found.side] = key
-    single = [module for module, sides in halves.items() if len(sides) != 2]
-    if single or not halves:
-        raise InvalidInputError(
-            f"{model.name}: {single[0]} lacks one of its factors"
-            if single
-            else f"{model.name} has no factors",
-            kind=ErrorKind.INCOMPATIBLE,
-        )
-    return {module: _Pair(sides["A"], sides["B"]) for module, sides in halves.items()}
+def _contents(job: _Job, module: str, merged: LoraMerge) -> dict[str, Content]:
+    """The factors of a module, named, shaped and typed as the first adapter that has it does."""
+    table = next(t for t in job.tables if module in t.modules)
+    keys = table.modules[module]
+    a, b = (table.model.manifest.primary[k] for k in (keys.a, keys.b))
+    return {
+        keys.a: _spooled(job.spool, a.dtype, (merged.a.shape[0], *a.shape[1:]), merged.a),
+        keys.b: _spooled(job.spool, b.dtype, (b.shape[0], merged.b.shape[1], *b.shape[2:]), merged.b),
+    }
 
 
-def _check_modules(models: Sequence[MergeInput], tables: Sequence[Mapping[str, _Pair]]) -> None:
-    for model, table in zip(models[1:], tables[1:], strict=True):
-        odd = sorted(table.keys() ^ tables[0].keys())
-        if odd:
-            raise InvalidInputError(
-                f"{models[0].name} and {model.name} adapt other modules: {', '.join(odd[:3])}"
-                f"{f' and {len(odd) - 3} more' if len(odd) > 3 else ''}",
-                kind=ErrorKind.INCOMPATIBLE,
-            )
-
-
-def _summed_rank(models: Sequence[MergeInput], tables: Sequence[Mapping[str, _Pair]], module: str) -> int:
-    return sum(m.manifest.primary[t[module].a].shape[0] for m, t in zip(models, tables, strict=True))
-
-
-def _factors(objects: ObjectStore, model: MergeInput, pair: _Pair, scale: float) -> LoraFactors:
-    a, b = (read_factor(objects, model.manifest.primary[key]) for key in (pair.a, pair.b))
-    return LoraFactors(a, b, scale)
-
-
-def _spooled(spool: Spool, dtype: str, values: npt.NDArray[np.float64]) -> Content:
+def _spooled(spool: Spool, dtype: str, shape: tuple[int, ...], values: npt.NDArray[np.float64]) -> Content:
     rounded = from_float64(np.ascontiguousarray(values).reshape(-1), dtype)
-    return spool.add(dtype, values.shape, [rounded.data])
+    return spool.add(dtype, shape, [rounded.data])
 
 
-def _whole_tensors(
-    objects: ObjectStore,
-    method: str,
-    models: Sequence[MergeInput],
-    tables: Sequence[Mapping[str, _Pair]],
-    options: Options,
-) -> dict[str, Content]:
+def _whole_tensors(job: _Job) -> dict[str, Content]:
     """Tensors outside the factors, element by element."""
-    factors = {key for pair in tables[0].values() for key in (pair.a, pair.b)}
-    lead = view_of(models[0].manifest)
+    factors = {k for t in job.tables for keys in t.modules.values() for k in (keys.a, keys.b)}
+    base = BaseWeights(job.objects, job.base)
     out: dict[str, Content] = {}
-    for key in models[0].manifest.primary:
-        if key in factors:
-            continue
-        entries = tuple(e for m in models if (e := m.manifest.primary.get(key)) is not None)
-        if len(entries) < len(models) or len({e.shape for e in entries}) > 1 or method == "task_arithmetic":
-            raise InvalidInputError(
-                f"{key} is trained whole and cannot be merged by {method} here",
-                kind=ErrorKind.INCOMPATIBLE,
-                advice=Advice.AVERAGE_WHOLE,
-            )
-        out[key] = derived_content(objects, method, key, entries, lead.tensors[key], options)
+    for table in job.tables:
+        olds = saved_weights(table.model.manifest, base)
+        for key, entry in table.model.manifest.primary.items():
+            if key in factors or key in out:
+                continue
+            old = olds.get(key)
+            entries = [t.entry(key) or old for t in job.tables]
+            starts = [old] if method_named(job.method).needs_base else []
+            out[key] = _whole_tensor(job, key, entry, [*starts, *entries])
     return out
+
+
+def _whole_tensor(job: _Job, key: str, lead: TensorEntry, entries: Sequence[TensorEntry | None]) -> Content:
+    found = tuple(e for e in entries if e is not None)
+    if len(found) < len(entries) or len({e.shape for e in found}) > 1:
+        raise InvalidInputError(
+            f"{key} is trained whole and cannot be merged by {job.method} here",
+            kind=ErrorKind.INCOMPATIBLE,
+            advice=Advice.AVERAGE_WHOLE,
+        )
+    old = Content(lead.dtype, lead.shape, blob=lead.blob)
+    if len({e.blob for e in found}) == 1:
+        return old
+    return derived_content(job.objects, job.method, key, found, old, job.options)
+
+
+def _assemble(job: _Job, tensors: Mapping[str, Content]) -> View:
+    """The first adapter's files with the merged tensors, those of modules that only others have included."""
+    lead = view_of(job.tables[0].model.manifest)
+    kept = {k: c for k, c in lead.tensors.items() if "::" in k}
+    added = sorted(tensors.keys() - lead.tensors.keys())
+    view = with_tensors(job.objects, lead, {**kept, **tensors})
+    if added:
+        view = _with_added(job.objects, lead, view, added)
+    return replace_files(view, merged_adapter_files(job.objects, view, job.rank, _changes(job)))
+
+
+def _with_added(objects: ObjectStore, lead: View, view: View, added: Sequence[str]) -> View:
+    """The view with more tensors in its first file of weights."""
+    files = list(view.files)
+    at = next(i for i, f in enumerate(files) if f.keys is not None and not any("::" in k for k in f.keys))
+    keys = (*(files[at].keys or ()), *added)
+    old = next(f for f in lead.files if f.path == files[at].path)
+    metadata = read_header(objects, old, sum(lead.tensors[k].size for k in old.keys or ())).metadata
+    header, size = build_header([(k, view.tensors[k].dtype, view.tensors[k].shape) for k in keys], metadata)
+    files[at] = replace(files[at], size=size, blob=None, data=header, keys=keys)
+    return View(tuple(files), view.tensors)
+
+
+def _changes(job: _Job) -> dict[str, Any]:
+    """What the configuration must say where the adapters differ in what they train."""
+    configs = [t.config for t in job.tables]
+    changes: dict[str, Any] = {}
+    saved = list(dict.fromkeys(m for c in configs for m in c.get("modules_to_save") or ()))
+    if saved != list(configs[0].get("modules_to_save") or ()):
+        changes["modules_to_save"] = saved
+    if any(t.modules.keys() != job.tables[0].modules.keys() for t in job.tables):
+        # Every module by its full name: a union of patterns would match modules that none of them trained.
+        changes |= {"target_modules": sorted(job.modules), "exclude_modules": None}
+        changes |= {"layers_to_transform": None, "layers_pattern": None}
+    return changes

@@ -15,6 +15,7 @@ from deltavcs.errors import DeltaVCSError, ErrorKind, InvalidInputError
 from deltavcs.objects.model import Kind, Parent, Role, check_role
 from deltavcs.oid import CommitId
 from deltavcs.repo import Repository
+from deltavcs.steps.adapter_checks import read_adapter
 from deltavcs.steps.arguments import several
 from deltavcs.steps.bases import find_base, measured
 from deltavcs.steps.branches import Newcomer, check_branch
@@ -37,7 +38,9 @@ class Committed:
         missing_tensors: tensors of the base that it lacks.
         copy_of: what had these very weights before; None if they are new.
         converted: weight files that were converted from pickle.
-        quantised_base: of an adapter, the scheme of the base that it was committed to; empty for a plain one.
+        quantised_base: of an adapter, the scheme of its base; empty for a plain one.
+        adapter_type: such as `LORA (DoRA)` or `IA3`; empty for a whole checkpoint.
+        adapter_notes: why it cannot be folded, and what of it is no number; clauses.
     """
 
     recorded: Recorded
@@ -50,6 +53,8 @@ class Committed:
     new_tensors: tuple[str, ...] = ()
     missing_tensors: tuple[str, ...] = ()
     copy_of: str | None = None
+    adapter_type: str = ""
+    adapter_notes: tuple[str, ...] = ()
 
     __repr__ = brief
 
@@ -99,6 +104,7 @@ def commit(
             found = find_base(repo, opened.checkpoint, Path(source), tip)
         opened = opened if origin is None else replace(opened, origin=dict(origin))
         made = commit_source(repo, opened, found, draft, parents=further)
+        adapter_type, notes = read_adapter(repo, opened.checkpoint, found.commit, made.recorded.commit)
     below = ""
     if opened.checkpoint.is_adapter:
         below = describe(quantisations_of(repo.objects, repo.manifest(found.commit)))
@@ -113,6 +119,8 @@ def commit(
         new_tensors=made.found.only_ours if made.found is not None else (),
         missing_tensors=made.found.only_theirs if made.found is not None else (),
         copy_of=name_of(repo, made.copy_of) if made.copy_of is not None else None,
+        adapter_type=adapter_type,
+        adapter_notes=notes,
     )
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from deltavcs.adapters.module_updates import ModuleDiff
 from deltavcs.brief import brief
 from deltavcs.checkpoint.components import match_components
 from deltavcs.checkpoint.correspondence import Correspondence
@@ -20,6 +21,7 @@ from deltavcs.objects.store import ObjectStore
 from deltavcs.pool import Pool
 from deltavcs.repo import Repository
 from deltavcs.resources import Resources
+from deltavcs.steps.adapter_diffs import compare_adapters
 from deltavcs.steps.targets import Target, find_target
 from deltavcs.tensors.dtypes import dtype_of, n_elements
 from deltavcs.tensors.sums import difference, pair_sums
@@ -57,6 +59,10 @@ class Diff:
 
     Attributes:
         tensors: those that differ, by their names in A, the largest movers first.
+        modules: of two LoRA adapters, what they add to each weight: by the product of the factors, which are
+            then not among `tensors`. The module that moved most first. Sums and cosine are over these
+            products and the other tensors.
+        adapter_kinds: the types of two adapters, such as `LORA (DoRA)` or `IA3`.
         quantised: how A and B are quantised, if they are, such as `chat: GPTQ, 4 bits`. Norms and cosines
             leave their packed numbers and scales out.
         names_differ: how the names of B differ from those of A, as a clause; empty if they do not.
@@ -79,6 +85,8 @@ class Diff:
     files_only_in_b: tuple[str, ...]
     quantised: tuple[str, ...] = ()
     names_differ: str = ""
+    modules: tuple[ModuleDiff, ...] = ()
+    adapter_kinds: tuple[str, ...] = ()
 
     __repr__ = brief
 
@@ -91,9 +99,11 @@ def diff(repo: Repository, a: str, b: str, *, dequantize: bool = False) -> Diff:
 
     Raises:
         NotFoundError: an unknown revision.
+        InvalidInputError: `incompatible` for an adapter and a whole checkpoint.
         IntegrityError: stored data is damaged.
     """
     left, right = (find_target(repo, x, dequantize=dequantize) for x in (a, b))
+    adapters = compare_adapters(repo, left, right)
     schemes = {x.text: quantisations_of(repo.objects, x.view) for x in (left, right)}
     packed = frozenset(k for found in schemes.values() for one in found for k in one.tensors)
     names = _correspondence(repo, left, right)
@@ -102,19 +112,21 @@ def diff(repo: Repository, a: str, b: str, *, dequantize: bool = False) -> Diff:
     renamed |= names.renamed if names is not None else {}
     ours = left.view.tensors
     theirs = {renamed.get(k, k): t for k, t in right.view.tensors.items()}
+    ours, theirs = ({k: c for k, c in x.items() if k not in adapters.factors} for x in (ours, theirs))
     common = [k for k in ours if k in theirs]
     same = {k for k in common if ours[k].blob is not None and ours[k].blob == theirs[k].blob}
     pairs = [(k, ours[k], theirs[k]) for k in common if k not in same]
     found = list(_compare_all(repo.objects, pairs, repo.resources, packed))
     same_norm = _norms(repo.objects, [ours[k] for k in same - packed], repo.resources)
     total = np.sum([s for _, s in found], axis=0) if found else np.zeros(5)
+    total[:4] += np.sum([_module_sums(m) for m in adapters.modules], axis=0) if adapters.modules else 0.0
     changed = sum(t.changed if t.changed is not None else t.elements for t, _ in found)
     aa, bb = float(total[1]) + same_norm, float(total[2]) + same_norm
     return Diff(
         a=a,
         b=b,
-        n_common=len(common),
-        n_identical=len(same) + sum(t.changed == 0 for t, _ in found),
+        n_common=len(common) + len(adapters.modules),
+        n_identical=len(same) + sum(t.changed == 0 for t, _ in found) + sum(m.same for m in adapters.modules),
         elements=sum(n_elements(ours[k].shape) for k in common),
         changed=changed,
         l2=math.sqrt(total[0]),
@@ -124,6 +136,8 @@ def diff(repo: Repository, a: str, b: str, *, dequantize: bool = False) -> Diff:
         only_in_a=tuple(sorted(ours.keys() - theirs.keys())),
         only_in_b=tuple(sorted(theirs.keys() - ours.keys())),
         quantised=tuple(f"{text}: {describe(found)}" for text, found in schemes.items() if found),
+        modules=tuple(sorted((m for m in adapters.modules if not m.same), key=lambda m: (-m.l2, m.module))),
+        adapter_kinds=adapters.kinds,
         **_files(left, right),
         names_differ=names.describe() if names is not None else "",
     )
@@ -135,6 +149,11 @@ def _correspondence(repo: Repository, left: Target, right: Target) -> Correspond
         return match(of_view(repo.objects, right.view), of_view(repo.objects, left.view))
     except InvalidInputError:
         return None
+
+
+def _module_sums(m: ModuleDiff) -> tuple[float, float, float, float]:
+    """‖B−A‖², ‖A‖², ‖B‖², ⟨A,B⟩ of the products of a module."""
+    return m.l2**2, m.l2_a**2, m.l2_b**2, (m.cosine or 0.0) * m.l2_a * m.l2_b
 
 
 def _movement(t: TensorDiff) -> tuple[float, str]:

@@ -20,10 +20,11 @@ from deltavcs.objects.model import Kind, Role
 from deltavcs.oid import CommitId
 from deltavcs.ranking.result import NotRanked
 from deltavcs.repo import Repository
+from deltavcs.steps.adapter_transfers import measure_adapter
 from deltavcs.steps.naming import name_of, tips
 from deltavcs.steps.operands import open_operands
 
-_DIFFERING = (Kind.FINETUNE, Kind.MERGE)
+_DIFFERING = (Kind.FINETUNE, Kind.MERGE, Kind.ADAPTER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,7 @@ class RankedDelta:
     """A diff vector and how well its source base fits the target.
 
     Attributes:
-        delta: the fine-tune m'_s; the diff vector is m'_s − m_s.
+        delta: the fine-tune m'_s, or the adapter; the diff vector is m'_s − m_s.
         source: its base m_s.
         relative_drift: ‖m_t − m_s‖ / ‖m_s‖; None for a zero base.
         cosine: between Δ_s and m_t − m_s; None if one of them is zero.
@@ -64,7 +65,7 @@ class DeltaRanking:
 
 
 def rank_deltas(repo: Repository, target: str) -> DeltaRanking:
-    """Order the diff vectors of the history for recycling onto `target`.
+    """Order the diff vectors of the history for recycling onto `target`, adapters among them.
 
     Nearest source base first: ‖m_t − m_s‖ / ‖m_s‖; among those of one base, the larger cosine between Δ_s
     and m_t − m_s first. Of each branch only the last checkpoint counts; fine-tunes of the target itself
@@ -96,13 +97,16 @@ def _diff_vectors(repo: Repository, target: CommitId) -> list[tuple[CommitId, Co
     out = []
     for commit_id, value in history.items():
         base = value.parent_as(Role.BASE)
-        if value.kind in _DIFFERING and base is not None and commit_id not in superseded:
+        carried = value.kind is Kind.ADAPTER and value.parents_as(Role.DELTA)
+        if value.kind in _DIFFERING and base is not None and commit_id not in superseded and not carried:
             same = repo.commit(base).manifest == goal or value.manifest == goal
             out += [] if same else [(commit_id, base)]
     return out
 
 
 def _measure(repo: Repository, target: CommitId, delta: CommitId, source: CommitId) -> Geometry:
+    if repo.commit(delta).kind is Kind.ADAPTER:
+        return measure_adapter(repo, delta, target)["all"]
     commits = (target, delta, source)
     names = [name_of(repo, c) for c in commits]
     manifests = open_operands(repo, commits, names, purpose=Purpose.RUN).manifests

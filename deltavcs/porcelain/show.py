@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from deltavcs.adapters.adapter_config import read_adapter_config
+from deltavcs.adapters.foreign_loras import foreign_lora_in
+from deltavcs.adapters.module_updates import ModuleUpdate, module_updates
 from deltavcs.brief import brief
-from deltavcs.objects.model import Commit, Manifest
+from deltavcs.errors import InvalidInputError
+from deltavcs.objects.model import Commit, Kind, Manifest
 from deltavcs.oid import CommitId, ManifestId
 from deltavcs.repo import Repository
 from deltavcs.steps.contents import ShownFile, ShownTensor, files_of, tensors_of
@@ -33,7 +38,9 @@ class Shown:
     Attributes:
         stored_bytes: of its blobs in packs, shared ones included; None where a blob is missing.
         changed_share: share of the weights that differ from the base.
-        l2: norm of its diff vector.
+        l2: norm of its diff vector; of a LoRA adapter that of all its products together.
+        modules: of a LoRA adapter, what it adds to each weight, by the product of its factors.
+        adapter_type: of an adapter, such as `LORA (DoRA)` or `IA3`; empty if its configuration is malformed.
     """
 
     commit: CommitId
@@ -57,8 +64,19 @@ class Shown:
     tensors: tuple[ShownTensor, ...]
     files: tuple[ShownFile, ...]
     scores: tuple[ScoreLine, ...]
+    modules: tuple[ModuleUpdate, ...] = ()
+    adapter_type: str = ""
 
     __repr__ = brief
+
+
+def _adapter_type(repo: Repository, value: Commit, manifest: Manifest) -> str:
+    if value.kind is not Kind.ADAPTER:
+        return ""
+    try:
+        return read_adapter_config(repo.objects, manifest).kind
+    except InvalidInputError:
+        return foreign_lora_in(manifest) or ""
 
 
 def show(repo: Repository, revision: str) -> Shown:
@@ -72,6 +90,7 @@ def show(repo: Repository, revision: str) -> Shown:
     value = repo.commit(commit)
     manifest = repo.objects.get_manifest(value.manifest)
     stats = repo.objects.get_stats(value.stats) if value.stats else None
+    modules = _modules(repo, value, manifest)
     return Shown(
         commit=commit,
         kind=str(value.kind),
@@ -90,11 +109,23 @@ def show(repo: Repository, revision: str) -> Shown:
         raw_bytes=manifest.size,
         stored_bytes=_stored(repo, manifest),
         changed_share=stats.changed_share if stats else None,
-        l2=stats.l2 if stats else None,
+        l2=stats.l2 if stats else _norm(modules),
         tensors=tensors_of(repo, manifest, stats),
         files=files_of(manifest),
         scores=ScoreBook(repo).of(value),
+        modules=modules,
+        adapter_type=_adapter_type(repo, value, manifest),
     )
+
+
+def _modules(repo: Repository, value: Commit, manifest: Manifest) -> tuple[ModuleUpdate, ...]:
+    found = module_updates(repo.objects, manifest) if value.kind is Kind.ADAPTER else None
+    return tuple(found.describe()) if found is not None else ()
+
+
+def _norm(modules: Sequence[ModuleUpdate]) -> float | None:
+    norms = [m.l2 for m in modules if m.l2 is not None]
+    return math.hypot(*norms) if norms and len(norms) == len(modules) else None
 
 
 def _parents(repo: Repository, value: Commit) -> tuple[ShownParent, ...]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from pathlib import Path, PurePosixPath
 
-from deltavcs.adapters.factors import match_adapter
 from deltavcs.advice import Advice
 from deltavcs.checkpoint.base_search import distance_to
 from deltavcs.checkpoint.layout import ADAPTER_CONFIG
@@ -13,9 +12,10 @@ from deltavcs.checkpoint.marker import read_marker
 from deltavcs.checkpoint.source import SourceCheckpoint, open_checkpoint
 from deltavcs.errors import ErrorKind, FormatError, InvalidInputError, NotFoundError, StorageError
 from deltavcs.history.walk import walk
-from deltavcs.objects.model import Commit, Kind, Manifest, TensorEntry
-from deltavcs.oid import BlobId, CommitId
+from deltavcs.objects.model import Commit, Kind
+from deltavcs.oid import CommitId
 from deltavcs.repo import Repository
+from deltavcs.steps.adapter_checks import check_adapter_fits, says_its_modules
 from deltavcs.steps.found_base import Base
 from deltavcs.steps.naming import name_of, names_by_commit, tips
 from deltavcs.steps.same_weights import checkpoints, without_copies
@@ -33,18 +33,24 @@ def base_of_adapter(repo: Repository, checkpoint: SourceCheckpoint) -> Base:
     place = _named_base(checkpoint)
     named = _one_of(repo, commits_called(repo, place)) if place else []
     if len(named) > 1:
-        named = [c for c in named if _matches(checkpoint, repo.manifest(c))] or named
+        named = [c for c in named if _matches(repo, checkpoint, c)] or named
     if len(named) == 1:
         return Base(named[0], name_of(repo, named[0]), "config")
     fitting = named or without_copies(
         repo,
-        (c for c, m in checkpoints(repo) if repo.commit(c).kind is Kind.BASE and _matches(checkpoint, m)),
+        (
+            c
+            for c, _ in checkpoints(repo)
+            if repo.commit(c).kind is Kind.BASE and _matches(repo, checkpoint, c)
+        ),
     )
     elsewhere = _same_as_directory(repo, place, fitting)
     if elsewhere is not None:
         if len(elsewhere) == 1:
             return Base(elsewhere[0], name_of(repo, elsewhere[0]), "config")
-    elif len(fitting) == 1 and not _is_another(repo.commit(fitting[0]), place):
+    elif (
+        len(fitting) == 1 and says_its_modules(checkpoint) and not _is_another(repo.commit(fitting[0]), place)
+    ):
         return Base(fitting[0], name_of(repo, fitting[0]), "inferred", named=place)
     raise _unknown(repo, checkpoint, place, fitting)
 
@@ -115,18 +121,12 @@ def _one_of(repo: Repository, commits: list[CommitId]) -> list[CommitId]:
     return bases or kept
 
 
-def _matches(checkpoint: SourceCheckpoint, base: Manifest) -> bool:
+def _matches(repo: Repository, checkpoint: SourceCheckpoint, base: CommitId) -> bool:
     try:
-        match_adapter(shapes_of(checkpoint), base)
+        check_adapter_fits(repo, checkpoint, base)
     except InvalidInputError:
         return False
     return True
-
-
-def shapes_of(checkpoint: SourceCheckpoint) -> Manifest:
-    """Names and shapes only; the blobs are not stored yet."""
-    nothing = BlobId("0" * 64)
-    return Manifest((), {k: TensorEntry(nothing, t.dtype, t.shape) for k, t in checkpoint.tensors.items()})
 
 
 def _unknown(

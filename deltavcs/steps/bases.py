@@ -5,12 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from deltavcs.adapters.adapter_config import parse_adapter_config
-from deltavcs.adapters.factors import match_adapter
 from deltavcs.advice import Advice
 from deltavcs.checkpoint.base_search import distance_to, shares_enough
 from deltavcs.checkpoint.correspondence import Correspondence
-from deltavcs.checkpoint.layout import ADAPTER_CONFIG
 from deltavcs.checkpoint.marker import read_marker
 from deltavcs.checkpoint.matching import match, of_manifest, of_source
 from deltavcs.checkpoint.mismatch import mismatch
@@ -19,7 +16,8 @@ from deltavcs.errors import ErrorKind, InvalidInputError
 from deltavcs.objects.model import Kind, Role
 from deltavcs.oid import CommitId
 from deltavcs.repo import Repository
-from deltavcs.steps.adapter_bases import base_of_adapter, shapes_of
+from deltavcs.steps.adapter_bases import base_of_adapter
+from deltavcs.steps.adapter_checks import check_adapter_fits, foreign_lora_of, refuse_adapters_below
 from deltavcs.steps.found_base import Base, RunnerUp
 from deltavcs.steps.naming import name_of
 from deltavcs.steps.nearest import nearest_base
@@ -42,6 +40,8 @@ def find_base(repo: Repository, checkpoint: SourceCheckpoint, source: Path, tip:
     if checkpoint.is_adapter:
         return known or base_of_adapter(repo, checkpoint)
     if known is None:
+        refuse_adapters_below(checkpoint)
+        _refuse_foreign(checkpoint)
         return nearest_base(repo, checkpoint)
     known = measured(repo, checkpoint, known)
     if known.how == "marker" and known.distance == 0.0:
@@ -51,6 +51,17 @@ def find_base(repo: Repository, checkpoint: SourceCheckpoint, source: Path, tip:
     if nearest is None:
         return known
     return replace(nearest, passed_over=RunnerUp(known.name, known.distance))
+
+
+def _refuse_foreign(checkpoint: SourceCheckpoint) -> None:
+    """Refuse to guess what factors in another layout than PEFT's belong to."""
+    foreign = foreign_lora_of(checkpoint)
+    if foreign is not None:
+        raise InvalidInputError(
+            f"cannot tell the base of {checkpoint.root}: a {foreign} does not say what it is for",
+            kind=ErrorKind.BASE_UNKNOWN,
+            advice=Advice.NAME_OR_IMPORT_BASE,
+        )
 
 
 def marked_base(repo: Repository, source: Path) -> Base | None:
@@ -112,11 +123,12 @@ def check_fits(repo: Repository, checkpoint: SourceCheckpoint, base: Base) -> Co
     """
     if repo.commit(base.commit).kind is Kind.ADAPTER:
         raise InvalidInputError(f"{base.name} is an adapter, not a base", kind=ErrorKind.INCOMPATIBLE)
+    refuse_adapters_below(checkpoint)
     manifest = repo.manifest(base.commit)
+    if foreign_lora_of(checkpoint) is not None:
+        return None
     if checkpoint.is_adapter:
-        config = checkpoint.read_small(ADAPTER_CONFIG)
-        parse_adapter_config(config or b"")
-        match_adapter(shapes_of(checkpoint), manifest)
+        check_adapter_fits(repo, checkpoint, base.commit)
         return None
     ours, theirs = of_source(checkpoint), of_manifest(repo.objects, manifest)
     try:

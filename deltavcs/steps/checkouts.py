@@ -44,6 +44,7 @@ class CheckedOut:
         stayed: likewise, but changed since, and so left there.
         dequantised: by revision, how what was dequantised is stored.
         overflowed: by tensor, how many finite values were written as Inf or NaN.
+        notes: what folding an adapter made of its base, beside its weights; clauses.
     """
 
     path: Path
@@ -58,6 +59,7 @@ class CheckedOut:
     stayed: tuple[str, ...] = ()
     dequantised: Mapping[str, str] = field(default_factory=dict)
     overflowed: Mapping[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     __repr__ = brief
 
@@ -114,7 +116,7 @@ def write_target(
     view = target.view
     return CheckedOut(
         output, target.commit, target.recipe, len(view.files), len(view.tensors), view.size,
-        plan.write, plan.keep, plan.remove, plan.stay, target.dequantised, watch.counts,
+        plan.write, plan.keep, plan.remove, plan.stay, target.dequantised, watch.counts, target.notes,
     )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from deltavcs.errors import InvalidInputError
 from deltavcs.objects.model import Kind, Manifest, Parent, Role
 from deltavcs.oid import CommitId
 from deltavcs.repo import Repository
+from deltavcs.steps.adapter_checks import foreign_lora_of
 from deltavcs.steps.bases import check_fits
 from deltavcs.steps.found_base import Base
 from deltavcs.steps.recording import Draft, MadeAs, Recorded, recording
@@ -47,7 +48,8 @@ def commit_source(
     """
     checkpoint = opened.checkpoint
     found = check_fits(repo, checkpoint, base)
-    kind = Kind.ADAPTER if checkpoint.is_adapter else Kind.FINETUNE
+    is_adapter = checkpoint.is_adapter or foreign_lora_of(checkpoint) is not None
+    kind = Kind.ADAPTER if is_adapter else Kind.FINETUNE
     assert draft.name is not None
     own = [Parent(base.commit, Role.BASE), *([Parent(base.init, Role.INIT)] if base.init is not None else [])]
     made_as = MadeAs(kind=kind, base=base.commit, parents=(*own, *parents), source=opened.origin)

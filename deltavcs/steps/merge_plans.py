@@ -30,6 +30,8 @@ class MergePlan:
         asked: how the caller wants it.
         parameters: as they will be used.
         operands: the models as they are computed with, and the base after them if there is one.
+        init: the adapter that all of them started from, where factors are merged as diff vectors from it.
+        products: adapters are merged through what they do, not factor by factor.
     """
 
     method: MethodInfo
@@ -40,11 +42,13 @@ class MergePlan:
     base: CommitId | None
     is_adapter: bool
     operands: Operands
+    init: CommitId | None = None
+    products: bool = False
 
     @property
     def recipe(self) -> str:
         """What is merged how, as text with full commit ids; sums are written as expressions."""
-        return _recipe(self.method, self.inputs, self.base, self.parameters)
+        return _recipe(self.method, self.inputs, self.init or self.base, self.parameters)
 
 
 def plan_merge(
@@ -73,17 +77,16 @@ def plan_merge(
             advice=Advice.FOLD_ADAPTER,
             facts={"revision": adapters[0]},
         )
-    _check_exact(asked, is_adapter=is_adapter)
-    if asked.base is not None:
-        base: CommitId | None = repo.resolve(asked.base)
-    else:
-        base = _common_base(repo, inputs, is_adapter=is_adapter)
-    _check_base(repo, method, base, is_adapter=is_adapter, exact=asked.exact)
+    base, init = _starts(repo, method, asked, inputs, is_adapter=is_adapter)
+    products = is_adapter and (asked.exact or (method.needs_base and init is None))
+    _check_exact(asked, is_adapter=is_adapter, products=products)
+    _check_base(method, base, is_adapter=is_adapter)
     names = [name_of(repo, c) if is_oid(text) else text for text, c in zip(revisions, inputs, strict=True)]
-    operands = _operands(repo, method, [*inputs], names, base, dequantize=dequantize)
+    start = base if not is_adapter else None
+    operands = _operands(repo, method, [*inputs], names, start, dequantize=dequantize)
     models = tuple(MergeInput(n, m) for n, m in zip(names, operands.manifests, strict=False))
     parameters = {p.name: getattr(settings, p.name) for p in method.parameters}
-    return MergePlan(method, asked, parameters, inputs, models, base, is_adapter, operands)
+    return MergePlan(method, asked, parameters, inputs, models, base, is_adapter, operands, init, products)
 
 
 def _operands(
@@ -103,32 +106,58 @@ def _operands(
     return open_operands(repo, commits, names, dequantize=dequantize and not runs, purpose=purpose)
 
 
-def _check_exact(asked: MergeMethod, *, is_adapter: bool) -> None:
-    if not (asked.exact or asked.rank is not None) or (is_adapter and asked.exact):
+def _check_exact(asked: MergeMethod, *, is_adapter: bool, products: bool) -> None:
+    if products or not (asked.exact or asked.rank is not None):
         return
     raise InvalidInputError(
-        "exact merges adapters through their products" if asked.exact else "rank needs exact",
+        "exact merges adapters through their products"
+        if asked.exact
+        else "a rank is for products of adapters",
         kind=ErrorKind.BAD_ARGUMENT,
         advice=None if is_adapter else Advice.LEAVE_OUT_EXACT,
     )
 
 
-def _common_base(repo: Repository, inputs: Sequence[CommitId], *, is_adapter: bool) -> CommitId | None:
-    """The nearest checkpoint that all inputs were made from; for adapters the very one they sit on."""
+def _starts(
+    repo: Repository, method: MethodInfo, asked: MergeMethod, inputs: Sequence[CommitId], *, is_adapter: bool
+) -> tuple[CommitId | None, CommitId | None]:
+    """The base of a merge, and for factors of adapters the adapter that they started from."""
+    named = repo.resolve(asked.base) if asked.base is not None else None
     if not is_adapter:
-        return common_base(repo.objects, inputs)
-    bases = {repo.commit(c).parent_as(Role.BASE) for c in inputs}
-    return bases.pop() if len(bases) == 1 else None
-
-
-def _check_base(
-    repo: Repository, method: MethodInfo, base: CommitId | None, *, is_adapter: bool, exact: bool
-) -> None:
-    if base is not None and repo.commit(base).kind is Kind.ADAPTER:
-        raise InvalidInputError("the base is an adapter", kind=ErrorKind.INCOMPATIBLE)
-    if is_adapter and ((method.needs_base and not exact) or method.statistics):
+        if named is not None and repo.commit(named).kind is Kind.ADAPTER:
+            raise InvalidInputError("the base is an adapter", kind=ErrorKind.INCOMPATIBLE)
+        return named or common_base(repo.objects, inputs), None
+    if named is None or repo.commit(named).kind is not Kind.ADAPTER:
+        by_factor = method.needs_base and not asked.exact
+        return named or _base_below(repo, inputs), _common_init(repo, inputs) if by_factor else None
+    if asked.exact or not method.needs_base:
         raise InvalidInputError(
-            f"{method.name} cannot merge adapters: their factors have no common starting point",
+            f"{asked.base} is an adapter, and {'products have' if asked.exact else method.name + ' has'} no"
+            " use for the one that training started from",
+            kind=ErrorKind.BAD_ARGUMENT,
+            advice=Advice.INITIAL_FOR_FACTORS,
+        )
+    return _base_below(repo, [*inputs, named]), named
+
+
+def _base_below(repo: Repository, adapters: Sequence[CommitId]) -> CommitId | None:
+    """The very base that adapters sit on, under whatever name; None if there are several."""
+    bases = [repo.commit(c).parent_as(Role.BASE) for c in adapters]
+    contents = {repo.commit(base).manifest if base is not None else None for base in bases}
+    return bases[0] if len(contents) == 1 else None
+
+
+def _common_init(repo: Repository, adapters: Sequence[CommitId]) -> CommitId | None:
+    """The adapter that the training of all of them went on from, if they say so."""
+    inits = {repo.commit(c).parent_as(Role.INIT) for c in adapters}
+    init = inits.pop() if len(inits) == 1 else None
+    return init if init is not None and repo.commit(init).kind is Kind.ADAPTER else None
+
+
+def _check_base(method: MethodInfo, base: CommitId | None, *, is_adapter: bool) -> None:
+    if is_adapter and method.statistics:
+        raise InvalidInputError(
+            f"{method.name} cannot merge adapters: it weighs the elements of whole weights",
             kind=ErrorKind.INCOMPATIBLE,
             advice=Advice.METHODS_FOR_ADAPTERS,
         )

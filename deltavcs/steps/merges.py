@@ -11,7 +11,8 @@ from deltavcs.brief import brief
 from deltavcs.checkpoint.matching import match, of_manifest, of_view, respelled
 from deltavcs.checkpoint.storing import store_view
 from deltavcs.checkpoint.view import View
-from deltavcs.merging.adapters import check_same_factors, merge_products
+from deltavcs.merging.adapter_tables import check_same_factors
+from deltavcs.merging.adapters import merge_products
 from deltavcs.merging.alignment import Merging
 from deltavcs.merging.counterparts import Adjusted, MergeInput
 from deltavcs.merging.formulas import merge_derived
@@ -35,6 +36,8 @@ class Merged:
     Attributes:
         inputs: what was merged, in order.
         base: the checkpoint that diff vectors were taken from, or that all inputs were made from.
+        init: the adapter that factors of adapters were taken as diff vectors from.
+        products: adapters were merged through their products.
         parameters: the method's parameters as they were used.
         recorded: None after a dry run.
         merged, untouched, copied, converted, lost, apart, adjusted, padded: see
@@ -56,6 +59,9 @@ class Merged:
     copied: tuple[str, ...] = ()
     converted: tuple[str, ...] = ()
     lost: Mapping[str, float] = field(default_factory=dict)
+    init: CommitId | None = None
+    init_name: str | None = None
+    products: bool = False
     dequantised: Mapping[str, str] = field(default_factory=dict)
     apart: tuple[str, ...] = ()
     adjusted: Adjusted = field(default_factory=Adjusted)
@@ -98,6 +104,8 @@ def record_merge(repo: Repository, plan: MergePlan, computed: Merging, draft: Dr
     parents = [Parent(c, Role.INPUT) for c in dict.fromkeys(plan.inputs)]
     if plan.base is not None:
         parents.append(Parent(plan.base, Role.BASE))
+    if plan.init is not None:
+        parents.append(Parent(plan.init, Role.INIT))
     measured = plan.base if not plan.is_adapter else None
     kind = Kind.ADAPTER if plan.is_adapter else Kind.MERGE
     check_branch(repo, draft, Newcomer.of_view(repo.objects, computed.view, kind))
@@ -127,7 +135,7 @@ def merge_facts(plan: MergePlan, computed: Merging) -> dict[str, str]:
     facts = {f"merge.{k}": json.dumps(v) for k, v in plan.parameters.items()}
     facts["merge.method"] = plan.method.name
     facts |= dequantised_facts("merge", plan.operands)
-    if plan.asked.exact:
+    if plan.products:
         facts["merge.exact"] = "true"
         facts["merge.lost"] = repr(max(computed.lost.values(), default=0.0))
     return facts
@@ -150,6 +158,9 @@ def describe_merge(repo: Repository, plan: MergePlan, computed: Merging, recorde
         copied=computed.copied,
         converted=computed.converted,
         lost=computed.lost,
+        init=plan.init,
+        init_name=name_of(repo, plan.init) if plan.init is not None else None,
+        products=plan.products,
         dequantised=plan.operands.dequantised,
         apart=computed.apart,
         adjusted=computed.adjusted,
@@ -168,13 +179,17 @@ class _Rows:
 
 def _compute(repo: Repository, plan: MergePlan, spool: Spool, rows: _Rows) -> Merging:
     objects, method, models, options = plan.operands.objects, plan.method, plan.models, plan.asked.options
-    if plan.asked.exact:
+    if plan.products:
+        assert plan.base is not None
         return merge_products(
             objects, method.name, models, options,
-            rank=plan.asked.rank, spool=spool, resources=repo.resources,
+            base=repo.manifest(plan.base), rank=plan.asked.rank, spool=spool, resources=repo.resources,
         )  # fmt: skip
+    init = None
+    if plan.init is not None:
+        init = MergeInput("the initial adapter", repo.manifest(plan.init))
     if plan.is_adapter:
-        check_same_factors(objects, models)
+        check_same_factors(objects, [*models, *([init] if init else [])])
     if method.statistics is not None:
         # What runs models is loaded only where models are run.
         from deltavcs.merging.by_statistics import check_alike, merge_by_statistics
@@ -186,7 +201,7 @@ def _compute(repo: Repository, plan: MergePlan, spool: Spool, rows: _Rows) -> Me
         return merge_by_statistics(
             objects, method, models, options, statistics, spool=spool, resources=repo.resources
         )
-    base = None
+    base = init
     if method.needs_base and not plan.is_adapter:
         assert plan.base is not None
         base = MergeInput("the base", plan.operands.manifests[-1])

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from deltavcs.adapters.foreign_loras import refuse_foreign_lora
 from deltavcs.checkpoint.quantised import Purpose, check_arithmetic, describe, quantisations_of
 from deltavcs.checkpoint.view import View, view_of
-from deltavcs.objects.model import Manifest
+from deltavcs.objects.model import Kind, Manifest, Role
 from deltavcs.objects.store import ObjectStore
 from deltavcs.oid import CommitId
 from deltavcs.repo import Repository
@@ -44,6 +45,7 @@ def open_operands(
     names: Sequence[str],
     *,
     dequantize: bool = False,
+    fold: bool = False,
     purpose: Purpose = Purpose.COMPUTE,
 ) -> Operands:
     """Check that arithmetic on checkpoints gives weights, or dequantise those where it would not.
@@ -51,12 +53,20 @@ def open_operands(
     Args:
         names: what to call them in messages.
         dequantize: compute with the weights that quantised checkpoints stand for.
-        purpose: decides what would help where that is not done.
+        fold: compute with the base and an adapter folded into it where an adapter is named, as if that had
+            been committed.
+        purpose: decides what would help where a quantised checkpoint is not dequantised.
 
     Raises:
-        InvalidInputError: `quantised`, naming revision and scheme.
+        InvalidInputError: `quantised`, naming revision and scheme; `incompatible` for an adapter that cannot
+            be folded, and for LoRA factors in another layout than PEFT's.
     """
     manifests = [repo.manifest(commit) for commit in commits]
+    for manifest, name in zip(manifests, names, strict=True):
+        refuse_foreign_lora(manifest, name)
+    adapters = [i for i, c in enumerate(commits) if fold and repo.commit(c).kind is Kind.ADAPTER]
+    if adapters:
+        return _with_folded(repo, commits, names, adapters)
     if not dequantize:
         for manifest, name in zip(manifests, names, strict=True):
             check_arithmetic(repo.objects, manifest, name, purpose)
@@ -77,6 +87,26 @@ def open_operands(
                 dtypes = {k: c.dtype for k, c in view.tensors.items() if c.computed is not None}
             dequantised[name] = describe(found)
     return Operands(store, tuple(manifests), dequantised, dtypes)
+
+
+def _with_folded(
+    repo: Repository, commits: Sequence[CommitId], names: Sequence[str], adapters: Sequence[int]
+) -> Operands:
+    """The checkpoints, those at some positions the base with an adapter folded in."""
+    from deltavcs.adapters.folding import fold_adapter
+    from deltavcs.checkpoint.computed_store import ComputedStore
+
+    store = ComputedStore(repo.objects)
+    manifests = [repo.manifest(commit) for commit in commits]
+    for position, name in enumerate(names):
+        purpose, manifest = Purpose.RUN, manifests[position]
+        if position in adapters:
+            below = repo.commit(commits[position]).parent_as(Role.BASE)
+            purpose = Purpose.FOLD
+            manifest = repo.manifest(below) if below is not None else manifest
+            manifests[position] = store.add(fold_adapter(repo.objects, manifests[position], manifest))
+        check_arithmetic(repo.objects, manifest, name, purpose)
+    return Operands(store, tuple(manifests))
 
 
 def dequantised_facts(verb: str, operands: Operands) -> dict[str, str]:

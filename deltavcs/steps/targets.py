@@ -44,6 +44,7 @@ class Target:
         operands: the commits of an expression.
         recipe: the expression with full commit ids.
         dequantised: by revision, how what was dequantised is stored.
+        notes: what folding an adapter made of its base, beside its weights; clauses.
     """
 
     text: str
@@ -52,13 +53,15 @@ class Target:
     operands: tuple[CommitId, ...]
     recipe: str
     dequantised: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
-def find_target(repo: Repository, text: str, *, dequantize: bool = False) -> Target:
+def find_target(repo: Repository, text: str, *, dequantize: bool = False, fold: bool = False) -> Target:
     """Resolve a revision or an expression.
 
     Args:
         dequantize: the weights that quantised checkpoints stand for, instead of what is stored.
+        fold: an adapter in a sum is its base with the adapter folded in.
 
     Raises:
         NotFoundError: an unknown revision.
@@ -75,7 +78,7 @@ def find_target(repo: Repository, text: str, *, dequantize: bool = False) -> Tar
     if expression.program == (0,):
         return _single(repo, text, commits[0], dequantize=dequantize)
     for commit, operand in zip(commits, expression.operands, strict=True):
-        if repo.commit(commit).kind is Kind.ADAPTER:
+        if repo.commit(commit).kind is Kind.ADAPTER and not fold:
             raise InvalidInputError(
                 f"{operand} is an adapter; expressions need whole checkpoints",
                 kind=ErrorKind.INCOMPATIBLE,
@@ -86,7 +89,7 @@ def find_target(repo: Repository, text: str, *, dequantize: bool = False) -> Tar
     order = _order(expression)
     program = [order.index(t) if isinstance(t, int) else t for t in expression.program]
     names = [expression.operands[i] for i in order]
-    operands = open_operands(repo, [commits[i] for i in order], names, dequantize=dequantize)
+    operands = open_operands(repo, [commits[i] for i in order], names, dequantize=dequantize, fold=fold)
     models = [MergeInput(n, m) for n, m in zip(names, operands.manifests, strict=True)]
     combination = combine(operands.objects, program, models, is_transfer=_is_transfer(program))
     view = operands.stored_view(combination.view)
@@ -118,8 +121,8 @@ def prepare_target(
         InvalidInputError: `bad-argument` for an unknown dtype, or for folding what is no adapter;
             `quantised` for stored numbers that are no weights.
     """
-    target = find_target(repo, text, dequantize=dequantize)
-    if merge_adapter:
+    target = find_target(repo, text, dequantize=dequantize, fold=merge_adapter)
+    if merge_adapter and not _sums_adapters(repo, target):
         target = _folded(repo, target, dequantize=dequantize)
     if dtype is not None:
         check_arithmetic(repo.objects, target.view, text.strip())
@@ -131,6 +134,10 @@ def prepare_target(
         files = retyped_files(repo.objects, view, torch_name(parse_dtype(dtype)))
         target = replace(target, view=replace_files(view, files))
     return target
+
+
+def _sums_adapters(repo: Repository, target: Target) -> bool:
+    return target.commit is None and any(repo.commit(c).kind is Kind.ADAPTER for c in target.operands)
 
 
 def parse_dtype(text: str) -> str:
@@ -192,12 +199,18 @@ def _folded(repo: Repository, target: Target, *, dequantize: bool) -> Target:
             kind=ErrorKind.BAD_ARGUMENT,
             advice=Advice.LEAVE_OUT_FOLDING,
         )
-    from deltavcs.adapters.folding import fold_adapter
+    from deltavcs.adapters.folding import fold
 
     named = f"{name_of(repo, base)}, the base of {target.text},"
     below = open_operands(repo, [base], [named], dequantize=dequantize, purpose=Purpose.FOLD)
-    view = fold_adapter(below.objects, repo.objects.get_manifest(value.manifest), below.manifests[0])
-    return replace(target, view=below.stored_view(view), commit=None, dequantised=below.dequantised)
+    folded = fold(below.objects, repo.objects.get_manifest(value.manifest), below.manifests[0])
+    return replace(
+        target,
+        view=below.stored_view(folded.view),
+        commit=None,
+        dequantised=below.dequantised,
+        notes=folded.notes,
+    )
 
 
 def _order(expression: Expression) -> list[int]:

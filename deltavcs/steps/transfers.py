@@ -9,13 +9,14 @@ from deltavcs.advice import Advice
 from deltavcs.checkpoint.geometry import Geometry, geometry
 from deltavcs.checkpoint.storing import store_view
 from deltavcs.errors import ErrorKind, InvalidInputError
-from deltavcs.merging.combination import Combination, combine
+from deltavcs.merging.combination import Combination, Compatibility, combine
 from deltavcs.merging.counterparts import MergeInput
 from deltavcs.merging.expression import transfer_program
 from deltavcs.objects.model import Kind, Parent, Role
 from deltavcs.oid import CommitId
 from deltavcs.repo import Repository
 from deltavcs.steps.branches import Newcomer, check_branch
+from deltavcs.steps.carrying import Carrying
 from deltavcs.steps.naming import name_of
 from deltavcs.steps.operands import Operands, dequantised_facts, open_operands
 from deltavcs.steps.recording import Draft, MadeAs, Recorded, recording
@@ -48,6 +49,11 @@ class TransferPlan:
         """The sum with full commit ids."""
         return f"{self.target} + {self.scale!r} * ({self.delta} - {self.source})"
 
+    @property
+    def compatibility(self) -> Compatibility:
+        """Which tensors took part."""
+        return self.combination.compatibility
+
 
 def plan_transfer(
     repo: Repository,
@@ -55,21 +61,17 @@ def plan_transfer(
     target: CommitId,
     *,
     scale: float = 1.0,
-    vocab: str = "pad",
-    dequantize: bool = False,
-    config: str = "target",
+    carrying: Carrying | None = None,
 ) -> TransferPlan:
     """Fit the diff vector of a fine-tune to a base.
 
     Args:
-        vocab: `pad` counts rows that a base lacks as zeros; `strict` refuses them.
-        dequantize: compute with the weights that quantised checkpoints stand for; the result is then stored
-            as values.
-        config: whose config.json the result has: `target` or `finetune`.
+        carrying: how the result is made; what was dequantised is stored as values.
 
     Raises:
         InvalidInputError: `incompatible` with the tensors, or for what has no diff vector; `quantised`.
     """
+    how = carrying or Carrying()
     value = repo.commit(delta)
     source = value.parent_as(Role.BASE)
     if source is None or value.kind not in _FINETUNED:
@@ -81,10 +83,15 @@ def plan_transfer(
     commits = (target, delta, source)
     check_tensors(repo, commits)
     names = [name_of(repo, c) for c in commits]
-    operands = open_operands(repo, commits, names, dequantize=dequantize)
+    operands = open_operands(repo, commits, names, dequantize=how.dequantize)
     models = [MergeInput(n, m) for n, m in zip(names, operands.manifests, strict=True)]
     combination = combine(
-        operands.objects, transfer_program(scale), models, is_transfer=True, vocab=vocab, config=config
+        operands.objects,
+        transfer_program(scale),
+        models,
+        is_transfer=True,
+        vocab=how.vocab,
+        config=how.config,
     )
     return TransferPlan(delta, source, target, scale, combination, operands)
 
@@ -92,6 +99,18 @@ def plan_transfer(
 def measure_transfer(repo: Repository, plan: TransferPlan) -> dict[str, Geometry]:
     """How far the three checkpoints of a transfer lie apart, by group of tensors and in all (`all`)."""
     return geometry(plan.operands.objects, plan.combination.triples, repo.resources)
+
+
+def transfer_facts(scale: float, distances: Mapping[str, Geometry]) -> dict[str, str]:
+    """The figures that the history keeps of a transfer, as metadata."""
+    whole = distances["all"]
+    figures = {
+        "scale": scale,
+        "cosine": whole.cosine,
+        "relative-drift": whole.relative_drift,
+        "delta-l2": whole.delta,
+    }
+    return {f"transfer.{k}": f"{v:.6g}" for k, v in figures.items() if v is not None}
 
 
 def record_transfer(
@@ -107,14 +126,7 @@ def record_transfer(
         AlreadyExistsError: `ref-exists` if the branch holds something else.
     """
     assert draft.name is not None
-    whole = distances["all"]
-    figures = {
-        "scale": plan.scale,
-        "cosine": whole.cosine,
-        "relative-drift": whole.relative_drift,
-        "delta-l2": whole.delta,
-    }
-    facts = {f"transfer.{k}": f"{v:.6g}" for k, v in figures.items() if v is not None}
+    facts = transfer_facts(plan.scale, distances)
     facts |= dequantised_facts("transfer", plan.operands)
     task = repo.commit(plan.delta).task
     check_branch(repo, draft, Newcomer.of_view(repo.objects, plan.combination.view, Kind.TRANSFER))

@@ -202,7 +202,17 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         }
         save_file(weights, tmp_path / name / "model.safetensors", {"format": "pt"})
         (tmp_path / name / "config.json").write_text('{"model_type": "llama", "vocab_size": 32}')
+    _write_lora(tmp_path / "lora")
     return tmp_path
+
+
+def _write_lora(folder: Path) -> None:
+    folder.mkdir()
+    module = "base_model.model.model.layers.0.mlp"
+    factors = {"A": np.ones((2, 8), np.float32), "B": np.ones((16, 2), np.float32)}
+    named = {f"{module}.lora_{side}.weight": values for side, values in factors.items()}
+    save_file(named, folder / "adapter_model.safetensors")
+    (folder / "adapter_config.json").write_text('{"peft_type": "LORA", "r": 2, "lora_alpha": 4}')
 
 
 # Python.

@@ -35,12 +35,13 @@ SHAPES = {
     ("show", "chat"): {
         "commit", "kind", "names", "message", "author", "time", "task", "recipe", "metadata", "source",
         "parents", "manifest", "n_tensors", "n_files", "raw_bytes", "stored_bytes", "changed_share", "l2",
-        "tensors", "files", "scores",
+        "tensors", "files", "scores", "adapter_type", "modules",
     },
     ("diff", "v1", "chat"): {
         "a", "b", "n_common", "n_identical", "elements", "changed", "l2", "relative_l2", "cosine", "tensors",
         "only_in_a", "only_in_b", "files_changed", "files_only_in_a", "files_only_in_b", "quantised",
         "names_differ",
+        "modules", "adapter_kinds",
     },
     ("lineage", "v2+chat"): {"root", "direction", "nodes", "edges", "n_previous"},
     ("lineage", "v1", "--down"): {"root", "direction", "nodes", "edges", "n_previous"},
@@ -60,7 +61,7 @@ SHAPES = {
     ("reflog",): {"moves": {"ref", "old", "new", "author", "time", "message"}},
     ("checkout", "chat", "-o", "out"): {
         "path", "commit", "recipe", "n_files", "n_tensors", "n_bytes", "changed", "kept", "removed", "stayed",
-        "revision", "dequantized", "overflowed",
+        "revision", "dequantized", "overflowed", "notes",
     },
     ("init", "other"): {"path"},
     ("transfer", "--from", "chat", "--to", "v2", "--dry-run"): {
@@ -68,7 +69,7 @@ SHAPES = {
         "transfers": {
             "delta", "source", "target", "name", "scale", "recipe", "backport", "compatibility", "geometry",
             "config", "config_differences", "side_files", "connectivity",
-            "dequantized", "recorded",
+            "dequantized", "adapter", "folded", "recorded",
         },
     },
 }  # fmt: skip

@@ -81,6 +81,20 @@ def _bert_classifier(root: Path) -> Callable[[], Any]:
     return _made(configure, root, build=partial(whole.bert, t.BertModel), load=load)
 
 
+def _tied_head(root: Path) -> Callable[[], Any]:
+    """What the model computed as it was trained: the head adapted, the embedding not.
+
+    PEFT's merge of the tied model adds the change to both, so it is done on one that is not tied.
+    """
+    import peft
+
+    tied = partial(whole.llama, tie_word_embeddings=True)
+    _made(partial(lora, target_modules=["lm_head", "q_proj"]), root, build=tied)
+    model = t.AutoModelForCausalLM.from_pretrained(root / "base", tie_word_embeddings=False)
+    model.lm_head.weight = torch.nn.Parameter(model.model.embed_tokens.weight.detach().clone())
+    return peft.PeftModel.from_pretrained(model, root / "tuned").merge_and_unload
+
+
 def _new_tokens(root: Path) -> Callable[[], Any]:
     def load(folder: Path) -> Any:
         model = t.AutoModelForCausalLM.from_pretrained(folder)
@@ -230,7 +244,7 @@ def kinds() -> list[Kind]:
         "LoRA with `lora_bias`": partial(_made, partial(lora, lora_bias=True), build=biased),
         "LoRA with `bias=all`": partial(_made, partial(lora, bias="all"), build=biased),
         "tied head, saved whole": partial(_made, partial(lora, modules_to_save=["lm_head"]), build=tied),
-        "tied head, LoRA": partial(_made, partial(lora, target_modules=["lm_head", "q_proj"]), build=tied),
+        "tied head, LoRA": _tied_head,
         "GPT-2 (square Conv1D)": partial(_made, gpt2_mixed, build=whole.gpt2),
         "GPT-2, bare base": partial(
             _made, partial(lora, target_modules=["c_attn"]), build=partial(whole.gpt2, t.GPT2Model),

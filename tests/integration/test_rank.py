@@ -317,6 +317,16 @@ def test_adapters(repo: Repository, root: Path) -> None:
     assert repo.commit(done.merged.recorded.commit).kind is Kind.ADAPTER
     checkout_files(repo, "init", root / "init")
     peft.PeftModel.from_pretrained(load_model(repo, "base"), str(root / "init"))
+    done = mashup(
+        repo,
+        "animals",
+        method=MergeMethod("dare_ties", {"density": 0.5}, base="lora1"),
+        selection=Selection(adapters=True),
+        draft=Draft("from-lora1", signature=SIGN),
+        running=Running(samples=8),
+    )
+    assert done.merged.init == repo.resolve("lora1")
+    assert done.merged.products is False
 
 
 def test_an_adapter_is_scored_on_its_base(repo: Repository, root: Path) -> None:

@@ -98,6 +98,7 @@ def _document(done: CheckedOut) -> dict[str, object]:
         "kept": done.kept,
         "removed": done.removed,
         "stayed": done.stayed,
+        "notes": done.notes,
     }
 
 
@@ -114,3 +115,5 @@ def _lines(done: CheckedOut, revision: str) -> Iterator[str]:
         yield f"removed: {text.join(done.removed)}"
     if done.stayed:
         yield f"left, since they were changed after the earlier checkout: {text.join(done.stayed)}"
+    for note in done.notes:
+        yield f"note: {text.plain(note)}"

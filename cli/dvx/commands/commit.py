@@ -102,6 +102,8 @@ def _document(done: Committed) -> dict[str, object]:
         **findings.findings_document(done.findings),
         "converted": done.converted,
         "quantised_base": done.quantised_base,
+        "adapter_type": done.adapter_type,
+        "adapter_notes": done.adapter_notes,
     }
 
 
@@ -119,6 +121,8 @@ def _lines(done: Committed) -> Iterator[str]:
         yield f"{text.percent(done.changed_share)} of the weights differ from the base"
     yield from reports.nonfinite_lines(made)
     yield from findings.findings_lines(done.findings, done.converted)
+    for note in done.adapter_notes:
+        yield f"note: {text.plain(note)}"
 
 
 def _what(done: Committed) -> str:

@@ -16,6 +16,7 @@ from dvx.session import Session
 from dvx.table import Column, table
 
 if TYPE_CHECKING:
+    from deltavcs.adapters.module_updates import ModuleDiff
     from deltavcs.porcelain.diff import Diff, TensorDiff
 
 _MOST = 20
@@ -28,6 +29,17 @@ _COLUMNS = (
     Column("‖B-A‖", right=True),
     Column("‖B-A‖/‖A‖", right=True),
     Column("cos(A,B)", right=True, spare=True),
+)
+
+_MODULE_COLUMNS = (
+    Column("module", least=30, middle=True),
+    Column("B·A", right=True, spare=True),
+    Column("ranks", right=True, spare=True),
+    Column("‖Δ_A‖", right=True),
+    Column("‖Δ_B‖", right=True),
+    Column("‖Δ_B-Δ_A‖", right=True),
+    Column("as part of ‖W‖", right=True, spare=True),
+    Column("cos", right=True, spare=True),
 )
 
 
@@ -54,6 +66,9 @@ def diff(session: Session, a: str, b: str, stat: bool, limit: int, dequantize: b
 
     A and B are revisions or expressions. Per tensor: the share of its elements that differ in any bit,
     ‖B-A‖, that as a part of ‖A‖, and the cosine between A and B as vectors. The largest movers come first.
+
+    LoRA adapters are compared by what they add to each weight, Δ = s·B·A, and never by their factors, which
+    may be quite different and do the same.
     """
     with session.working() as repo:
         found = dv.diff(repo, a, b, dequantize=dequantize)
@@ -68,6 +83,12 @@ def _document(found: Diff) -> dict[str, object]:
 
 def _lines(found: Diff, width: int | None, *, stat: bool, limit: int) -> Iterator[str]:
     moved = found.tensors
+    if not stat and found.modules:
+        rows = found.modules[:limit] if limit else found.modules
+        yield from table(_MODULE_COLUMNS, [_module(m) for m in rows], width=width)
+        if len(rows) < len(found.modules):
+            yield f"and {text.count(len(found.modules) - len(rows), 'more module')}; -n 0 lists them all"
+        yield ""
     if not stat and moved:
         shown = moved[:limit] if limit else moved
         yield from table(_COLUMNS, [_row(t) for t in shown], width=width)
@@ -92,6 +113,18 @@ def _lines(found: Diff, width: int | None, *, stat: bool, limit: int) -> Iterato
 
 
 def _sums(found: Diff) -> Iterator[str]:
+    if found.adapter_kinds and not found.modules:
+        yield f"adapters of the types {' and '.join(found.adapter_kinds)}, compared tensor by tensor"
+    elif any("DoRA" in told for told in found.adapter_kinds):
+        yield "DoRA scales each weight after its product is added; the magnitudes are among the tensors"
+    if found.modules:
+        of = text.count(found.n_common, "module or tensor", "modules and tensors")
+        yield f"{of} in both, {found.n_identical:,} the same"
+        yield (
+            f"‖Δ_B-Δ_A‖ {text.number(found.l2, 4)}, {text.percent(found.relative_l2)} of ‖Δ_A‖;"
+            f" cos {text.number(found.cosine, 6)}"
+        )
+        return
     common = text.count(found.n_common, "tensor")
     if found.n_identical == found.n_common:
         yield f"{common} in both, all of them the same"
@@ -117,6 +150,20 @@ def _row(t: TensorDiff) -> tuple[str, ...]:
         text.number(t.l2),
         text.number(t.relative_l2),
         text.number(t.cosine, 6),
+    )
+
+
+def _module(m: ModuleDiff) -> tuple[str, ...]:
+    part = m.l2 / m.weight_l2 if m.weight_l2 else None
+    return (
+        text.cell(m.module),
+        reports.shape(m.shape),
+        str(m.rank_a) if m.rank_a == m.rank_b else f"{m.rank_a} → {m.rank_b}",
+        text.number(m.l2_a),
+        text.number(m.l2_b),
+        text.number(m.l2),
+        text.percent(part),
+        text.number(m.cosine, 6),
     )
 
 

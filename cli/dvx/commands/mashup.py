@@ -12,6 +12,7 @@ import deltavcs as dv
 from dvx import evaluating, merging, options, reports
 from dvx.app import command
 from dvx.exits import CONFLICT, INTEGRITY, STORAGE
+from dvx.options import REVISION
 from dvx.session import Session
 from dvx.table import table
 
@@ -32,6 +33,10 @@ if TYPE_CHECKING:
     "--k", type=click.IntRange(1), default=2, show_default=True, metavar="K", help="How many to merge."
 )
 @merging.method_options
+@click.option(
+    "--init", type=REVISION, metavar="REV",
+    help="Adapters: the one that all of them started from, for methods with a base.",
+)  # fmt: skip
 @click.option("--mask-seed", type=int, metavar="N", help="dare: seed of the random masks.")
 @click.option(
     "--metric", type=click.Choice(["loss", "accuracy"]), default="loss", show_default=True, help="Rank by it."
@@ -51,6 +56,7 @@ def mashup(
     task: str,
     k: int,
     how: dv.MergeMethod,
+    init: str | None,
     mask_seed: int | None,
     metric: str,
     bases: bool,
@@ -75,6 +81,7 @@ def mashup(
     lineage' shows it. Train from a checkout of it instead of from the base.
     """
     method = how if mask_seed is None else replace(how, options={**how.options, "seed": mask_seed})
+    method = replace(method, base=init)
     chosen = evaluating.make_selection(
         metric, base, where, exclude_tasks, adapters, bases=bases, last_only=not every
     )

@@ -27,9 +27,13 @@ from dvx.session import Session
 @click.argument("revisions", type=REVISION, nargs=-1, required=True, metavar="REV…")
 @merging.method_options
 @click.option(
-    "--base", type=REVISION, metavar="REV", help="Of the diff vectors; by default what all were made from."
+    "--base", type=REVISION, metavar="REV",
+    help="Of the diff vectors; by default what all were made from. For factors of adapters: the adapter that"
+    " all started from.",
+)  # fmt: skip
+@click.option(
+    "--rank", type=click.IntRange(1), metavar="R", help="Products of adapters: cut the result to this rank."
 )
-@click.option("--rank", type=click.IntRange(1), metavar="R", help="--exact: cut the result to this rank.")
 @click.option(
     "--task", "tasks", multiple=True, metavar="TASK",
     help="fisher, regmean: rows to gather statistics from; one for all, or one for each model.",

@@ -13,10 +13,18 @@ from dvx.app import command
 from dvx.exits import INTEGRITY
 from dvx.options import REVISION
 from dvx.session import Session
+from dvx.table import Column, table
 
 if TYPE_CHECKING:
     from deltavcs.porcelain.show import Shown
 
+_MODULES = (
+    Column("module", least=30, middle=True),
+    Column("B·A", right=True),
+    Column("rank", right=True),
+    Column("s", right=True, spare=True),
+    Column("‖s·B·A‖", right=True),
+)
 _MOST_TENSORS = 10
 _MOST_FILES = 8
 
@@ -34,7 +42,8 @@ _MOST_FILES = 8
 def show(session: Session, revision: str, tensors: bool) -> None:
     """Show one commit: its parents, its contents, its change.
 
-    Of the tensors those are listed that moved most, as ‖Δ‖; --tensors lists all of them.
+    Of the tensors those are listed that moved most, as ‖Δ‖; --tensors lists all of them. Of a LoRA adapter
+    it tells what is added to each weight: s·B·A, by its norm.
 
     A commit's kind is base, finetune, adapter, transfer or merge. The role of a parent is base, previous,
     delta, source, input or init, or what --parent said. The codec of a tensor, how it is stored, is raw,
@@ -62,6 +71,7 @@ def _lines(shown: Shown, width: int | None, *, every: bool) -> Iterator[str]:
         yield ""
         yield from reports.score_table(shown.scores, width=width)
     yield ""
+    yield from _modules(shown, width, every=every)
     yield from _tensors(shown, width, every=every)
     yield from _files(shown)
 
@@ -72,9 +82,11 @@ def _facts(shown: Shown) -> dict[str, str]:
     changed = ""
     if shown.changed_share is not None:
         changed = f"{text.percent(shown.changed_share)} of the weights, ‖Δ‖ {text.number(shown.l2, 4)}"
+    elif shown.modules:
+        changed = f"{text.count(len(shown.modules), 'weight')} by products, ‖Δ‖ {text.number(shown.l2, 4)}"
     parents = [f"{p.role} {reports.name(p.name)} {reports.commit_id(p.commit)}" for p in shown.parents]
     return {
-        "kind": shown.kind,
+        "kind": f"{shown.kind}, {text.plain(shown.adapter_type)}" if shown.adapter_type else shown.kind,
         "date": text.when(shown.time),
         "author": text.plain(shown.author),
         "parents": "\n".join(parents),
@@ -93,6 +105,24 @@ def _stored(stored: int, notes: str) -> str:
 
 def _origin(shown: Shown) -> str:
     return ", ".join(f"{k} {v}" for k, v in sorted(shown.source.items()) if isinstance(v, str | int))
+
+
+def _modules(shown: Shown, width: int | None, *, every: bool) -> Iterator[str]:
+    """What an adapter adds to each weight; the largest first."""
+    if not shown.modules:
+        return
+    modules = sorted(shown.modules, key=lambda m: (-(m.l2 or 0.0), m.module))
+    rows = modules if every else modules[:_MOST_TENSORS]
+    cells = [
+        (text.cell(m.module), reports.shape(m.shape), str(m.rank), text.number(m.scale), text.number(m.l2))
+        for m in rows
+    ]
+    yield from table(_MODULES, cells, width=width, indent=2)
+    if len(rows) < len(modules):
+        yield f"  and {text.count(len(modules) - len(rows), 'more module')}; --tensors lists them all"
+    if any(m.scaled for m in modules):
+        yield "  DoRA scales each weight after its product is added"
+    yield ""
 
 
 def _tensors(shown: Shown, width: int | None, *, every: bool) -> Iterator[str]:

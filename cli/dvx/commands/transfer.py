@@ -44,6 +44,7 @@ _NOTES = {
     "bare_rows": "note: rows that only the target lacks hold the difference alone, and no token of it",
     "guessed": "note: taken for the vocabulary by their names alone",
 }
+_OF_ADAPTER = {**_MEANING, "copied": "carried over as they are: neither base has them"}
 _NEAR, _ALONG = 0.5, 0.1
 _SETTINGS = 12
 _WHOSE = {"target": "target", "finetune": "fine-tune"}
@@ -54,6 +55,7 @@ _WHOSE = {"target": "target", "finetune": "fine-tune"}
         ("dvx transfer --from v1 --to v2", "the one fine-tune of v1, onto v2"),
         ("dvx transfer --from v1 --to v2 --all --dry-run", "how would all of them fit?"),
         ("dvx transfer --from chat --to v2 --scale 0.8 --as v2-chat", "part of the way"),
+        ("dvx transfer --from lora --to v2", "an adapter: the same factors on another base"),
     ],
     statuses=(CONFLICT, INTEGRITY, STORAGE),
 )
@@ -63,7 +65,7 @@ _WHOSE = {"target": "target", "finetune": "fine-tune"}
     required=True,
     type=REVISION,
     metavar="REV",
-    help="A base with a fine-tune, or a fine-tune.",
+    help="A base with a fine-tune, or a fine-tune or adapter.",
 )
 @click.option("--to", required=True, type=REVISION, metavar="REV", help="The base that gets it.")
 @click.option(
@@ -98,6 +100,7 @@ _WHOSE = {"target": "target", "finetune": "fine-tune"}
     metavar="TASK",
     help="Measure the loss of a task between the two bases; see 'dvx connectivity'.",
 )
+@click.option("--fold", is_flag=True, help="Adapters: fold them into the new base.")
 @click.option("-n", "--dry-run", is_flag=True, help="Report how they fit, and commit nothing.")
 @options.dequantized
 @options.message
@@ -115,6 +118,7 @@ def transfer(
     vocab: str,
     config: str,
     probe_task: str | None,
+    fold: bool,
     dry_run: bool,
     dequantize: bool,
     message: str,
@@ -128,7 +132,10 @@ def transfer(
     with --delta, or take them --all.
 
     The result is stored as a rule: it takes kilobytes, and 'dvx checkout' computes it, in float64 and
-    rounded once. The report says which tensors took part, and how near the bases are.
+    rounded once. An adapter's factors are kept as they are and committed for the new base, where λ scales
+    their alpha; with --fold the result is that base with the adapter in it.
+
+    The report says which tensors took part, and how near the bases are.
     """
     with session.working() as repo:
         done = dv.transfer(
@@ -137,11 +144,9 @@ def transfer(
             to,
             deltas=deltas or ("all" if every else ()),
             scale=scale,
-            vocab=vocab,
-            config=config,
+            carrying=dv.Carrying(vocab=vocab, config=config, fold=fold, dequantize=dequantize),
             draft=dv.Draft(name, message, force=force),
             dry_run=dry_run,
-            dequantize=dequantize,
         )
         probes = [_probe(repo, one, probe_task) for one in done] if probe_task is not None else []
     session.emit(
@@ -172,11 +177,13 @@ def _document(done: Transferred, probe: Segment | None) -> dict[str, object]:
         "scale": done.scale,
         "recipe": done.recipe,
         "backport": done.backport,
+        "adapter": done.adapter,
+        "folded": done.folded,
         "compatibility": done.compatibility,
         "dequantized": done.dequantised,
-        "config": done.carried.config,
-        "config_differences": done.carried.differences,
-        "side_files": done.carried.side,
+        "config": done.carried.config if done.carried else None,
+        "config_differences": done.carried.differences if done.carried else (),
+        "side_files": done.carried.side if done.carried else None,
         "geometry": {
             group: {
                 "base_l2": g.base,
@@ -238,10 +245,16 @@ def _compatibility(done: Transferred) -> Iterator[str]:
     found = done.compatibility
     counts = {field: len(getattr(found, field)) for field in _FIELDS}
     others = ", ".join(f"{n} {field}" for field, n in counts.items() if n and field != "matched")
-    yield f"{text.count(counts['matched'], 'tensor')} matched" + (
-        f"; {others}" if others else ", none left over"
-    )
-    for field, why in _MEANING.items():
+    if done.adapter:
+        what = "folded into" if done.folded else "kept as an adapter for"
+        yield f"{text.count(counts['matched'], 'weight')} adapted, {what} {text.plain(done.target)}" + (
+            f"; {others}" if others else ""
+        )
+    else:
+        yield f"{text.count(counts['matched'], 'tensor')} matched" + (
+            f"; {others}" if others else ", none left over"
+        )
+    for field, why in (_OF_ADAPTER if done.adapter else _MEANING).items():
         if counts[field]:
             note = f" ({why})" if why else ""
             yield f"  {field}{note}: {text.join(getattr(found, field), 3)}"
@@ -255,6 +268,8 @@ def _plain_files(done: Transferred) -> Iterator[str]:
     apart = done.compatibility.apart
     if apart:
         yield f"  apart (weights that took no part): {text.join(apart, 6)}"
+    if done.carried is None:
+        return
     side = done.carried.side
     for folder, whose in side.tokenizer.items():
         where = f" in {text.plain(folder)}" if folder else ""
@@ -311,10 +326,13 @@ def _meaning(done: Transferred) -> str:
     """One sentence on what the numbers say, and no more than they say."""
     whole = done.geometry["all"]
     drift, cosine = whole.relative_drift, whole.cosine
+    what = "adapter" if done.adapter else "fine-tune"
     if not whole.delta:
-        return "The fine-tune does not differ from its base, so nothing is carried over."
+        return f"The {what} does not differ from its base, so nothing is carried over."
+    if done.adapter and not whole.base:
+        return "The weights of both bases could not be compared; what the adapter adds was measured."
     if drift is None or not whole.drift:
-        return "Both bases have the same weights, so the result is the fine-tune itself."
+        return f"Both bases have the same weights, so the result is the {what} itself."
     far = f"The bases lie {text.percent(drift)} of a norm apart, " + (
         "near enough that this often works" if drift < _NEAR else "so far that this often fails"
     )

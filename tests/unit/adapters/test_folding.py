@@ -6,7 +6,9 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 
+from deltavcs.errors import InvalidInputError
 from deltavcs.porcelain.checkout import checkout, checkout_files
 from deltavcs.porcelain.commit import commit
 from deltavcs.porcelain.import_ import import_base
@@ -64,3 +66,20 @@ def test_an_adapter_that_resizes_the_vocabulary(repo, tmp_path, sign):
     assert json.loads((tmp_path / "out" / "config.json").read_text())["vocab_size"] == 8
     found = checkout(repo, "lora", merge_adapter=True)["model.embed_tokens.weight"].numpy()
     np.testing.assert_array_equal(found, new)
+
+
+def test_a_head_over_a_base_of_a_model_that_is_not_known(repo, tmp_path, sign):
+    config = {"config.json": json.dumps({"vocab_size": 6}).encode()}
+    write_checkpoint(tmp_path / "base", {"model.q.weight": raw(numbers(6, 4, seed=3))}, files=config)
+    parts = {
+        "model.q.lora_A.weight": numbers(2, 4, seed=5),
+        "model.q.lora_B.weight": numbers(6, 2, seed=6),
+        "score.weight": numbers(3, 6, seed=7),
+    }
+    write_adapter(tmp_path / "lora", parts)
+    import_base(repo, str(tmp_path / "base"), draft=Draft(signature=sign()))
+    commit(repo, str(tmp_path / "lora"), base="base", draft=Draft(signature=sign()))
+    with pytest.raises(
+        InvalidInputError, match=r"score\.weight, which the base does not have, and it does not name"
+    ):
+        checkout(repo, "lora", merge_adapter=True)

@@ -313,7 +313,7 @@ def test_adapters_that_do_not_fit(repo, sign, adapters, tmp_path) -> None:
     error = refused(lambda: merge(repo, ["l1", "a"], draft=Draft("m", signature=sign())))
     assert error.kind is ErrorKind.INCOMPATIBLE
     error = refused(
-        lambda: merge(repo, ["l1", "l2"], draft=Draft("m", signature=sign()), method=MergeMethod("ties"))
+        lambda: merge(repo, ["l1", "l2"], draft=Draft("m", signature=sign()), method=MergeMethod("fisher"))
     )
     assert error.kind is ErrorKind.INCOMPATIBLE
     commit(repo, adapter(tmp_path / "on-a", 4, 4), base="a", draft=Draft("on-a", signature=sign()))

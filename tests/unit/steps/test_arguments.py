@@ -36,7 +36,7 @@ def test_a_count_below_the_least() -> None:
         lambda repo: dv.merge(repo, "both", draft=dv.Draft("m")),
         lambda repo: dv.commit(repo, "dir", parents="v1"),
         lambda repo: dv.transfer(repo, "v1", "v2", deltas="chat"),
-        lambda repo: dv.transfer(repo, "v1", "v2", vocab="x"),
+        lambda repo: dv.transfer(repo, "v1", "v2", carrying=dv.Carrying(vocab="x")),
         lambda repo: dv.recycle(repo, "v1", dv.Training("x {init} {out}", repo.path), name="r"),
         lambda repo: dv.Selection(exclude_tasks="mc"),
         lambda repo: dv.log(repo, limit=-1),

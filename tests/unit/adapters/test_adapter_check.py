@@ -1,0 +1,143 @@
+"""Adapters that are refused, or told of, when they are committed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from deltavcs.advice import Advice
+from deltavcs.errors import ErrorKind, InvalidInputError
+from deltavcs.porcelain.checkout import checkout, checkout_files
+from deltavcs.porcelain.commit import commit
+from deltavcs.porcelain.import_ import import_base
+from deltavcs.porcelain.show import show
+from deltavcs.steps.recording import Draft
+from deltavcs.testing.checkpoints import RawTensor, safetensors_bytes, write_checkpoint
+
+_Q = "base_model.model.model.layers.0.q"
+
+
+def tensor(*shape: int) -> RawTensor:
+    return RawTensor("F32", shape, np.full(shape, 0.5, np.float32).tobytes())
+
+
+def adapter(folder: Path, tensors: dict[str, RawTensor], **config: Any) -> str:
+    folder.mkdir(parents=True)
+    settings = {"peft_type": "LORA", "r": 2, "lora_alpha": 4, **config}
+    (folder / "adapter_config.json").write_text(json.dumps(settings))
+    (folder / "adapter_model.safetensors").write_bytes(safetensors_bytes(tensors))
+    return str(folder)
+
+
+@pytest.fixture
+def based(repo, tmp_path, sign):
+    write_checkpoint(
+        tmp_path / "base", {"model.layers.0.q.weight": tensor(6, 4), "head.weight": tensor(6, 4)}
+    )
+    import_base(repo, str(tmp_path / "base"), draft=Draft("base", signature=sign()))
+    return repo
+
+
+def factors(a: tuple[int, ...] = (2, 4), b: tuple[int, ...] = (6, 2), name: str = _Q) -> dict[str, RawTensor]:
+    return {f"{name}.lora_A.weight": tensor(*a), f"{name}.lora_B.weight": tensor(*b)}
+
+
+@pytest.mark.parametrize("base", ["base", None])
+@pytest.mark.parametrize(
+    ("tensors", "why"),
+    [
+        ({}, "holds no tensors"),
+        (factors((0,), (0,)), r"q\.lora_A\.weight has the shape \[0\], no elements: .* ZeRO-3 or FSDP"),
+        ({f"{_Q}.lora_A.weight": tensor(2, 4)}, r"layers\.0\.q: an adapter needs both A and B"),
+        (factors((2, 5)), r"has the factors \[2, 5\] and \[6, 2\], which does not fit the weight \[6, 4\]"),
+        (factors((3, 4), (6, 3)), "which does not fit the rank 2 of its configuration"),
+        (
+            factors(name="base_model.model.other.q"),
+            r"has none of the modules .* \(other\.q\); its own weights are",
+        ),
+        (
+            factors() | factors(name="base_model.model.other.q"),
+            r"changes other\.q, which the base does not have",
+        ),
+        ({"base_model.model.head.weight": tensor(6, 5)}, r"head\.weight is \[6, 5\], which does not fit"),
+    ],
+)
+def test_what_is_refused(based, tmp_path, sign, tensors, why, base):
+    source = adapter(tmp_path / "lora", tensors)
+    with pytest.raises(InvalidInputError, match=why):
+        commit(based, source, base=base, draft=Draft(signature=sign()))
+
+
+@pytest.mark.parametrize(
+    ("config", "why"),
+    [
+        ({"init_lora_weights": "pissa"}, "initialised by pissa"),
+        ({"alora_invocation_tokens": [1, 2]}, "trained with alora_invocation_tokens"),
+        ({"use_dora": True}, "has no magnitude vector of DoRA"),
+    ],
+)
+def test_what_is_stored_and_cannot_be_folded(based, tmp_path, sign, config, why):
+    source = adapter(tmp_path / "lora", factors(), **config)
+    done = commit(based, source, draft=Draft(signature=sign()))
+    assert done.adapter_notes[0].startswith("it is stored, and cannot be folded")
+    assert why in done.adapter_notes[0]
+    with pytest.raises(InvalidInputError, match=f"the adapter cannot be folded: .*{why}"):
+        checkout(based, "lora", merge_adapter=True)
+
+
+@pytest.mark.parametrize(
+    ("kind", "part", "base"),
+    [
+        ("IA3", "ia3_l", None),
+        ("LOHA", "hada_w1_a", None),
+        ("OFT", "oft_R.weight", None),
+        ("OF_TOMORROW", "x", "base"),
+    ],
+)
+def test_other_types_are_stored_byte_for_byte(based, tmp_path, sign, kind, part, base):
+    source = adapter(tmp_path / "lora", {f"{_Q}.{part}": tensor(3, 5)}, peft_type=kind)
+    done = commit(based, source, base=base, draft=Draft(signature=sign()))
+    assert (done.adapter_type, done.base.name) == (kind, "base")
+    assert show(based, "lora").adapter_type == kind
+    checkout_files(based, "lora", tmp_path / "out")
+    for file in Path(source).iterdir():
+        assert (tmp_path / "out" / file.name).read_bytes() == file.read_bytes()
+    with pytest.raises(InvalidInputError, match=f"it is of the type {kind}, and only LoRA can be folded"):
+        checkout(based, "lora", merge_adapter=True)
+
+
+def test_another_type_of_another_base(based, tmp_path, sign):
+    source = adapter(tmp_path / "lora", {"base_model.model.other.q.ia3_l": tensor(4, 1)}, peft_type="IA3")
+    with pytest.raises(
+        InvalidInputError, match=r"no module that the adapter \(IA3\) changes, such as other\.q"
+    ):
+        commit(based, source, base="base", draft=Draft(signature=sign()))
+
+
+def test_a_prompt_names_no_module_of_its_base(based, tmp_path, sign):
+    source = adapter(tmp_path / "p", {"prompt_embeddings": tensor(4, 4)}, peft_type="PROMPT_TUNING")
+    with pytest.raises(InvalidInputError, match="PROMPT_TUNING does not name modules of its base") as caught:
+        commit(based, source, draft=Draft(signature=sign()))
+    assert caught.value.kind is ErrorKind.BASE_UNKNOWN
+    assert commit(based, source, base="base", draft=Draft(signature=sign())).adapter_type == "PROMPT_TUNING"
+
+
+def test_several_adapters_in_one_folder(based, tmp_path, sign):
+    for name in ("de", "fr"):
+        adapter(tmp_path / "all" / name, factors())
+    with pytest.raises(InvalidInputError, match=r"no weights of its own, but adapters in de, fr") as caught:
+        commit(based, str(tmp_path / "all"), draft=Draft(signature=sign()))
+    assert caught.value.advice is Advice.COMMIT_FOLDER
+    assert caught.value.facts == {"folder": str(tmp_path / "all/de")}
+    assert commit(based, str(tmp_path / "all/de"), draft=Draft(signature=sign())).recorded.kind == "adapter"
+
+
+def test_numbers_that_are_none_are_told(based, tmp_path, sign):
+    broken = RawTensor("F32", (2, 4), np.full((2, 4), np.nan, np.float32).tobytes())
+    source = adapter(tmp_path / "lora", {**factors(), f"{_Q}.lora_A.weight": broken})
+    done = commit(based, source, draft=Draft(signature=sign()))
+    assert done.adapter_notes == (f"1 of its tensors hold NaN or Inf, such as {_Q}.lora_A.weight",)
