@@ -146,7 +146,8 @@ def combine(
     draft = _Draft()
     tensors: dict[str, Content] = {k: Content(t.dtype, t.shape, blob=t.blob) for k, t in lead.tensors.items()}
     triples: dict[str, tuple[TensorEntry, ...]] = {}
-    padding = Padding(objects, lead, list(found.rows)) if is_transfer and vocab == "pad" else None
+    names = [*dict.fromkeys([*found.rows, *lead.tensors])]
+    padding = Padding(objects, lead, names) if is_transfer and vocab == "pad" else None
     for key, entries in found.complete().items():
         if not dtype_of(entries[0].dtype).arithmetic:
             draft.copied.append(key)
@@ -155,6 +156,9 @@ def combine(
         if content is not None:
             tensors[key] = content
             triples[key] = entries
+    if draft.padded and padding is not None:
+        kept = (k for k in found.adjusted.ignored if k in lead.primary and padding.grows(k))
+        draft.wrong += [f"{k} would grow with the vocabulary, and is not in all of them" for k in kept]
     _check(draft, found, is_transfer=is_transfer)
     theirs = is_transfer and config == "finetune"
     added = _added(found, operands) if theirs else {}

@@ -201,7 +201,7 @@ class _Meeting:
         """What `find_counterparts` returns."""
         lead = self._lead
         rows: dict[str, Row] = {key: self._row(lead.place(key)) for key in lead.table}
-        ignored = [k for k, row in rows.items() if not _agree(row) and self._ignores(lead, k)]
+        ignored = [k for k, row in rows.items() if self._stands_in_the_way(k, row) and self._ignores(lead, k)]
         parted = self._part(rows)
         rows = {k: row for k, row in rows.items() if k not in set(ignored)} | parted.rows
         extra = []
@@ -220,6 +220,11 @@ class _Meeting:
 
     def _row(self, place: str) -> Row:
         return tuple(operand.entry(place) for operand in self._operands)
+
+    def _stands_in_the_way(self, key: str, row: Row) -> bool:
+        """True for what is not everywhere, and for what the model does not load and that does not agree."""
+        known = self._lead.anatomy.skeleton.shapes if self._lead.anatomy is not None else {}
+        return None in row or (not _agree(row) and self._lead.place(key) not in known)
 
     def _ignores(self, operand: PlacedCheckpoint, key: str) -> bool:
         known = [a for a in (operand.anatomy, self._lead.anatomy) if a is not None]

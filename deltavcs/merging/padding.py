@@ -43,11 +43,18 @@ class Padding:
         """Why names alone decided, if they did."""
         return self._found.guessed if self._found is not None else None
 
-    def axis(self, key: str, shapes: Sequence[Shape]) -> int | None:
-        """The axis along which a tensor grows; None if it must not, or if shapes differ elsewhere too."""
+    def _vocabulary(self) -> VocabularyTensors:
         if self._found is None:
             self._found = vocabulary_tensors(self._names, config_of(self._objects, self._lead))
-        axis = self._found.axes.get(key)
+        return self._found
+
+    def grows(self, key: str) -> bool:
+        """True for a tensor of the vocabulary."""
+        return key in self._vocabulary().axes
+
+    def axis(self, key: str, shapes: Sequence[Shape]) -> int | None:
+        """The axis along which a tensor grows; None if it must not, or if shapes differ elsewhere too."""
+        axis = self._vocabulary().axes.get(key)
         if axis is None or any(len(s) != len(shapes[0]) or len(s) <= axis for s in shapes):
             return None
         others = {(s[:axis], s[axis + 1 :]) for s in shapes}

@@ -188,3 +188,19 @@ def test_models_of_other_depths_are_refused(repo, tmp_path):
     dv.commit(repo, str(tmp_path / "chat"), base="old", draft=dv.Draft("chat"))
     with pytest.raises(dv.InvalidInputError, match=r"new has model\.layers\.2, and chat, old does not"):
         dv.transfer(repo, "chat", "new", draft=dv.Draft("carried"))
+
+
+def test_a_kept_buffer_that_would_not_grow_with_the_vocabulary_is_refused(repo, tmp_path):
+    def without(tensors: Tensors) -> Tensors:
+        return {k: v for k, v in tensors.items() if k != "final_logits_bias"}
+
+    grown = nudged(OTHER_ARCHITECTURES["bart"](), seed=6)
+    grown.resize_token_embeddings(67, mean_resizing=False)
+    save_model(tmp_path / "old", nudged(OTHER_ARCHITECTURES["bart"](), seed=4), without)
+    save_model(tmp_path / "new", nudged(OTHER_ARCHITECTURES["bart"](), seed=5))
+    save_model(tmp_path / "chat", grown, without)
+    for name in ("old", "new"):
+        dv.import_base(repo, str(tmp_path / name), draft=dv.Draft(name))
+    dv.commit(repo, str(tmp_path / "chat"), base="old", draft=dv.Draft("chat"))
+    with pytest.raises(dv.InvalidInputError, match="final_logits_bias would grow"):
+        dv.transfer(repo, "chat", "new", draft=dv.Draft("carried"))
