@@ -40,7 +40,9 @@ class BlobReader:
     """Reads blobs through two functions: where a blob is stored, and the open file of a pack. Thread-safe."""
 
     def __init__(
-        self, copies: Callable[[BlobId], Sequence[Location]], open_pack: Callable[[Location], FileReader]
+        self,
+        copies: Callable[[BlobId, bool], Sequence[Location]],
+        open_pack: Callable[[Location], FileReader],
     ) -> None:
         self._open_pack = open_pack
         self._finder = BlobFinder(copies, open_pack)
