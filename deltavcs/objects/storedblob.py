@@ -19,6 +19,9 @@ from deltavcs.objects.packindex import Location, read_prefix
 from deltavcs.oid import BlobId
 from deltavcs.storage import FileReader
 
+# Every place where a blob is stored; with True, packs that came since are looked for first.
+Copies = Callable[[BlobId, bool], Sequence[Location]]
+
 MAX_BASE_DEPTH = 64
 # Operators of operators multiply: without a bound, 64 levels of two inputs never end.
 MAX_READ_COST = 10_000
@@ -57,7 +60,7 @@ class BlobFinder:
     """Finds how blobs are stored, and remembers it. Thread-safe.
 
     Args:
-        copies: every place where a blob is stored; with True, packs that came since are looked for first.
+        copies: every place where a blob is stored.
         open_pack: the open file of a pack.
     """
 

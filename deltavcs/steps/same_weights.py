@@ -48,7 +48,7 @@ def without_copies(repo: Repository, commits: Iterable[CommitId]) -> list[Commit
 def same_weights(repo: Repository, manifest: Manifest, *, adapter: bool) -> CommitId | None:
     """The commit that holds the weights of a manifest already; None if there is none.
 
-    It is a remark. What is damaged in other commits does not keep a checkpoint from being stored, which may mend it.
+    It is a remark: damage in other commits does not keep a checkpoint from being stored, which may mend it.
 
     Args:
         manifest: of blobs that may not be published yet.
