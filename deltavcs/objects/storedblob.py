@@ -64,11 +64,7 @@ class BlobFinder:
         open_pack: the open file of a pack.
     """
 
-    def __init__(
-        self,
-        copies: Callable[[BlobId, bool], Sequence[Location]],
-        open_pack: Callable[[Location], FileReader],
-    ) -> None:
+    def __init__(self, copies: Copies, open_pack: Callable[[Location], FileReader]) -> None:
         self._copies = copies
         self._open_pack = open_pack
         self._bad: set[Location] = set()
