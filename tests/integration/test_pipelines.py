@@ -149,12 +149,13 @@ def test_the_dense_layer_of_a_sentence_encoder(tmp_path) -> None:
         (tmp_path / name / "2_Dense").mkdir()
         dense[name] = {"linear.weight": torch.randn(8, 8, generator=torch.Generator().manual_seed(i))}
         save_file(dense[name], tmp_path / name / "2_Dense" / "model.safetensors")
-    (tmp_path / "v2" / "pytorch_model.bin").write_bytes(b"left over")
+    (tmp_path / "v2" / "3_Dense").mkdir()
+    (tmp_path / "v2" / "3_Dense" / "pytorch_model.bin").write_bytes(b"of its own")
     for name in ("v1", "v2"):
         import_base(found, str(tmp_path / name))
     commit(found, str(tmp_path / "chat"), base="v1")
     (done,) = transfer(found, "chat", "v2")
-    assert done.compatibility.apart == ("pytorch_model.bin (kept as it is: not safetensors)",)
+    assert done.compatibility.apart == ("3_Dense/pytorch_model.bin (kept as it is: not safetensors)",)
     checkout_files(found, "v2+chat", tmp_path / "out")
     a, b, c = (dense[n]["linear.weight"].double() for n in ("v2", "chat", "v1"))
     got = load_file(tmp_path / "out" / "2_Dense" / "model.safetensors")["linear.weight"]
