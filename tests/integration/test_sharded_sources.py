@@ -58,7 +58,7 @@ def write_index(folder: Path, index: Any) -> None:
 
 
 def overlay(source: Path, name: str, said: str | None = None) -> None:
-    """One more shard with another embedding, for which the index names it, or `said`, and with the last norm."""
+    """One more shard with another embedding, for which the index names it, or `said`, and the last norm."""
     index = edit_index(source)
     first, last = (source / index["weight_map"][key] for key in (EMBEDDING, NORM))
     rest = load_file(last)
