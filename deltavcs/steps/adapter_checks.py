@@ -84,6 +84,11 @@ def _entries(checkpoint: SourceCheckpoint) -> dict[str, TensorEntry]:
     return {k: TensorEntry(nothing, t.dtype, t.shape) for k, t in own.items()}
 
 
+def kind_of(checkpoint: SourceCheckpoint) -> str:
+    """The type of an adapter, such as `LORA (DoRA)` or `IA3`."""
+    return _config(checkpoint).kind
+
+
 def says_its_modules(checkpoint: SourceCheckpoint) -> bool:
     """False for an adapter whose tensors are not called after modules of its base, such as a prompt."""
     return names_modules(_config(checkpoint), _entries(checkpoint))
