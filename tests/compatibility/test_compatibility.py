@@ -1,4 +1,4 @@
-"""Every kind of checkpoint that people have is right, or refused in words that say why: docs/compatibility.md."""
+"""Every kind of checkpoint that people have is right, or refused in words: docs/compatibility.md."""
 
 from __future__ import annotations
 
