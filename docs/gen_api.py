@@ -54,7 +54,7 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
 }  # fmt: skip
 VALUES = (
     "Draft", "Signature", "Identity", "Resources", "Profile", "Running", "Selection", "MergeMethod",
-    "Training", "Wording", "HubOptions",
+    "Training", "Wording", "HubOptions", "Intake", "Carrying",
 )  # fmt: skip
 _CONSTANTS = {
     "MERGE_METHODS": "The merge methods by name, with their parameters; `MergeMethod.name` is one of them.",

@@ -141,7 +141,7 @@ BY_ADVICE: dict[Advice, str] = {
     Advice.FORCE_PLAIN_FILES: "To replace what you changed: dvx checkout REV -o DIR --force",
     Advice.FINISH_CHECKOUT: "Finish it: dvx checkout '{revision}' --update {directory}",
     Advice.CHECK_OUT_FIRST: "Write the checkpoint to a new directory: dvx checkout REV -o DIR",
-    Advice.NAME_ONE_BASE: "Name the one that it was trained from: --base {first}, or --base {second}",
+    Advice.NAME_ONE_BASE: "Name the one that it was trained from, by --base {first} or --base {second}.",
     Advice.OTHER_BRANCH_OR_FORCE: "Choose another branch with --as, or put it on top of that one with --force.",
     Advice.COMMIT_FOR_OTHER_BASE: "Its files as they are can be committed for the other base: dvx commit DIR --base NAME",
     Advice.CARRY_FOLDED: "Carry over what it changes: use --fold, which adds it to the new base.",

@@ -66,7 +66,7 @@ def distance(
     *,
     every: bool = False,
 ) -> float | None:
-    """‖ours − theirs‖ / ‖theirs‖ over the middle of some tensors, in float64.
+    """‖ours − theirs‖ / ‖theirs‖ over what is finite in the middle of some tensors, in float64.
 
     Args:
         names: our name → their name; of the same shape but for rows.
@@ -90,10 +90,11 @@ def distance(
     squares = base_squares = 0.0
     for a, b in common[: step * most : step]:
         mine, base = _sample(ours[a], theirs[b], _SAMPLE_OF_EACH if every else _SAMPLE_ELEMENTS)
-        with np.errstate(invalid="ignore", over="ignore"):
-            squares += float(np.nansum((mine - base) ** 2))
-            base_squares += float(np.nansum(base**2))
-    if not base_squares:
+        finite = np.isfinite(mine) & np.isfinite(base)
+        with np.errstate(over="ignore"):
+            squares += float(np.sum((mine[finite] - base[finite]) ** 2))
+            base_squares += float(np.sum(base[finite] ** 2))
+    if not base_squares or not np.isfinite(squares) or not np.isfinite(base_squares):
         return 0.0 if not squares else float("inf")
     return float(np.sqrt(squares / base_squares))
 

@@ -35,11 +35,12 @@ def loading_quantised(objects: ObjectStore, view: View, name: str) -> Iterator[N
     try:
         yield
     except Exception as exc:  # each quantiser has exceptions of its own
-        if not found or isinstance(exc, DeltaVCSError):
+        reason = exc.__cause__ if isinstance(exc, InvalidInputError) else exc
+        if not found or reason is None or isinstance(reason, DeltaVCSError):
             raise
         scheme = describe(found)
         raise InvalidInputError(
-            f"{name} is quantised ({scheme}), and transformers cannot load it here: {reason_of(exc)}",
+            f"{name} is quantised ({scheme}), and transformers cannot load it here: {reason_of(reason)}",
             kind=ErrorKind.QUANTISED,
             advice=Advice.USE_UNQUANTISED,
         ) from exc

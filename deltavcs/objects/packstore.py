@@ -52,9 +52,13 @@ class PackStore:
         """Where a blob is stored; looks again for new packs before it says None."""
         return next(iter(self.copies(blob)), None)
 
-    def copies(self, blob: BlobId) -> list[Location]:
-        """Every place where a blob is stored; looks again for new packs before it says that there is none."""
-        found = list(self.table.find_all(blob))
+    def copies(self, blob: BlobId, afresh: bool = False) -> list[Location]:
+        """Every place where a blob is stored; looks again for new packs before it says that there is none.
+
+        Args:
+            afresh: look again whatever is known: the copies that are have proven damaged.
+        """
+        found = [] if afresh else list(self.table.find_all(blob))
         if not found:
             # Look again even if nothing was new: another thread may have refreshed in between.
             self.refresh()

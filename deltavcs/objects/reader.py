@@ -7,7 +7,7 @@ bases and the number of threads, never on the size of a tensor.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from deltavcs.objects.derivation import Derivation, Operand
 from deltavcs.objects.domain import parse_domain
 from deltavcs.objects.nativeentry import STAGES
 from deltavcs.objects.packindex import Location
-from deltavcs.objects.storedblob import MAX_BASE_DEPTH, BlobFinder, StoredBlob
+from deltavcs.objects.storedblob import MAX_BASE_DEPTH, BlobFinder, Copies, StoredBlob
 from deltavcs.oid import BlobId
 from deltavcs.resources import Profile, Resources, Scratch
 from deltavcs.storage import FileReader
@@ -39,9 +39,7 @@ class _Nesting(threading.local):
 class BlobReader:
     """Reads blobs through two functions: where a blob is stored, and the open file of a pack. Thread-safe."""
 
-    def __init__(
-        self, copies: Callable[[BlobId], Sequence[Location]], open_pack: Callable[[Location], FileReader]
-    ) -> None:
+    def __init__(self, copies: Copies, open_pack: Callable[[Location], FileReader]) -> None:
         self._open_pack = open_pack
         self._finder = BlobFinder(copies, open_pack)
         self._chunks = ChunkCache()

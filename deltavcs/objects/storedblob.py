@@ -19,6 +19,9 @@ from deltavcs.objects.packindex import Location, read_prefix
 from deltavcs.oid import BlobId
 from deltavcs.storage import FileReader
 
+# Every place where a blob is stored; with True, packs that came since are looked for first.
+Copies = Callable[[BlobId, bool], Sequence[Location]]
+
 MAX_BASE_DEPTH = 64
 # Operators of operators multiply: without a bound, 64 levels of two inputs never end.
 MAX_READ_COST = 10_000
@@ -61,9 +64,7 @@ class BlobFinder:
         open_pack: the open file of a pack.
     """
 
-    def __init__(
-        self, copies: Callable[[BlobId], Sequence[Location]], open_pack: Callable[[Location], FileReader]
-    ) -> None:
+    def __init__(self, copies: Copies, open_pack: Callable[[Location], FileReader]) -> None:
         self._copies = copies
         self._open_pack = open_pack
         self._bad: set[Location] = set()
@@ -100,20 +101,29 @@ class BlobFinder:
         with self._lock:
             self._bad.add(stored.where)
             self._found.clear()  # what is stored against it holds on to the damaged copy
-        if all(where in self._bad for where in self._copies(blob)):
+        places = self._copies(blob, False)
+        if all(where in self._bad for where in places):
+            places = self._copies(blob, True)  # a pack that mends it
+        if all(where in self._bad for where in places):
             return None
         return self.find(blob)
 
     def _load(self, blob: BlobId, above: tuple[BlobId, ...]) -> StoredBlob:
         """The first copy whose prefix is whole, and that did not prove damaged."""
-        places = self._copies(blob)
+        places = self._copies(blob, False)
         if not places:
             raise _missing(blob, above)
         whole = [where for where in places if where not in self._bad] or places
         for where in whole[:-1]:
             with contextlib.suppress(IntegrityError, FormatError):
                 return self._load_from(where, blob, above)
-        return self._load_from(whole[-1], blob, above)
+        try:
+            return self._load_from(whole[-1], blob, above)
+        except (IntegrityError, FormatError):
+            newer = [where for where in self._copies(blob, True) if where not in places]
+            if newer:
+                return self._load_from(newer[0], blob, above)
+            raise
 
     def _load_from(self, where: Location, blob: BlobId, above: tuple[BlobId, ...]) -> StoredBlob:
         prefix = read_prefix(self._open_pack(where), where.offset)

@@ -15,7 +15,7 @@ from deltavcs.errors import DeltaVCSError, ErrorKind, InvalidInputError
 from deltavcs.objects.model import Kind, Parent, Role, check_role
 from deltavcs.oid import CommitId
 from deltavcs.repo import Repository
-from deltavcs.steps.adapter_checks import read_adapter
+from deltavcs.steps.adapter_checks import holds_adapter, read_adapter
 from deltavcs.steps.arguments import several
 from deltavcs.steps.bases import find_base, measured
 from deltavcs.steps.branches import Newcomer, check_branch
@@ -95,7 +95,7 @@ def commit(
     further = tuple(_parent(repo, text) for text in several(parents, "parents"))
     tip = tip_of(repo, branch)
     with open_source(repo, source, intake=intake, allow_pickle=allow_pickle) as opened:
-        kind = Kind.ADAPTER if opened.checkpoint.is_adapter else Kind.FINETUNE
+        kind = Kind.ADAPTER if holds_adapter(opened.checkpoint) else Kind.FINETUNE
         draft = replace(draft, name=branch)
         check_branch(repo, draft, Newcomer.of_source(opened.checkpoint, kind))
         if given is not None:
@@ -105,16 +105,13 @@ def commit(
         opened = opened if origin is None else replace(opened, origin=dict(origin))
         made = commit_source(repo, opened, found, draft, parents=further)
         adapter_type, notes = read_adapter(repo, opened.checkpoint, found.commit, made.recorded.commit)
-    below = ""
-    if opened.checkpoint.is_adapter:
-        below = describe(quantisations_of(repo.objects, repo.manifest(found.commit)))
     return Committed(
         made.recorded,
         found,
         _changed_share(repo, made.recorded.commit),
         opened.checkpoint.findings,
         opened.converted,
-        quantised_base=below,
+        quantised_base=_scheme_of(repo, found) if kind == Kind.ADAPTER else "",
         names_differ=made.found.describe() if made.found is not None else "",
         new_tensors=made.found.only_ours if made.found is not None else (),
         missing_tensors=made.found.only_theirs if made.found is not None else (),
@@ -122,6 +119,10 @@ def commit(
         adapter_type=adapter_type,
         adapter_notes=notes,
     )
+
+
+def _scheme_of(repo: Repository, base: Base) -> str:
+    return describe(quantisations_of(repo.objects, repo.manifest(base.commit)))
 
 
 def _changed_share(repo: Repository, commit_id: CommitId) -> float | None:

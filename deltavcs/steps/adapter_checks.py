@@ -96,3 +96,8 @@ def foreign_lora_of(checkpoint: SourceCheckpoint) -> str | None:
     """
     found = None if checkpoint.is_adapter else foreign_lora(own_names(checkpoint.tensors))
     return None if found == UNMERGED else found
+
+
+def holds_adapter(checkpoint: SourceCheckpoint) -> bool:
+    """True for an adapter in whatever layout."""
+    return checkpoint.is_adapter or foreign_lora_of(checkpoint) is not None

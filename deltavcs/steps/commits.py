@@ -12,7 +12,7 @@ from deltavcs.errors import InvalidInputError
 from deltavcs.objects.model import Kind, Manifest, Parent, Role
 from deltavcs.oid import CommitId
 from deltavcs.repo import Repository
-from deltavcs.steps.adapter_checks import foreign_lora_of
+from deltavcs.steps.adapter_checks import holds_adapter
 from deltavcs.steps.bases import check_fits
 from deltavcs.steps.found_base import Base
 from deltavcs.steps.recording import Draft, MadeAs, Recorded, recording
@@ -48,7 +48,7 @@ def commit_source(
     """
     checkpoint = opened.checkpoint
     found = check_fits(repo, checkpoint, base)
-    is_adapter = checkpoint.is_adapter or foreign_lora_of(checkpoint) is not None
+    is_adapter = holds_adapter(checkpoint)
     kind = Kind.ADAPTER if is_adapter else Kind.FINETUNE
     assert draft.name is not None
     own = [Parent(base.commit, Role.BASE), *([Parent(base.init, Role.INIT)] if base.init is not None else [])]
@@ -62,13 +62,13 @@ def commit_source(
             previous=_in_our_spelling(repo, opened, record.previous),
             resources=repo.resources,
         )
-        copy = same_weights(repo, stored.manifest, adapter=checkpoint.is_adapter)
+        copy = same_weights(repo, stored.manifest, adapter=is_adapter)
         return CommittedSource(record.commit(stored, draft, made_as), found, copy)
 
 
 def _in_our_spelling(repo: Repository, opened: OpenedSource, previous: Manifest | None) -> Manifest | None:
     """The branch's earlier checkpoint under the names of this one, to code against."""
-    if previous is None or opened.checkpoint.is_adapter:
+    if previous is None or holds_adapter(opened.checkpoint):
         return previous
     try:
         found = match(of_source(opened.checkpoint), of_manifest(repo.objects, previous))

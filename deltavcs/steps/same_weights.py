@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from deltavcs.checkpoint.source import SourceCheckpoint
+from deltavcs.errors import IntegrityError
 from deltavcs.history.walk import walk
 from deltavcs.objects.domain import hash_blob, tensor_domain
 from deltavcs.objects.model import Commit, Kind, Manifest
@@ -47,6 +48,8 @@ def without_copies(repo: Repository, commits: Iterable[CommitId]) -> list[Commit
 def same_weights(repo: Repository, manifest: Manifest, *, adapter: bool) -> CommitId | None:
     """The commit that holds the weights of a manifest already; None if there is none.
 
+    It is a remark: damage in other commits does not keep a checkpoint from being stored, which may mend it.
+
     Args:
         manifest: of blobs that may not be published yet.
         adapter: look among adapters, or among whole checkpoints.
@@ -54,8 +57,11 @@ def same_weights(repo: Repository, manifest: Manifest, *, adapter: bool) -> Comm
     key = weights_key(manifest)
     if any(repo.objects.packs.locate(blob) is None for blob in key):
         return None
-    found = [c for c, m in checkpoints(repo, adapters=adapter) if weights_key(m) == key] if key else []
-    return next(iter(without_copies(repo, found)), None)
+    try:
+        found = [c for c, m in checkpoints(repo, adapters=adapter) if weights_key(m) == key] if key else []
+        return next(iter(without_copies(repo, found)), None)
+    except IntegrityError:
+        return None
 
 
 def is_copy(source: SourceCheckpoint, manifest: Manifest) -> bool:

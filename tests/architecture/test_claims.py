@@ -43,6 +43,7 @@ def test_where_damage_is_caught() -> None:
         "objects.transaction",
         "refs.refstore",
         "steps.refnames",
+        "steps.same_weights",
     }
     # Any error: into a report, or because what failed is derived or can be named.
     assert {_name(p) for p in LIBRARY if "DeltaVCSError" in _caught(p)} == {

@@ -91,8 +91,8 @@ def test_writing_commands(folder, dvx, models):
     assert set(imported) == COMMITTED | FOUND | {"source", "converted", "copy_of"}
     committed = dvx.json("commit", models.chat)
     assert set(committed) == COMMITTED | FOUND | {
-        "base_is_unrelated", "changed_share", "converted", "copy_of", "missing_tensors", "names_differ",
-        "new_tensors", "quantised_base",
+        "adapter_notes", "adapter_type", "base_is_unrelated", "changed_share", "converted", "copy_of",
+        "missing_tensors", "names_differ", "new_tensors", "quantised_base",
     }  # fmt: skip
     assert set(committed["base"]) == {
         "commit", "distance", "how", "init", "name", "named", "nearer", "passed_over", "runner_up",

@@ -89,7 +89,7 @@ def test_a_failed_change_leaves_old_or_new_and_nothing_else(verb, fault, world, 
     assert len([ref for ref in before.keys() | after.keys() if before.get(ref) != after.get(ref)]) == 1
     outcomes = set()
     for i, change in enumerate(changes):
-        if fault == "disk failed" and i % 4:  # the same way out as for a full disk
+        if fault == "disk failed" and i % 4 and len(changes) > 4:  # the same way out as for a full disk
             continue
         directory = clone(world, tmp_path)
         storage = FaultyStorage(directory / ".dvx", fail_at=i, error=FAULTS[fault])

@@ -79,9 +79,39 @@ def test_an_entry_that_rotted(stored, tmp_path, which, share):
 
 
 def test_what_is_whole_is_not_stored_twice(stored, tmp_path):
+    before = set(stored.objects.ids())
     made = dv.import_base(stored, str(tmp_path / "base"), draft=dv.Draft("again"))
-    assert made.recorded.stored_bytes == 0
     assert len(_packs(stored)) == 2
+    # The commit, which has another time, and nothing beside it.
+    assert set(stored.objects.ids()) - before == {made.recorded.commit}
+    commit = stored.path / "objects" / made.recorded.commit[:2] / made.recorded.commit[2:]
+    assert made.recorded.stored_bytes == commit.stat().st_size
+
+
+def test_a_reader_that_was_open_takes_what_mended_a_blob(stored, tmp_path):
+    """The mended copy is in a pack that came after it listed the packs."""
+    reader = dv.open(tmp_path / "repo")
+    dv.checkout_files(reader, "base", tmp_path / "before")
+    packs = _packs(stored)
+    for pack in packs:
+        _flip(pack, int(len(pack.read_bytes()) * 0.5))
+    reader = dv.open(tmp_path / "repo")
+    assert reader.objects.packs.table.packs.keys() == {p.stem for p in packs}
+    dv.import_base(dv.open(tmp_path / "repo"), str(tmp_path / "base"), draft=dv.Draft("again"))
+    dv.checkout_files(reader, "base", tmp_path / "out")
+    assert (tmp_path / "out/model.safetensors").read_bytes() == (
+        tmp_path / "base/model.safetensors"
+    ).read_bytes()
+
+
+def test_damage_elsewhere_is_no_reason_not_to_store(stored, tmp_path):
+    manifest = stored.commit(stored.resolve("tuned")).manifest
+    (stored.path / "objects" / manifest[:2] / manifest[2:]).write_bytes(b"")
+    repo = dv.open(tmp_path / "repo")
+    write_checkpoint(tmp_path / "third", fine_tuned(weights(), seed=3))
+    dv.commit(repo, str(tmp_path / "third"), base="base", draft=dv.Draft("third"))
+    dv.commit(repo, str(tmp_path / "third"), base="base", draft=dv.Draft("fourth"))  # its weights are known
+    dv.checkout_files(repo, "fourth", tmp_path / "out")
 
 
 def test_damage_that_nobody_mended_is_told(stored, tmp_path):

@@ -19,6 +19,7 @@ from deltavcs.porcelain.import_ import import_base
 from deltavcs.porcelain.merge import merge
 from deltavcs.porcelain.transfer import transfer
 from deltavcs.repo import Repository, init_repository
+from deltavcs.steps.carrying import Carrying
 from deltavcs.steps.recording import Draft
 
 UNET, TEXT = "unet/diffusion_pytorch_model.safetensors", "text_encoder/model.safetensors"
@@ -149,12 +150,13 @@ def test_the_dense_layer_of_a_sentence_encoder(tmp_path) -> None:
         (tmp_path / name / "2_Dense").mkdir()
         dense[name] = {"linear.weight": torch.randn(8, 8, generator=torch.Generator().manual_seed(i))}
         save_file(dense[name], tmp_path / name / "2_Dense" / "model.safetensors")
-    (tmp_path / "v2" / "pytorch_model.bin").write_bytes(b"left over")
+    (tmp_path / "v2" / "3_Dense").mkdir()
+    (tmp_path / "v2" / "3_Dense" / "pytorch_model.bin").write_bytes(b"of its own")
     for name in ("v1", "v2"):
         import_base(found, str(tmp_path / name))
     commit(found, str(tmp_path / "chat"), base="v1")
     (done,) = transfer(found, "chat", "v2")
-    assert done.compatibility.apart == ("pytorch_model.bin (kept as it is: not safetensors)",)
+    assert done.compatibility.apart == ("3_Dense/pytorch_model.bin (kept as it is: not safetensors)",)
     checkout_files(found, "v2+chat", tmp_path / "out")
     a, b, c = (dense[n]["linear.weight"].double() for n in ("v2", "chat", "v1"))
     got = load_file(tmp_path / "out" / "2_Dense" / "model.safetensors")["linear.weight"]
@@ -187,11 +189,11 @@ def test_the_configurations_of_a_finetunes_components_on_request(repo, tmp_path)
     settings = json.loads(path.read_text())
     path.write_text(json.dumps(settings | {"layer_norm_eps": 1e-3}))
     commit(repo, str(sizes), base="v1")
-    transfer(repo, "sizes", "v2", draft=Draft("eps"), config="finetune")
+    transfer(repo, "sizes", "v2", draft=Draft("eps"), carrying=Carrying(config="finetune"))
     checkout_files(repo, "eps", tmp_path / "out")
     made = json.loads((tmp_path / "out" / "text_encoder" / "config.json").read_text())
     assert made["layer_norm_eps"] == 1e-3
     path.write_text(json.dumps(settings | {"hidden_size": 16}))
     commit(repo, str(sizes), base="v1")
     with pytest.raises(InvalidInputError, match=r"text_encoder/config\.json .* hidden_size is 16, and 8"):
-        transfer(repo, "sizes", "v2", draft=Draft("size"), config="finetune")
+        transfer(repo, "sizes", "v2", draft=Draft("size"), carrying=Carrying(config="finetune"))

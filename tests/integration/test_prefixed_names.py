@@ -58,6 +58,8 @@ def models(tmp_path_factory):
         nudged(build_model(0), 7).save_pretrained(folder / name)
         if name in WRAPPERS:
             rename(folder / name, WRAPPERS[name])
+    nudged(build_model(0), 8).save_pretrained(folder / "second-compiled")
+    rename(folder / "second-compiled", WRAPPERS["compiled"])
     return folder
 
 
@@ -66,7 +68,7 @@ def history(models):
     repo = init_repository(models / "repo", sync=False)
     for name in ("old", "new"):
         import_base(repo, str(models / name), draft=draft(name))
-    for name in ("tuned", "second", *WRAPPERS):
+    for name in ("tuned", "second", *WRAPPERS, "second-compiled"):
         commit(repo, str(models / name), base="old", draft=draft(name))
     return repo
 
@@ -107,22 +109,27 @@ def test_transfer_merge_and_expressions_are_those_without_the_prefix(history, na
     assert not done.compatibility.missing
     assert history.manifest(done.recorded.commit).tensors == history.manifest(plain.recorded.commit).tensors
     both = merge(history, ["new", name], draft=draft(f"both-{name}"))
-    assert both.names_differ == {name: f"all names have {WRAPPERS[name]} before them"}
+    assert set(both.adjusted.renamed) == {
+        f"{k} ← {WRAPPERS[name]}{k}" for k in history.manifest(history.resolve("new")).tensors
+    }
     wanted = checkout(history, "0.5 * (new + tuned)")
     for found in (checkout(history, f"both-{name}"), checkout(history, f"0.5 * (new + {name})")):
         assert found.keys() == wanted.keys()
         assert all(torch.equal(found[k], wanted[k]) for k in wanted)
 
 
-def test_a_merge_that_is_led_by_a_wrapped_model_has_its_names_and_is_measured(history):
-    made = merge(history, ["compiled", "new"], draft=draft("led"))
-    assert made.names_differ == {"new": "all names lack _orig_mod. before them"}
-    wanted = checkout(history, "0.5 * (new + tuned)")
-    found = checkout(history, "led")
-    assert {k.removeprefix("_orig_mod.") for k in found} == set(wanted)
-    assert all(torch.allclose(found[f"_orig_mod.{k}"], wanted[k], atol=1e-7) for k in wanted)
-    both = merge(history, ["compiled", "second"], draft=draft("led-by-wrapped"))
+def test_a_merge_that_would_have_the_names_of_a_wrapped_model_is_refused(history):
+    """Nothing could load it, and one of those that are merged has the names that can be loaded."""
+    with pytest.raises(InvalidInputError, match="compiled spells its tensors as no model can load them"):
+        merge(history, ["compiled", "new"], draft=draft("led"))
+
+
+def test_a_merge_of_wrapped_models_has_their_names_and_is_measured(history):
+    both = merge(history, ["compiled", "second-compiled"], draft=draft("led-by-wrapped"))
     plain = merge(history, ["tuned", "second"], draft=draft("led-by-plain"))
+    wanted, found = checkout(history, "led-by-plain"), checkout(history, "led-by-wrapped")
+    assert {k.removeprefix("_orig_mod.") for k in found} == set(wanted)
+    assert all(torch.equal(found[f"_orig_mod.{k}"], wanted[k]) for k in wanted)
     assert both.recorded.base == plain.recorded.base == history.resolve("old")
     moved = {t.name: t.l2 for t in show(history, "led-by-plain").tensors}
     assert {t.name.removeprefix("_orig_mod."): t.l2 for t in show(history, "led-by-wrapped").tensors} == moved
@@ -143,7 +150,7 @@ def test_a_peft_model_that_was_saved_whole_is_a_delta_and_no_diff_vector(models,
     assert made.changed_share == 0
     assert made.new_tensors
     assert all(".lora_" in name for name in made.new_tensors)
-    with pytest.raises(InvalidInputError, match=r"lora_A\.default\.weight was not merged into its weight"):
+    with pytest.raises(InvalidInputError, match=r"whole is a checkpoint with an unmerged LoRA in it"):
         transfer(repo, "whole", "old", draft=draft("carried"))
 
 

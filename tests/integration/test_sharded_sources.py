@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM
 
 from deltavcs.checkpoint.intake import Intake
 from deltavcs.errors import ErrorKind, InvalidInputError
-from deltavcs.porcelain.checkout import checkout_files
+from deltavcs.porcelain.checkout import checkout, checkout_files
 from deltavcs.porcelain.commit import commit
 from deltavcs.porcelain.import_ import Imported, import_base
 from deltavcs.porcelain.load import load_model
@@ -29,6 +29,7 @@ from deltavcs.steps.recording import Draft
 Sign = Callable[..., Any]
 INDEX = "model.safetensors.index.json"
 EMBEDDING = "model.embed_tokens.weight"
+NORM = "model.norm.weight"
 
 
 @pytest.fixture(scope="module")
@@ -57,24 +58,37 @@ def write_index(folder: Path, index: Any) -> None:
 
 
 def overlay(source: Path, name: str, said: str | None = None) -> None:
-    """One more shard with another embedding, which the index names for it, or `said`."""
+    """One more shard with another embedding, for which the index names it, or `said`, and the last norm."""
     index = edit_index(source)
-    first = source / index["weight_map"][EMBEDDING]
-    tensors = {EMBEDDING: load_file(first)[EMBEDDING] + 1, "overlay.only": torch.ones(2)}
+    first, last = (source / index["weight_map"][key] for key in (EMBEDDING, NORM))
+    rest = load_file(last)
+    tensors = {EMBEDDING: load_file(first)[EMBEDDING] + 1, NORM: rest.pop(NORM)}
+    save_file(rest, last, {"format": "pt"})
     save_file(tensors, source / name, {"format": "pt"})
-    index["weight_map"] |= {EMBEDDING: said or name, "overlay.only": name}
+    index["weight_map"] |= {EMBEDDING: said or name, NORM: name}
     write_index(source, index)
 
 
-def imported(repo: Repository, source: Path, sign: Sign, intake: Intake | None = None) -> Imported:
-    """Import it, and prove that it comes back and loads as transformers loads the source."""
+def imported(
+    repo: Repository, source: Path, sign: Sign, intake: Intake | None = None, unknown: str = ""
+) -> Imported:
+    """Import it, and prove that it comes back and is what transformers reads of the source.
+
+    Args:
+        unknown: a tensor that no model of this kind has, so that it is not loaded.
+    """
     done = import_base(repo, str(source), intake=intake, draft=Draft("m", signature=sign()))
     checkout_files(repo, "m", source.parent / "out")
     for path in (p for p in source.rglob("*") if p.is_file()):
         assert (source.parent / "out" / path.relative_to(source)).read_bytes() == path.read_bytes()
     assert status(repo, source.parent / "out").clean
     theirs = AutoModelForCausalLM.from_pretrained(source).state_dict()
-    ours = load_model(repo, "m").state_dict()
+    if unknown:
+        with pytest.raises(InvalidInputError, match=f"the model of config.json has no {unknown}"):
+            load_model(repo, "m")
+        ours = {k: v for k, v in checkout(repo, "m").items() if k != unknown}
+    else:
+        ours = load_model(repo, "m").state_dict()
     assert ours.keys() == theirs.keys()
     for name, tensor in theirs.items():
         assert torch.equal(ours[name], tensor), name
@@ -103,13 +117,13 @@ def test_an_overlay_where_the_index_says_otherwise(
 
 
 def test_tensors_that_the_index_does_not_name(repo: Repository, source: Path, sign: Sign) -> None:
-    last = source / edit_index(source)["weight_map"]["model.norm.weight"]
+    last = source / edit_index(source)["weight_map"][NORM]
     save_file(load_file(last) | {"mtp.fc.weight": torch.ones(4, 4)}, last, {"format": "pt"})
     index = edit_index(source)
-    index["weight_map"].pop("model.norm.weight")  # of the model, and read with its shard
+    index["weight_map"].pop(NORM)  # of the model, and read with its shard
     write_index(source, index)
-    done = imported(repo, source, sign)
-    assert set(done.findings.unnamed) == {"mtp.fc.weight", "model.norm.weight"}
+    done = imported(repo, source, sign, unknown="mtp.fc.weight")
+    assert set(done.findings.unnamed) == {"mtp.fc.weight", NORM}
 
 
 def test_the_one_file_counts_before_the_shards(repo: Repository, source: Path, sign: Sign) -> None:

@@ -150,7 +150,7 @@ def test_a_target_that_stores_its_tied_head_twice_is_untied_where_the_head_was_t
 
 def test_the_configuration_of_a_fine_tune_tells_the_truth_as_well(llama):
     repo, folder = llama
-    dv.transfer(repo, "chat", "new-own", config="finetune", draft=dv.Draft("theirs"))
+    dv.transfer(repo, "chat", "new-own", carrying=dv.Carrying(config="finetune"), draft=dv.Draft("theirs"))
     made = _written(repo, folder, "theirs", "theirs")
     t, f, s = (loaded(folder / n)[1] for n in ("new-own", "chat", "old"))
     _same(made, {k: t[k] + f[k] - s[k] for k in t})

@@ -120,3 +120,25 @@ def test_a_model_with_an_adapter_in_it_is_told_as_such(history, sign, tmp_path) 
         import_base(history, str(tmp_path / name), draft=Draft(name, signature=sign()))
     error = refused(lambda: merge(history, ["m", "n"], draft=Draft("mn", signature=sign())))
     assert UNMERGED in str(error)
+
+
+def test_a_branch_goes_on_in_the_same_layout(repo, sign, tmp_path) -> None:
+    """What it holds is an adapter, so the next one is no fine-tune that must not follow it."""
+    rng = np.random.default_rng(3)
+    (tmp_path / "base").mkdir()
+    save_file({"unet.a.weight": _values(rng, 8, 8)}, tmp_path / "base/model.safetensors")
+    import_base(repo, str(tmp_path / "base"), draft=Draft("base", signature=sign()))
+    (tmp_path / "lora").mkdir()
+    for name in ("style", "copy", "style"):
+        if name == "style":
+            factors = {"lora_unet_a.lora_down.weight": (2, 8), "lora_unet_a.lora_up.weight": (8, 2)}
+            save_file(
+                {k: _values(rng, *shape) for k, shape in factors.items()}, tmp_path / "lora/lora.safetensors"
+            )
+        made = commit(repo, str(tmp_path / "lora"), base="base", draft=Draft(name, signature=sign()))
+        assert made.recorded.kind == Kind.ADAPTER
+        assert made.copy_of == ("style" if name == "copy" else None)
+
+
+def _values(rng, *shape):
+    return rng.normal(size=shape).astype(np.float32)

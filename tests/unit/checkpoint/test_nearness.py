@@ -57,3 +57,12 @@ def test_a_little_of_every_tensor_finds_what_the_largest_do_not():
     names = {k: k for k in base}
     assert distance(tuned, base, names) == 0.0
     assert distance(tuned, base, names, every=True) == pytest.approx(2 / np.sqrt(40 * 64 + 4))
+
+
+@pytest.mark.parametrize("odd", [np.inf, -np.inf, np.nan])
+def test_what_is_not_finite_is_left_out_of_a_distance(odd):
+    """Not a number would be the nearest of none, and no further than all."""
+    base, tuned = np.ones((2, 8)), np.full((2, 8), 2.0)
+    base[0, 0] = odd
+    assert distance({"x": tensor(tuned, "F32")}, {"x": tensor(base, "F32")}, {"x": "x"}) == 1.0
+    assert distance({"x": tensor(base, "F32")}, {"x": tensor(tuned, "F32")}, {"x": "x"}) == 0.5

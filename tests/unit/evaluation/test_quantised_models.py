@@ -64,7 +64,9 @@ def test_a_quantiser_that_is_not_here(repo, folder, sign):
     state["model.layers.0.self_attn.q_proj.scales"] = torch.ones(1, w.shape[0])
     save_file(state, folder / "model.safetensors", {"format": "pt"})
     edit_config(folder, quantization_config={"quant_method": "aqlm"})
-    with pytest.raises(InvalidInputError, match=r"AQLM.*, and transformers cannot load it") as caught:
+    with pytest.raises(
+        InvalidInputError, match=r"^fp8 is quantised \(AQLM.*, and transformers cannot load it here: "
+    ) as caught:
         load_model(imported(repo, folder, sign), "fp8")
     assert caught.value.kind is ErrorKind.QUANTISED
 

@@ -14,6 +14,7 @@ from deltavcs.porcelain.checkout import checkout_files
 from deltavcs.porcelain.commit import commit
 from deltavcs.porcelain.import_ import import_base
 from deltavcs.porcelain.transfer import transfer
+from deltavcs.steps.carrying import Carrying
 from deltavcs.steps.recording import Draft
 from deltavcs.testing.checkpoints import fine_tuned, write_checkpoint
 
@@ -89,7 +90,7 @@ def test_ids_are_those_of_the_tokenizer(repo, tmp_path, sign) -> None:
 def test_the_config_of_the_finetune_on_request(repo, tmp_path, sign) -> None:
     files = {n: {"config.json": configured(rope=n)} for n in ("v1", "v2", "chat")}
     files["chat"]["config.json"] = configured(rope="chat", dtype="float32")
-    done, found = transferred(repo, tmp_path, sign, files, config="finetune")
+    done, found = transferred(repo, tmp_path, sign, files, carrying=Carrying(config="finetune"))
     assert json.loads(found["config.json"]) == json.loads(configured(rope="chat"))
     assert done.carried.config == "finetune"
     assert {d.key: d.written for d in done.carried.differences} == {"dtype": "target", "rope": "finetune"}
@@ -99,7 +100,7 @@ def test_a_config_of_other_shapes_is_refused(repo, tmp_path, sign) -> None:
     files = {n: {"config.json": configured(num_layers=1)} for n in ("v1", "v2")}
     files["chat"] = {"config.json": configured(num_layers=2)}
     with pytest.raises(InvalidInputError, match="num_layers is 2, and 1 in the target's") as caught:
-        transferred(repo, tmp_path, sign, files, config="finetune")
+        transferred(repo, tmp_path, sign, files, carrying=Carrying(config="finetune"))
     assert caught.value.advice is Advice.KEEP_TARGET_CONFIG
 
 
@@ -108,12 +109,12 @@ def test_a_finetune_without_a_config_cannot_give_one(repo, tmp_path, sign, text)
     files = {n: {"config.json": configured()} for n in ("v1", "v2")}
     files["chat"] = {"config.json": text} if text is not None else {}
     with pytest.raises(InvalidInputError, match="no readable config"):
-        transferred(repo, tmp_path, sign, files, config="finetune")
+        transferred(repo, tmp_path, sign, files, carrying=Carrying(config="finetune"))
 
 
 def test_a_word_for_a_config_that_is_none_is_refused(repo) -> None:
     with pytest.raises(InvalidInputError, match="config is 'base'"):
-        transfer(repo, "chat", "v2", config="base")
+        transfer(repo, "chat", "v2", carrying=Carrying(config="base"))
 
 
 @pytest.mark.parametrize(
@@ -137,9 +138,11 @@ def test_a_config_is_held_against_the_tensors_as_transformers_does(
     for name in ("v1", "v2"):
         import_base(repo, str(tmp_path / name), draft=Draft(signature=sign()))
     commit(repo, str(tmp_path / "chat"), base="v1", draft=Draft(signature=sign()))
-    transfer(repo, "chat", "v2", draft=Draft("fits", signature=sign()), config="finetune")
+    transfer(repo, "chat", "v2", draft=Draft("fits", signature=sign()), carrying=Carrying(config="finetune"))
     path.write_text(json.dumps(json.loads(path.read_text()) | settings))
     commit(repo, str(tmp_path / "chat"), base="v1", draft=Draft(signature=sign()))
     with pytest.raises(InvalidInputError, match=why):
-        transfer(repo, "chat", "v2", draft=Draft("no", signature=sign()), config="finetune")
+        transfer(
+            repo, "chat", "v2", draft=Draft("no", signature=sign()), carrying=Carrying(config="finetune")
+        )
     transfer(repo, "chat", "v2", draft=Draft("yes", signature=sign()))

@@ -142,7 +142,9 @@ def test_a_new_head_of_the_fine_tune_comes_along_with_its_configuration(repo, tm
     dv.commit(repo, str(tmp_path / "chat"), base="old", draft=dv.Draft("chat"))
     heads = ("classifier.bias", "classifier.weight")
     (left,) = dv.transfer(repo, "chat", "new", draft=dv.Draft("bare"))
-    (done,) = dv.transfer(repo, "chat", "new", config="finetune", draft=dv.Draft("whole"))
+    (done,) = dv.transfer(
+        repo, "chat", "new", carrying=dv.Carrying(config="finetune"), draft=dv.Draft("whole")
+    )
     assert (left.compatibility.extra, left.compatibility.added) == (heads, ())
     assert (done.compatibility.extra, done.compatibility.added) == ((), heads)
     dv.checkout_files(repo, "whole", tmp_path / "whole")
