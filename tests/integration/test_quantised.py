@@ -80,7 +80,7 @@ def test_every_byte_comes_back(repo: dv.Repository, folders: Path, tmp_path: Pat
 
 def test_a_transfer(repo: dv.Repository, folders: Path, tmp_path: Path) -> None:
     assert "block-scaled fp8" in refused(dv.transfer, repo, "chat", "v2")
-    (done,) = dv.transfer(repo, "chat", "v2", dequantize=True)
+    (done,) = dv.transfer(repo, "chat", "v2", carrying=dv.Carrying(dequantize=True))
     assert set(done.dequantised) == {"v2", "chat", "v1"}
     dv.checkout_files(repo, "v2+chat", tmp_path / "out")
     m_t, tuned, m_s = (weights(folders / n) for n in ("v2", "chat", "v1"))
@@ -94,7 +94,7 @@ def test_a_transfer(repo: dv.Repository, folders: Path, tmp_path: Path) -> None:
 
 def test_a_transfer_onto_plain_weights(repo: dv.Repository, folders: Path) -> None:
     assert "chat is quantised" in refused(dv.transfer, repo, "chat", "v2-16bit")
-    dv.transfer(repo, "chat", "v2-16bit", dequantize=True)
+    dv.transfer(repo, "chat", "v2-16bit", carrying=dv.Carrying(dequantize=True))
     m_t, tuned, m_s = (weights(folders / n) for n in ("v2-16bit", "chat", "v1"))
     expected = {k: m_t[k] + (tuned[k] - m_s[k]) for k in m_t}
     assert_rounded_once(dv.checkout(repo, "v2-16bit+chat"), expected)
