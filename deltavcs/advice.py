@@ -109,6 +109,7 @@ class Advice(StrEnum):
     SAVE_STATE = "save-state"
     FINISH_DOWNLOAD = "finish-download"
     ONE_SHARD = "one-shard"
+    ONE_PICKLE = "one-pickle"  # path
     NAME_DIRECTORY = "name-directory"
     REMOVE_LINK = "remove-link"
     MEND_AND_FORCE = "mend-and-force"

@@ -127,6 +127,10 @@ BY_ADVICE: dict[Advice, str] = {
     Advice.FETCH_POINTERS: "Fetch the files with 'git lfs pull', or leave it out with --exclude '{path}'.",
     Advice.MEND_OR_EXCLUDE: "Mend it, or leave it out with --exclude '{path}'.",
     Advice.NAME_FOLDER: "Name that folder itself: dvx import {path}",
+    Advice.ONE_PICKLE: (
+        "If they are several models, name one file, or leave it out with --exclude '{path}'; if they are parts of"
+        " one, put the parts together first."
+    ),
     Advice.ONE_SHARD: "Each tensor may be in one shard only.",
     Advice.NAME_DIRECTORY: "Name a directory.",
     Advice.REMOVE_LINK: "Name a directory, or remove the link.",

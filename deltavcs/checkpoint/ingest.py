@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from deltavcs.advice import Advice
 from deltavcs.checkpoint.ingested import BlobTally, Ingested, counterpart
+from deltavcs.checkpoint.layout import is_pickle
 from deltavcs.checkpoint.quantised import recognise
 from deltavcs.checkpoint.shards import listed
 from deltavcs.checkpoint.source import LazyFile, SourceCheckpoint, SourceFile, SourceTensor
@@ -73,8 +74,8 @@ def _no_weights(source: SourceCheckpoint) -> InvalidInputError:
         )
     empty = [f.path for f in source.files if f.header is not None]
     what = f"no tensors: {empty[0]} is empty" if empty else "no safetensors weights"
-    folders = [x.path for x in source.findings.left_out if x.path.endswith("/")]
-    why = f" ({listed(folders)} left out)" if folders else ""
+    others = [x.path for x in source.findings.left_out if x.path.endswith("/") or is_pickle(x.path)]
+    why = f" ({listed(others)} left out)" if others else ""
     return InvalidInputError(
         f"{source.root} holds {what}{why}", kind=ErrorKind.BAD_CHECKPOINT, advice=Advice.GIVE_WEIGHTS
     )

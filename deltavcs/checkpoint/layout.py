@@ -11,6 +11,7 @@ ADAPTER_WEIGHTS = "adapter_model.safetensors"
 CONFIG = "config.json"
 SINGLE = "model.safetensors"
 INDEX_SUFFIX = ".safetensors.index.json"
+PICKLE = "pytorch_model.bin"
 PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt")
 # Written by Git, this tool and the Hub's client; not part of a checkpoint.
 SKIPPED_FOLDERS = (".git", ".dvx", ".cache/huggingface")

@@ -11,6 +11,7 @@ import torch
 from tiny_llama import build_model
 
 from deltavcs.checkpoint.intake import Cause, Intake, Rules
+from deltavcs.porcelain.checkout import checkout_files
 from deltavcs.porcelain.commit import Committed, commit
 from deltavcs.porcelain.import_ import import_base
 from deltavcs.repo import Repository
@@ -94,3 +95,24 @@ def test_what_the_libraries_call_their_state_is_left_out() -> None:
     rules = Rules(Intake())
     assert {name: rules.judge(name) for name in names} == dict.fromkeys(names, Cause.DEFAULT)
     assert rules.judge(trainer.TRAINER_STATE_NAME) is None
+
+
+def test_what_was_included_once_comes_along_from_a_checkout(
+    repo: Repository, base: Any, tmp_path: Path, sign: Sign
+) -> None:
+    """An unchanged checkout is the same content, whatever the defaults leave out; `exclude` still does."""
+    source = tmp_path / "run"
+    base.save_pretrained(source)
+    (source / "optimizer.pt").write_bytes(b"state")
+    (source / "runs").mkdir()
+    (source / "runs" / "events").write_bytes(b"log")
+    intake = Intake(include=("optimizer.pt", "runs/"))
+    first = commit(repo, str(source), base="base", intake=intake, draft=Draft("run", signature=sign()))
+    checkout_files(repo, "run", tmp_path / "out")
+    (tmp_path / "out" / "optimizer_1.bin").write_bytes(b"new")
+    again = commit(repo, str(tmp_path / "out"), draft=Draft("again", signature=sign()))
+    assert files(repo, again) == files(repo, first) >= {"optimizer.pt", "runs/events"}
+    assert left_out(again) == {"optimizer_1.bin"}
+    less = Intake(exclude=("runs/",))
+    last = commit(repo, str(tmp_path / "out"), intake=less, draft=Draft("last", signature=sign()))
+    assert files(repo, last) == files(repo, first) - {"runs/events"}
