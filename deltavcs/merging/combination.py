@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from deltavcs.advice import Advice
 from deltavcs.brief import brief
 from deltavcs.checkpoint.patching import resized_files, untied_files
+from deltavcs.checkpoint.token_ids import other_tokens
 from deltavcs.checkpoint.view import Content, View, replace_files, view_of, with_tensors
 from deltavcs.errors import ErrorKind, InvalidInputError
 from deltavcs.merging.carried_files import CarriedFiles, carry_files, check_config
@@ -38,6 +39,8 @@ class Compatibility:
         bare_rows: padded, with rows that the target lacks and both others have: they hold the difference
             alone.
         guessed: padded because of their names alone, with the reason why the model could not tell.
+        other_tokens: target and fine-tune, if their tokenizers give the same ids to other tokens: the rows
+            of these are added up.
         missing: kept from the leading checkpoint because another one lacks them.
         extra: tensors of another checkpoint that the leading one lacks; left out.
         added: tensors that the fine-tune alone has, such as a classifier; carried over whole, with its
@@ -64,6 +67,7 @@ class Compatibility:
     bare_rows: tuple[str, ...] = ()
     added: tuple[str, ...] = ()
     guessed: tuple[str, ...] = ()
+    other_tokens: tuple[str, ...] = ()
 
     __repr__ = brief
 
@@ -79,7 +83,9 @@ class _Draft:
     copied: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
 
-    def freeze(self, found: Counterparts, added: Mapping[str, object]) -> Compatibility:
+    def freeze(
+        self, found: Counterparts, added: Mapping[str, object], other_tokens: Sequence[str]
+    ) -> Compatibility:
         adjusted = found.adjusted
         return Compatibility(
             matched=tuple(self.matched),
@@ -97,6 +103,7 @@ class _Draft:
             shared_rows=tuple(self.shared_rows),
             bare_rows=tuple(self.bare_rows),
             guessed=tuple(self.guessed),
+            other_tokens=tuple(other_tokens),
         )
 
 
@@ -173,7 +180,8 @@ def combine(
         view = replace_files(view, untied_files(objects, view))
     if theirs:
         check_config(objects, view, lead)
-    return Combination(view, draft.freeze(found, added), triples, carried)
+    others = other_tokens(objects, [(o.name, o.manifest) for o in operands[:2]]) if is_transfer else ()
+    return Combination(view, draft.freeze(found, added, others), triples, carried)
 
 
 def _added(found: Counterparts, operands: Sequence[MergeInput]) -> dict[str, Content]:
