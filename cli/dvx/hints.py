@@ -131,6 +131,7 @@ BY_ADVICE: dict[Advice, str] = {
         "If they are several models, name one file, or leave it out with --exclude '{path}'; if they are parts of"
         " one, put the parts together first."
     ),
+    Advice.NAME_FOLDER: "Name a folder that holds weights itself, such as {path}.",
     Advice.ONE_SHARD: "Each tensor may be in one shard only.",
     Advice.NAME_DIRECTORY: "Name a directory.",
     Advice.REMOVE_LINK: "Name a directory, or remove the link.",
@@ -146,6 +147,7 @@ BY_ADVICE: dict[Advice, str] = {
     Advice.FINISH_CHECKOUT: "Finish it: dvx checkout '{revision}' --update {directory}",
     Advice.CHECK_OUT_FIRST: "Write the checkpoint to a new directory: dvx checkout REV -o DIR",
     Advice.NAME_ONE_BASE: "Name the one that it was trained from, by --base {first} or --base {second}.",
+    Advice.NAME_ONE_BASE: "Name the one that it was trained from, with --base {first} or --base {second}.",
     Advice.OTHER_BRANCH_OR_FORCE: "Choose another branch with --as, or put it on top of that one with --force.",
     Advice.COMMIT_FOR_OTHER_BASE: "Its files as they are can be committed for the other base: dvx commit DIR --base NAME",
     Advice.CARRY_FOLDED: "Carry over what it changes: use --fold, which adds it to the new base.",

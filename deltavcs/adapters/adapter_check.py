@@ -8,9 +8,10 @@ from math import prod
 import numpy as np
 
 from deltavcs.adapters.adapter_config import LORA, TOKENS, AdapterConfig
-from deltavcs.adapters.adapter_keys import plain_name
+from deltavcs.adapters.adapter_keys import AdapterKey, Part, plain_name
 from deltavcs.adapters.adapter_match import match_adapter
 from deltavcs.adapters.base_weights import BaseWeights
+from deltavcs.adapters.factors import group_tensors
 from deltavcs.advice import Advice
 from deltavcs.checkpoint.elements import read_elements
 from deltavcs.errors import ErrorKind, InvalidInputError
@@ -62,8 +63,28 @@ def check_fits_base(
         return notes
     if quantised:
         return notes
+    if _fits_by_name(config, tensors, base):
+        return notes
     found = match_adapter(config, tensors, base)
     return notes or tuple(found.problems[:1])
+
+
+def _fits_by_name(config: AdapterConfig, tensors: Mapping[str, TensorEntry], base: BaseWeights) -> bool:
+    """Whether an adapter fits beyond doubt: plain factors of matrices that the base has under these names.
+
+    What model it is tells nothing more then, and asking would take seconds.
+    """
+    grouped = group_tensors(tensors)
+    plain = all(key.part is Part.MAGNITUDE for key in grouped.extras)
+    if not plain or grouped.whole or grouped.other or config.target_parameters:
+        return False
+    modules = [AdapterKey(m, Part.A).plain_module for m in grouped.modules()]
+    if not modules or not all(f"{m}.weight" in base.entries for m in modules):
+        return False
+    try:
+        return not match_adapter(config, tensors, base.by_name()).problems
+    except InvalidInputError:
+        return False
 
 
 def nonfinite_tensors(objects: ObjectStore, adapter: Manifest) -> tuple[str, ...]:

@@ -41,8 +41,7 @@ def ingest(
         InvalidInputError: `bad-checkpoint` if there is no tensor in it, nor anything that is kept as files.
         ConflictError: `source-changed` if a file was written to meanwhile.
     """
-    if not source.tensors and not source.is_kept_as_files:
-        raise _no_weights(source)
+    check_weights(source)
     tally = BlobTally()
     done, total = 0, source.size
     with _changes_first(source):
@@ -63,14 +62,26 @@ def ingest(
     return Ingested(Manifest(entries, tally.tensors), stats, total, packed=packed)
 
 
+def check_weights(source: SourceCheckpoint) -> None:
+    """Refuse a source without a tensor that is not to be kept as files either.
+
+    Raises:
+        InvalidInputError: `bad-checkpoint`, naming the folders that do hold weights.
+    """
+    if not source.tensors and not source.is_kept_as_files:
+        raise _no_weights(source)
+
+
 def _no_weights(source: SourceCheckpoint) -> InvalidInputError:
     inside = [x.path for x in source.findings.left_out if x.holds_weights and x.path.endswith("/")]
     if inside:
+        inside.sort(key=lambda path: (len(path), path))  # checkpoint-900 comes before checkpoint-1000
+        are = "which is" if len(inside) == 1 else "which are"
         return InvalidInputError(
-            f"{source.root} holds no weights of its own; there are some in {inside[0]}, which is left out",
+            f"{source.root} holds no weights of its own; there are some in {listed(inside)}, {are} left out",
             kind=ErrorKind.BAD_CHECKPOINT,
             advice=Advice.NAME_FOLDER,
-            facts={"path": str(source.root / inside[0])},
+            facts={"path": str(source.root / inside[-1])},
         )
     empty = [f.path for f in source.files if f.header is not None]
     what = f"no tensors: {empty[0]} is empty" if empty else "no safetensors weights"

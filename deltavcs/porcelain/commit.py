@@ -9,6 +9,7 @@ from pathlib import Path
 from deltavcs.advice import Advice
 from deltavcs.brief import brief
 from deltavcs.checkpoint.findings import Findings
+from deltavcs.checkpoint.ingest import check_weights
 from deltavcs.checkpoint.intake import Intake
 from deltavcs.checkpoint.quantised import describe, quantisations_of
 from deltavcs.errors import DeltaVCSError, ErrorKind, InvalidInputError
@@ -96,6 +97,8 @@ def commit(
     tip = tip_of(repo, branch)
     with open_source(repo, source, intake=intake, allow_pickle=allow_pickle) as opened:
         kind = Kind.ADAPTER if holds_adapter(opened.checkpoint) else Kind.FINETUNE
+        if kind is Kind.FINETUNE:
+            check_weights(opened.checkpoint)
         draft = replace(draft, name=branch)
         check_branch(repo, draft, Newcomer.of_source(opened.checkpoint, kind))
         if given is not None:

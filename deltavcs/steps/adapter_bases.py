@@ -15,10 +15,12 @@ from deltavcs.history.walk import walk
 from deltavcs.objects.model import Commit, Kind
 from deltavcs.oid import CommitId
 from deltavcs.repo import Repository
-from deltavcs.steps.adapter_checks import check_adapter_fits, says_its_modules
+from deltavcs.steps.adapter_checks import check_adapter_fits, check_whole, kind_of, says_its_modules
 from deltavcs.steps.found_base import Base
 from deltavcs.steps.naming import name_of, names_by_commit, tips
 from deltavcs.steps.same_weights import checkpoints, without_copies
+
+_SHOWN = 3
 
 
 def base_of_adapter(repo: Repository, checkpoint: SourceCheckpoint) -> Base:
@@ -28,8 +30,10 @@ def base_of_adapter(repo: Repository, checkpoint: SourceCheckpoint) -> Base:
     one base that has the modules is taken.
 
     Raises:
-        InvalidInputError: `base-unknown` if several fit, or none, or only another one than it names.
+        InvalidInputError: `base-unknown` if several fit, or none, or only another one than it names;
+            `bad-checkpoint` if it is not whole.
     """
+    check_whole(checkpoint)
     place = _named_base(checkpoint)
     named = _one_of(repo, commits_called(repo, place)) if place else []
     if len(named) > 1:
@@ -122,21 +126,37 @@ def _one_of(repo: Repository, commits: list[CommitId]) -> list[CommitId]:
 
 
 def _matches(repo: Repository, checkpoint: SourceCheckpoint, base: CommitId) -> bool:
+    return _misfit(repo, checkpoint, base) is None
+
+
+def _misfit(repo: Repository, checkpoint: SourceCheckpoint, base: CommitId) -> InvalidInputError | None:
     try:
         check_adapter_fits(repo, checkpoint, base)
-    except InvalidInputError:
-        return False
-    return True
+    except InvalidInputError as exc:
+        return exc
+    return None
+
+
+def _why_none_fits(repo: Repository, checkpoint: SourceCheckpoint) -> str:
+    """Of the newest bases, what of the adapter they lack."""
+    bases = without_copies(repo, (c for c, _ in checkpoints(repo) if repo.commit(c).kind is Kind.BASE))
+    reasons = ((c, _misfit(repo, checkpoint, c)) for c in bases[:_SHOWN])
+    told = "; ".join(f"{name_of(repo, c)}: {why}" for c, why in reasons if why is not None)
+    return f"it fits no base of the repository ({told})" if told else "the repository has no base"
 
 
 def _unknown(
     repo: Repository, checkpoint: SourceCheckpoint, place: str | None, fitting: list[CommitId]
 ) -> InvalidInputError:
-    names = ", ".join(name_of(repo, c) for c in fitting)
+    if not fitting:
+        told = _why_none_fits(repo, checkpoint)
+    elif not says_its_modules(checkpoint):
+        told = f"an adapter of the type {kind_of(checkpoint)} does not name modules of its base"
+    else:
+        told = f"it fits {', '.join(name_of(repo, c) for c in fitting)}"
     says = f" (its adapter_config.json names {place})" if place else ""
     return InvalidInputError(
-        f"cannot tell the base of the adapter {checkpoint.root}{says}: "
-        + (f"it fits {names}" if fitting else "it fits no base of the repository"),
+        f"cannot tell the base of the adapter {checkpoint.root}{says}: {told}",
         kind=ErrorKind.BASE_UNKNOWN,
         advice=Advice.NAME_OR_IMPORT_BASE,
     )

@@ -33,6 +33,20 @@ def check_adapter_fits(repo: Repository, checkpoint: SourceCheckpoint, base: Com
     return check_fits_base(config, tensors, BaseWeights(repo.objects, manifest), quantised=quantised)
 
 
+def check_whole(checkpoint: SourceCheckpoint) -> None:
+    """Refuse an adapter without tensors or elements.
+
+    Raises:
+        InvalidInputError: `bad-checkpoint`.
+    """
+    check_complete(_entries(checkpoint))
+
+
+def kind_of(checkpoint: SourceCheckpoint) -> str:
+    """The type that an adapter's configuration says, as PEFT spells it."""
+    return _config(checkpoint).peft_type
+
+
 def read_adapter(
     repo: Repository, checkpoint: SourceCheckpoint, base: CommitId, made: CommitId
 ) -> tuple[str, tuple[str, ...]]:

@@ -141,3 +141,26 @@ def test_numbers_that_are_none_are_told(based, tmp_path, sign):
     source = adapter(tmp_path / "lora", {**factors(), f"{_Q}.lora_A.weight": broken})
     done = commit(based, source, draft=Draft(signature=sign()))
     assert done.adapter_notes == (f"1 of its tensors hold NaN or Inf, such as {_Q}.lora_A.weight",)
+
+
+@pytest.mark.parametrize(
+    ("tensors", "asked"),
+    [
+        (factors(), False),
+        (factors((2, 6), (4, 2)), False),  # Conv1D: the shape tells
+        (factors() | {"base_model.model.head.weight": tensor(6, 4)}, True),
+        (factors(name="base_model.model.layers.0.q"), True),
+    ],
+    ids=["plain", "transposed", "a head", "other names"],
+)
+def test_a_model_is_asked_for_only_where_names_do_not_tell(repo, tmp_path, sign, monkeypatch, tensors, asked):
+    base = tmp_path / "base"
+    write_checkpoint(base, {"model.layers.0.q.weight": tensor(6, 4), "head.weight": tensor(6, 4)})
+    (base / "config.json").write_text('{"model_type": "llama"}')
+    import_base(repo, str(base), draft=Draft("base", signature=sign()))
+    seen: list[bytes] = []
+    monkeypatch.setattr(
+        "deltavcs.adapters.base_weights.skeleton_of", lambda config: seen.append(config) and None
+    )
+    commit(repo, adapter(tmp_path / "lora", tensors), base="base", draft=Draft(signature=sign()))
+    assert bool(seen) is asked
