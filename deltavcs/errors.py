@@ -167,7 +167,7 @@ class InternalError(DeltaVCSError):
     """An invariant of this library broke. Please report it."""
 
 
-def reason_of(exc: Exception) -> str:
+def reason_of(exc: BaseException) -> str:
     """The first line of what a foreign error says, or its class; whole pages may follow."""
     lines = str(exc).strip().splitlines()
     return lines[0] if lines else type(exc).__name__

@@ -12,6 +12,7 @@ from deltavcs.checkpoint.findings import Findings
 from deltavcs.checkpoint.ingest import check_weights
 from deltavcs.checkpoint.intake import Intake
 from deltavcs.checkpoint.quantised import describe, quantisations_of
+from deltavcs.checkpoint.source import SourceCheckpoint
 from deltavcs.errors import DeltaVCSError, ErrorKind, InvalidInputError
 from deltavcs.objects.model import Kind, Parent, Role, check_role
 from deltavcs.oid import CommitId
@@ -96,9 +97,7 @@ def commit(
     further = tuple(_parent(repo, text) for text in several(parents, "parents"))
     tip = tip_of(repo, branch)
     with open_source(repo, source, intake=intake, allow_pickle=allow_pickle) as opened:
-        kind = Kind.ADAPTER if holds_adapter(opened.checkpoint) else Kind.FINETUNE
-        if kind is Kind.FINETUNE:
-            check_weights(opened.checkpoint)
+        kind = _kind_of(opened.checkpoint)
         draft = replace(draft, name=branch)
         check_branch(repo, draft, Newcomer.of_source(opened.checkpoint, kind))
         if given is not None:
@@ -122,6 +121,14 @@ def commit(
         adapter_type=adapter_type,
         adapter_notes=notes,
     )
+
+
+def _kind_of(checkpoint: SourceCheckpoint) -> Kind:
+    """What a source is. Raises InvalidInputError: `bad-checkpoint` if a whole checkpoint has no weights."""
+    if holds_adapter(checkpoint):
+        return Kind.ADAPTER
+    check_weights(checkpoint)
+    return Kind.FINETUNE
 
 
 def _scheme_of(repo: Repository, base: Base) -> str:
