@@ -20,6 +20,8 @@ from deltavcs.objects.store import ObjectStore
 from deltavcs.tensors.dtypes import dtype_of, n_elements
 
 _PART = 1 << 20
+# Settings by which an adapter has layers that its base lacks, or factors of other sizes.
+_RESHAPING = frozenset({"layer_replication", "use_bdlora"})
 
 
 def check_complete(tensors: Mapping[str, TensorEntry]) -> None:
@@ -58,7 +60,7 @@ def check_fits_base(
     """
     why = config.why_not_folded
     notes = (why,) if why is not None else ()
-    if config.peft_type not in (LORA, TOKENS):
+    if config.peft_type not in (LORA, TOKENS) or not _RESHAPING.isdisjoint(config.beyond):
         _check_modules(config, tensors, base)
         return notes
     if quantised:
@@ -112,13 +114,20 @@ def _check_modules(config: AdapterConfig, tensors: Mapping[str, TensorEntry], ba
     names = [plain_name(name) for name in tensors]
     paths = {name: [f"{p}.weight" for p in _above(name)] for name in names}
     base.learn([path for of_one in paths.values() for path in of_one])
-    if not any(_has(base, path) for of_one in paths.values() for path in of_one):
+    holders = {f"{name.rpartition('.')[0]}." for name in names if "." in name}
+    known = any(_has(base, path) for of_one in paths.values() for path in of_one)
+    if not known and not any(key.startswith(h) for key in _all_names(base) for h in holders):
         raise InvalidInputError(
             f"the base has no module that the adapter ({config.peft_type}) changes, such as"
             f" {names[0].rpartition('.')[0] or names[0]}",
             kind=ErrorKind.INCOMPATIBLE,
             advice=Advice.CHECK_BASE,
         )
+
+
+def _all_names(base: BaseWeights) -> list[str]:
+    """Every name of a weight of a base, on disk and in memory."""
+    return [*base.entries, *(base.skeleton.shapes if base.skeleton is not None else ())]
 
 
 def _has(base: BaseWeights, name: str) -> bool:

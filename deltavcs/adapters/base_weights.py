@@ -119,7 +119,11 @@ class BaseWeights:
         held = skeleton.module_of(place.memory) if skeleton is not None and place.memory is not None else None
         if skeleton is None or held is None:
             return False
-        return held in (skeleton.model.get_input_embeddings(), skeleton.model.get_output_embeddings())
+        model = skeleton.model
+        try:
+            return held in (model.get_input_embeddings(), model.get_output_embeddings())
+        except (NotImplementedError, AttributeError):  # it takes no tokens
+            return False
 
     def memory_name(self, name: str) -> str | None:
         """The name in memory of a parameter that the adapter spells so, whether or not the base stores it."""

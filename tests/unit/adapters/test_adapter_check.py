@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from deltavcs.adapters.module_updates import module_updates
 from deltavcs.advice import Advice
 from deltavcs.errors import ErrorKind, InvalidInputError
+from deltavcs.merging.settings import MergeMethod
 from deltavcs.porcelain.checkout import checkout, checkout_files
 from deltavcs.porcelain.commit import commit
 from deltavcs.porcelain.import_ import import_base
+from deltavcs.porcelain.merge import merge
 from deltavcs.porcelain.show import show
 from deltavcs.steps.recording import Draft
 from deltavcs.testing.checkpoints import RawTensor, safetensors_bytes, write_checkpoint
@@ -78,6 +82,7 @@ def test_what_is_refused(based, tmp_path, sign, tensors, why, base):
         ({"init_lora_weights": "pissa"}, "initialised by pissa"),
         ({"alora_invocation_tokens": [1, 2]}, "trained with alora_invocation_tokens"),
         ({"use_dora": True}, "has no magnitude vector of DoRA"),
+        ({"layer_replication": [[0, 1], [0, 1]]}, "trained with layer_replication"),
     ],
 )
 def test_what_is_stored_and_cannot_be_folded(based, tmp_path, sign, config, why):
@@ -116,6 +121,37 @@ def test_another_type_of_another_base(based, tmp_path, sign):
         InvalidInputError, match=r"no module that the adapter \(IA3\) changes, such as other\.q"
     ):
         commit(based, source, base="base", draft=Draft(signature=sign()))
+
+
+@pytest.mark.parametrize("setting", [{"layer_replication": [[0, 1], [0, 1]]}, {"use_bdlora": {"nblocks": 2}}])
+def test_layers_and_sizes_that_a_setting_explains_are_stored(based, tmp_path, sign, setting):
+    more = factors((2, 2), (6, 2), name="base_model.model.model.layers.1.q")
+    done = commit(
+        based, adapter(tmp_path / "lora", factors() | more, **setting), draft=Draft(signature=sign())
+    )
+    assert done.base.name == "base"
+    assert f"trained with {next(iter(setting))}" in done.adapter_notes[0]
+
+
+def test_a_type_that_adds_to_a_module_without_a_weight(based, tmp_path, sign):
+    source = adapter(
+        tmp_path / "lora",
+        {"base_model.model.model.layers.0.adaption_prompt": tensor(1, 2)},
+        peft_type="ADAPTION_PROMPT",
+    )
+    assert commit(based, source, base="base", draft=Draft(signature=sign())).adapter_type == "ADAPTION_PROMPT"
+
+
+def test_two_adapters_in_one_file(based, tmp_path, sign):
+    both = {k.replace(".weight", f".{n}.weight"): t for k, t in factors().items() for n in ("de", "fr")}
+    done = commit(based, adapter(tmp_path / "lora", both), draft=Draft(signature=sign()))
+    why = r"holds both .*\.lora_A\.de\.weight and .*\.lora_A\.fr\.weight: two adapters in one file"
+    assert re.search(why, done.adapter_notes[0])
+    with pytest.raises(InvalidInputError, match=why):
+        checkout(based, "lora", merge_adapter=True)
+    with pytest.raises(InvalidInputError, match=why):
+        merge(based, ["lora", "lora"], MergeMethod("average", exact=True), draft=Draft("m", signature=sign()))
+    assert module_updates(based.objects, based.manifest(based.resolve("lora"))) is None
 
 
 def test_a_prompt_names_no_module_of_its_base(based, tmp_path, sign):
