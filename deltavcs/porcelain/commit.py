@@ -12,6 +12,7 @@ from deltavcs.checkpoint.findings import Findings
 from deltavcs.checkpoint.ingest import check_weights
 from deltavcs.checkpoint.intake import Intake
 from deltavcs.checkpoint.quantised import describe, quantisations_of
+from deltavcs.checkpoint.source import SourceCheckpoint
 from deltavcs.errors import DeltaVCSError, ErrorKind, InvalidInputError
 from deltavcs.objects.model import Kind, Parent, Role, check_role
 from deltavcs.oid import CommitId
@@ -96,34 +97,41 @@ def commit(
     further = tuple(_parent(repo, text) for text in several(parents, "parents"))
     tip = tip_of(repo, branch)
     with open_source(repo, source, intake=intake, allow_pickle=allow_pickle) as opened:
-        kind = Kind.ADAPTER if opened.checkpoint.is_adapter else Kind.FINETUNE
-        if kind is Kind.FINETUNE:
-            check_weights(opened.checkpoint)
+        kind = _kind(opened.checkpoint)
         draft = replace(draft, name=branch)
         check_branch(repo, draft, Newcomer.of_source(opened.checkpoint, kind))
-        if given is not None:
-            found = measured(repo, opened.checkpoint, given)
-        else:
-            found = find_base(repo, opened.checkpoint, Path(source), tip)
+        known = given and measured(repo, opened.checkpoint, given)
+        found = known or find_base(repo, opened.checkpoint, Path(source), tip)
         opened = opened if origin is None else replace(opened, origin=dict(origin))
         made = commit_source(repo, opened, found, draft, parents=further)
         adapter_type, notes = read_adapter(repo, opened.checkpoint, found.commit, made.recorded.commit)
-    below = ""
-    if opened.checkpoint.is_adapter:
-        below = describe(quantisations_of(repo.objects, repo.manifest(found.commit)))
     return Committed(
         made.recorded,
         found,
         _changed_share(repo, made.recorded.commit),
         opened.checkpoint.findings,
         opened.converted,
-        quantised_base=below,
+        quantised_base=_scheme_below(repo, kind, found),
         names_differ=made.found.describe() if made.found is not None else "",
         new_tensors=made.found.only_ours if made.found is not None else (),
         missing_tensors=made.found.only_theirs if made.found is not None else (),
         copy_of=name_of(repo, made.copy_of) if made.copy_of is not None else None,
         adapter_type=adapter_type,
         adapter_notes=notes,
+    )
+
+
+def _kind(checkpoint: SourceCheckpoint) -> Kind:
+    if checkpoint.is_adapter:
+        return Kind.ADAPTER
+    check_weights(checkpoint)
+    return Kind.FINETUNE
+
+
+def _scheme_below(repo: Repository, kind: Kind, base: Base) -> str:
+    """How the base of an adapter is quantised; empty if it is not."""
+    return (
+        describe(quantisations_of(repo.objects, repo.manifest(base.commit))) if kind is Kind.ADAPTER else ""
     )
 
 
