@@ -135,6 +135,7 @@ class Advice(StrEnum):
     NAME_FOLDER = "name-folder"  # path
     GIVE_NAME = "give-name"
     KEEP_TARGET_CONFIG = "keep-target-config"
+    UPDATE_CHECKOUT = "update-checkout"  # directory
     MOVE_FILES_AWAY = "move-files-away"
     CHECK_OUT_FIRST = "check-out-first"
     NAME_ONE_BASE = "name-one-base"  # first, second

@@ -100,10 +100,8 @@ def commit(
         kind = _kind_of(opened.checkpoint)
         draft = replace(draft, name=branch)
         check_branch(repo, draft, Newcomer.of_source(opened.checkpoint, kind))
-        if given is not None:
-            found = measured(repo, opened.checkpoint, given)
-        else:
-            found = find_base(repo, opened.checkpoint, Path(source), tip)
+        known = given and measured(repo, opened.checkpoint, given)
+        found = known or find_base(repo, opened.checkpoint, Path(source), tip)
         opened = opened if origin is None else replace(opened, origin=dict(origin))
         made = commit_source(repo, opened, found, draft, parents=further)
         adapter_type, notes = read_adapter(repo, opened.checkpoint, found.commit, made.recorded.commit)
@@ -113,7 +111,7 @@ def commit(
         _changed_share(repo, made.recorded.commit),
         opened.checkpoint.findings,
         opened.converted,
-        quantised_base=_scheme_of(repo, found) if kind == Kind.ADAPTER else "",
+        quantised_base=_scheme_below(repo, kind, found),
         names_differ=made.found.describe() if made.found is not None else "",
         new_tensors=made.found.only_ours if made.found is not None else (),
         missing_tensors=made.found.only_theirs if made.found is not None else (),
@@ -131,8 +129,11 @@ def _kind_of(checkpoint: SourceCheckpoint) -> Kind:
     return Kind.FINETUNE
 
 
-def _scheme_of(repo: Repository, base: Base) -> str:
-    return describe(quantisations_of(repo.objects, repo.manifest(base.commit)))
+def _scheme_below(repo: Repository, kind: Kind, base: Base) -> str:
+    """How the base of an adapter is quantised; empty if it is not."""
+    return (
+        describe(quantisations_of(repo.objects, repo.manifest(base.commit))) if kind is Kind.ADAPTER else ""
+    )
 
 
 def _changed_share(repo: Repository, commit_id: CommitId) -> float | None:
