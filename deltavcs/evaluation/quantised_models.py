@@ -36,7 +36,7 @@ def loading_quantised(objects: ObjectStore, view: View, name: str) -> Iterator[N
         yield
     except Exception as exc:  # each quantiser has exceptions of its own
         reason = exc.__cause__ if isinstance(exc, InvalidInputError) else exc
-        if not found or reason is None or isinstance(reason, DeltaVCSError):
+        if not found or not isinstance(reason, Exception) or isinstance(reason, DeltaVCSError):
             raise
         scheme = describe(found)
         raise InvalidInputError(

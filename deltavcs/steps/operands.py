@@ -22,7 +22,7 @@ class Operands:
         objects: reads their tensors.
         manifests: in order.
         dequantised: by revision, how those that were dequantised are stored, such as `block-scaled fp8`.
-        dtypes: of the first one's dequantised weights, by key: what results are rounded to.
+        dtypes: of the first one's computed weights, by key: what results are rounded to.
     """
 
     objects: ObjectStore
@@ -53,8 +53,7 @@ def open_operands(
     Args:
         names: what to call them in messages.
         dequantize: compute with the weights that quantised checkpoints stand for.
-        fold: compute with the base and an adapter folded into it where an adapter is named, as if that had
-            been committed.
+        fold: compute with the base and an adapter folded into it where an adapter is named, rounded once.
         purpose: decides what would help where a quantised checkpoint is not dequantised.
 
     Raises:
@@ -84,7 +83,7 @@ def open_operands(
         if found:
             manifests[position] = store.add(view)
             if position == 0:
-                dtypes = {k: c.dtype for k, c in view.tensors.items() if c.computed is not None}
+                dtypes = _computed_dtypes(view)
             dequantised[name] = describe(found)
     return Operands(store, tuple(manifests), dequantised, dtypes)
 
@@ -98,15 +97,23 @@ def _with_folded(
 
     store = ComputedStore(repo.objects)
     manifests = [repo.manifest(commit) for commit in commits]
+    dtypes: dict[str, str] = {}
     for position, name in enumerate(names):
         purpose, manifest = Purpose.RUN, manifests[position]
         if position in adapters:
             below = repo.commit(commits[position]).parent_as(Role.BASE)
             purpose = Purpose.FOLD
             manifest = repo.manifest(below) if below is not None else manifest
-            manifests[position] = store.add(fold_adapter(repo.objects, manifests[position], manifest))
+            view = fold_adapter(repo.objects, manifests[position], manifest)
+            manifests[position] = store.add(view)
+            if position == 0:
+                dtypes = _computed_dtypes(view)
         check_arithmetic(repo.objects, manifest, name, purpose)
-    return Operands(store, tuple(manifests))
+    return Operands(store, tuple(manifests), {}, dtypes)
+
+
+def _computed_dtypes(view: View) -> dict[str, str]:
+    return {k: c.dtype for k, c in view.tensors.items() if c.computed is not None}
 
 
 def dequantised_facts(verb: str, operands: Operands) -> dict[str, str]:

@@ -95,7 +95,7 @@ def test_one_that_is_named_is_the_base_though_another_one_fits(models, sign):
     import_base(repo, str(folder / "net"), draft=Draft("net", signature=sign()))
     base = found(repo, named(folder / "lora", "net"))
     assert (base.name, base.how) == ("net", "config")
-    with pytest.raises(InvalidInputError, match="the base has none of the modules"):
+    with pytest.raises(InvalidInputError, match="the base has none of the modules that the adapter changes"):
         commit(repo, str(folder / "lora"), draft=Draft("lora", signature=sign()))
 
 
