@@ -228,7 +228,8 @@ def _scheme_of(payloads: Mapping[str, Mapping[str, str]], tensors: Mapping[str, 
         return "block-scaled fp8" if "scale_inv" in beside else "fp8 with scales"
     if tensors[key].dtype == "U32" and "scales" in beside:
         return "MLX, packed integers"
-    return f"{tensors[key].dtype} integers" + (" with scales" if beside else "")
+    what = "integers" if tensors[key].dtype in _INTEGERS else "numbers"
+    return f"{tensors[key].dtype} {what}" + (" with scales" if beside else "")
 
 
 class Purpose(StrEnum):
