@@ -185,7 +185,8 @@ BY_ADVICE: dict[Advice, str] = {
     Advice.SAVE_ADAPTER_AGAIN: "Save it again with save_pretrained() of the PEFT model, its parameters gathered first.",
     Advice.COMMIT_FOLDER: "Commit each by itself: dvx commit {folder} --base NAME",
     Advice.RENAME_TENSOR: "Rename it and save again.",
-    Advice.GATHER_PARTS: "Put the parts together first, for DeepSpeed with its zero_to_fp32.py.",
+    Advice.GATHER_PARTS: "Put the parts together first: for DeepSpeed with its zero_to_fp32.py, for FSDP with"
+    " 'accelerate merge-weights'.",
 }
 
 BY_KIND: dict[ErrorKind, str | None] = {

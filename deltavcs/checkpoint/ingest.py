@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -62,6 +63,10 @@ def ingest(
     return Ingested(Manifest(entries, tally.tensors), stats, total, packed=packed)
 
 
+# As FSDP and DeepSpeed call what each process saves of a model.
+_PART = re.compile(r"\.distcp\Z|(?:\A|/)(?:pytorch_model_fsdp_\d+/|(?:bf16_)?zero_pp_rank_|global_step\d+/)")
+
+
 def check_weights(source: SourceCheckpoint) -> None:
     """Refuse a source without a tensor that is not to be kept as files either.
 
@@ -82,6 +87,13 @@ def _no_weights(source: SourceCheckpoint) -> InvalidInputError:
             kind=ErrorKind.BAD_CHECKPOINT,
             advice=Advice.NAME_FOLDER,
             facts={"path": str(source.root / inside[-1])},
+        )
+    everything = [*(f.path for f in source.files), *(x.path for x in source.findings.left_out)]
+    if parts := [p for p in everything if _PART.search(p)]:
+        return InvalidInputError(
+            f"{source.root} holds no weights, but parts of some, from a distributed run ({listed(parts)})",
+            kind=ErrorKind.BAD_CHECKPOINT,
+            advice=Advice.GATHER_PARTS,
         )
     empty = [f.path for f in source.files if f.header is not None]
     what = f"no tensors: {empty[0]} is empty" if empty else "no safetensors weights"

@@ -16,6 +16,7 @@ from deltavcs.checkpoint.layout import (
     PICKLE,
     PICKLE_SUFFIXES,
     SINGLE,
+    is_other_format,
     is_safetensors,
 )
 from deltavcs.checkpoint.pickled_state import read_pickled
@@ -40,11 +41,13 @@ def pickled_weights(path: Path, taken: Collection[str] | None = None) -> list[Pa
         taken: names of the files that are looked at; None for all.
     """
     if not path.is_dir():
-        return [path] if path.is_file() and path.suffix in PICKLE_SUFFIXES else []
+        is_one = path.suffix in PICKLE_SUFFIXES and not is_other_format(path.name)
+        return [path] if is_one and path.is_file() else []
     top = sorted(p for p in path.iterdir() if (taken is None or p.name in taken) and p.is_file())
     if any(is_safetensors(p.name) for p in top):
         return []
-    found = [p for p in top if p.suffix in PICKLE_SUFFIXES and not _TRAINING_STATE.match(p.name)]
+    found = [p for p in top if p.suffix in PICKLE_SUFFIXES and not is_other_format(p.name)]
+    found = [p for p in found if not _TRAINING_STATE.match(p.name)]
     usual = [p for p in found if _USUAL.match(p.name)] or found
     if any(p.name == PICKLE for p in usual):
         # transformers reads it alone, whatever shards lie beside it.

@@ -205,6 +205,8 @@ def _is_payload(kind: str, tensor: TypedTensor, beside: Mapping[str, TypedTensor
         return False
     if tensor.dtype in _INTEGERS:
         return (len(tensor.shape) > 1 and kind in _TELLING) or kind == "dense_weights" or bool(beside)
+    if tensor.dtype.endswith("FNUZ"):  # nothing here computes with them: they would be copied
+        return len(tensor.shape) > 1 or bool(beside)
     # 8-bit floats that nothing scales are what they are; a norm called `scale` is converted along with them.
     return tensor.dtype not in _FLOAT8 or any(t.dtype != tensor.dtype or "2" in k for k, t in beside.items())
 
@@ -224,11 +226,12 @@ def _scheme_of(payloads: Mapping[str, Mapping[str, str]], tensors: Mapping[str, 
         return "NVFP4"
     if kind in _BY_PAYLOAD:
         return _BY_PAYLOAD[kind]
-    if tensors[key].dtype in _FLOAT8:
+    if tensors[key].dtype in _FLOAT8 and (beside or not tensors[key].dtype.endswith("FNUZ")):
         return "block-scaled fp8" if "scale_inv" in beside else "fp8 with scales"
     if tensors[key].dtype == "U32" and "scales" in beside:
         return "MLX, packed integers"
-    return f"{tensors[key].dtype} integers" + (" with scales" if beside else "")
+    what = "integers" if tensors[key].dtype in _INTEGERS else "numbers"
+    return f"{tensors[key].dtype} {what}" + (" with scales" if beside else "")
 
 
 class Purpose(StrEnum):

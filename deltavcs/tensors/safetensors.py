@@ -104,10 +104,9 @@ def parse_header(text: bytes | bytearray, file_bytes: int) -> Header:
         at = span.end
     n_header = _LENGTH.size + len(text)
     if n_header + at != file_bytes:
-        more = "more" if n_header + at > file_bytes else "fewer"
-        raise _bad(
-            f"the tensors need {n_header + at} bytes, {more} than the {file_bytes} of the file: truncated?"
-        )
+        is_cut = n_header + at > file_bytes
+        more, why = ("more", "truncated?") if is_cut else ("fewer", "is something appended?")
+        raise _bad(f"the tensors need {n_header + at} bytes, {more} than the {file_bytes} of the file: {why}")
     return Header(n_header, tuple(spans), metadata)
 
 

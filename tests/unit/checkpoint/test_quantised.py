@@ -93,6 +93,8 @@ BY_PAYLOAD: dict[str, tuple[dict[str, tuple[str, tuple[int, ...]]], str]] = {
     "sparse": (
         {f"{Q}.compressed": ("F16", (8, 4)), f"{Q}.bitmask": ("U8", (8, 1))}, "compressed-tensors, sparse",
     ),
+    "floats that are not computed with": ({f"{Q}.weight": ("F8_E4M3FNUZ", (8, 8))}, "F8_E4M3FNUZ numbers"),
+    "four bits": ({f"{Q}.w": ("F4", (64, 8))}, "F4 numbers"),
     "names of nobody": ({f"{Q}.B": ("I32", (8, 32)), f"{Q}.s": ("F16", (8,))}, "I32 integers"),
 }  # fmt: skip
 
