@@ -173,18 +173,15 @@ def resize_for(model: Any, config: Any, adapter: View) -> None:
 
 def _trained_class(objects: ObjectStore, below: View, adapter: View, task: str | None) -> str | None:
     """The class that an adapter was trained in, where its configuration or its names tell; else None."""
-    from transformers import AutoModel
-
     raw = json.loads(read_small(objects, adapter, layout.ADAPTER_CONFIG) or b"{}")
     mapping, settings = raw.get("auto_mapping"), read_config(objects, below)
     named = mapping.get("base_model_class") if isinstance(mapping, dict) else None
     if task is None and isinstance(named, str):
         return named if for_task(settings, None, named) is not None else None
-    config = read_model_config(settings)
-    if task != "FEATURE_EXTRACTION" or type(config) not in AutoModel._model_mapping:
+    bare = for_task(settings, task, None) if task == "FEATURE_EXTRACTION" else None
+    if bare is None:
         return None
-    found = AutoModel._model_mapping[type(config)]
-    found = found[0] if isinstance(found, tuple | list) else found
+    found = model_class(read_model_config(bare))
     whole = any(plain_name(k).startswith(f"{found.base_model_prefix}.") for k in adapter.primary)
     return None if whole else str(found.__name__)
 

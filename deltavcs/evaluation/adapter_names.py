@@ -48,7 +48,14 @@ def spell_as_peft(state: Mapping[str, Any], expected: Collection[str], base: Any
 
 def _plain(key: str) -> str:
     """The name without wrappers, and without the name of the adapter."""
-    return _NAMED.sub(lambda m: m["part"] + (m["leaf"] or ""), plain_name(key))
+    return _NAMED.sub(_without_name, plain_name(key))
+
+
+def _without_name(found: re.Match[str]) -> str:
+    part, leaf = found["part"], found["leaf"] or ""
+    if part == ".lora_magnitude_vector":  # a parameter in PEFT's files
+        return part
+    return leaf if part == ".modules_to_save" else part + leaf
 
 
 def _in_memory(keys: Iterable[str], base: Any) -> dict[str, str]:

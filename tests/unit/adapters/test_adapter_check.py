@@ -154,6 +154,13 @@ def test_two_adapters_in_one_file(based, tmp_path, sign):
     assert module_updates(based.objects, based.manifest(based.resolve("lora"))) is None
 
 
+def test_the_same_factors_with_another_scale_are_no_copy(based, tmp_path, sign):
+    for name, alpha in (("one", 4), ("louder", 64), ("again", 4)):
+        source = adapter(tmp_path / name, factors(), lora_alpha=alpha)
+        done = commit(based, source, base="base", draft=Draft(name, signature=sign()))
+        assert done.copy_of == ("one" if name == "again" else None)
+
+
 def test_a_prompt_names_no_module_of_its_base(based, tmp_path, sign):
     source = adapter(tmp_path / "p", {"prompt_embeddings": tensor(4, 4)}, peft_type="PROMPT_TUNING")
     with pytest.raises(InvalidInputError, match="PROMPT_TUNING does not name modules of its base") as caught:

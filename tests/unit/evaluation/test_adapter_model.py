@@ -216,6 +216,25 @@ def respelt(adapter: Path, folder: Path, respell: Respell) -> Any:
     return view_of_folder(folder)
 
 
+@pytest.mark.parametrize(
+    ("settings", "old", "new"),
+    [
+        ({"use_dora": True}, "_vector", "_vector.default.weight"),
+        ({"modules_to_save": ["lm_head"]}, "lm_head.", "lm_head.modules_to_save.default."),
+    ],
+)
+def test_other_parts_of_wrapped_models(
+    settings: dict[str, Any], old: str, new: str, base: Path, repo: Repository, tmp_path: Path
+) -> None:
+    trained(peft.get_peft_model(from_disk(base), lora(**settings)), 1).save_pretrained(tmp_path / "lora")
+    (tmp_path / "wrapped").mkdir()
+    view = respelt(tmp_path / "lora", tmp_path / "wrapped", lambda k: f"module.{k.replace(old, new)}")
+    found = load_adapted(repo.objects, view_of_folder(base), view, resources=Resources(1))
+    assert torch.equal(
+        logits(found), logits(peft.PeftModel.from_pretrained(from_disk(base), tmp_path / "lora"))
+    )
+
+
 def test_names_of_transformers_4(repo: Repository, tmp_path: Path) -> None:
     model = ARCHITECTURES["llava"]()
     model.save_pretrained(tmp_path / "base")
