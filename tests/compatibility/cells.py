@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,6 +18,7 @@ from typing import Any
 import torch
 import transformers as t
 from kind import Kind
+from safetensors.torch import load_file, save_file
 from scoring import evaluate
 
 import deltavcs as dv
@@ -247,7 +249,18 @@ def _model(folder: Path, bench: _Bench) -> Any:
     rows = [v.shape[0] for k, v in _tensors(folder).items() if k.endswith("embed_tokens.weight")]
     if rows and rows[0] != base.config.vocab_size:
         base.resize_token_embeddings(rows[0], mean_resizing=False)
-    return peft.PeftModel.from_pretrained(base, folder)
+    return peft.PeftModel.from_pretrained(base, _without_wrapper(folder, bench.root / "unwrapped"))
+
+
+def _without_wrapper(folder: Path, copy: Path) -> Path:
+    """An adapter under the names that PEFT reads: it passes over those of a compiled model without a word."""
+    found = _tensors(folder)
+    if not any(k.startswith("_orig_mod.") for k in found):
+        return folder
+    shutil.copytree(folder, copy, dirs_exist_ok=True)
+    plain = {k.removeprefix("_orig_mod."): v for k, v in found.items()}
+    save_file(plain, copy / "adapter_model.safetensors", {"format": "pt"})
+    return copy
 
 
 def _loader(task: str | None, base: Path) -> Callable[[Path], Any]:
@@ -298,8 +311,6 @@ def _unwrapped(folder: Path) -> State:
 
 
 def _tensors(folder: Path) -> State:
-    from safetensors.torch import load_file
-
     return {k: v for path in sorted(folder.glob("*.safetensors")) for k, v in load_file(path).items()}
 
 
