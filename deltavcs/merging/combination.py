@@ -20,7 +20,7 @@ from deltavcs.merging.carried_files import CarriedFiles, carry_files, check_conf
 from deltavcs.merging.counterparts import Counterparts, MergeInput, find_counterparts
 from deltavcs.merging.padding import Padding, grown
 from deltavcs.objects.derivation import Derivation, Operand
-from deltavcs.objects.model import TensorEntry
+from deltavcs.objects.model import Manifest, TensorEntry
 from deltavcs.objects.store import ObjectStore
 from deltavcs.operators.parse import encode_program
 from deltavcs.tensors.dtypes import dtype_of, n_elements
@@ -166,7 +166,7 @@ def combine(
     if draft.padded and padding is not None:
         kept = (k for k in found.adjusted.ignored if k in lead.primary and padding.grows(k))
         draft.wrong += [f"{k} would grow with the vocabulary, and is not in all of them" for k in kept]
-    _check(draft, found, is_transfer=is_transfer)
+    _check(draft, found, lead, is_transfer=is_transfer)
     theirs = is_transfer and config == "finetune"
     added = _added(found, operands) if theirs else {}
     beside = {**found.beside, **dict.fromkeys(added, next(reversed(lead.primary), ""))}
@@ -260,11 +260,13 @@ def _owners(key: str, operands: Sequence[MergeInput]) -> tuple[list[str], list[s
     return has, [o.name for o in operands if o.name not in has]
 
 
-def _check(draft: _Draft, found: Counterparts, *, is_transfer: bool) -> None:
+def _check(draft: _Draft, found: Counterparts, lead: Manifest, *, is_transfer: bool) -> None:
     # A PEFT model saved whole: its weights are those from before the training.
     wrong = [*draft.wrong, *(f"{k} was not merged into its weight" for k in found.extra if ".lora_" in k)]
     if not is_transfer:
         wrong += [f"{k} is not in all of them" for k in (*found.missing, *found.extra)]
+    elif lead.primary and draft.matched and all("::" in k for k in draft.matched):
+        wrong.append(f"of the model itself no tensor meets another, only {draft.matched[0]} and its like do")
     if wrong or not draft.matched:
         shown = "; ".join(wrong[:3]) + (f"; and {len(wrong) - 3} more" if len(wrong) > 3 else "")
         shown = shown or "no tensor has the same name, their architectures differ"
