@@ -109,6 +109,7 @@ class Advice(StrEnum):
     SAVE_STATE = "save-state"
     FINISH_DOWNLOAD = "finish-download"
     ONE_SHARD = "one-shard"
+    ONE_PICKLE = "one-pickle"  # path
     NAME_DIRECTORY = "name-directory"
     REMOVE_LINK = "remove-link"
     MEND_AND_FORCE = "mend-and-force"
@@ -134,6 +135,7 @@ class Advice(StrEnum):
     NAME_FOLDER = "name-folder"  # path
     GIVE_NAME = "give-name"
     KEEP_TARGET_CONFIG = "keep-target-config"
+    UPDATE_CHECKOUT = "update-checkout"  # directory
     MOVE_FILES_AWAY = "move-files-away"
     CHECK_OUT_FIRST = "check-out-first"
     NAME_ONE_BASE = "name-one-base"  # first, second

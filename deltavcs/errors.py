@@ -167,9 +167,14 @@ class InternalError(DeltaVCSError):
     """An invariant of this library broke. Please report it."""
 
 
-def reason_of(exc: Exception) -> str:
-    """The first line of what a foreign error says, or its class; whole pages may follow."""
-    lines = str(exc).strip().splitlines()
+def reason_of(exc: BaseException) -> str:
+    """The first line of what a foreign error says, or its class; whole pages may follow.
+
+    A first line that ends in a colon says what failed; the next one says why.
+    """
+    lines = [line.strip() for line in str(exc).splitlines() if line.strip()]
+    if len(lines) > 1 and lines[0].endswith(":"):
+        return f"{lines[0]} {lines[1]}"
     return lines[0] if lines else type(exc).__name__
 
 

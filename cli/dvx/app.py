@@ -59,12 +59,13 @@ class _Help:
         if self.examples:
             with formatter.section("Examples"):
                 wide = max(len(line) for line, _ in self.examples)
+                room = formatter.width - formatter.current_indent
+                beside = all(wide + len("  # ") + len(what) <= room for _, what in self.examples)
                 for line, what in self.examples:
-                    together = f"{line:<{wide}}  # {what}" if what else line
-                    if len(together) > 96 or wide > 60:
-                        formatter.write(f"{'':>{formatter.current_indent}}# {what}\n" if what else "")
-                        together = line
-                    formatter.write(f"{'':>{formatter.current_indent}}{together}\n")
+                    indent = " " * formatter.current_indent
+                    if what and not beside:
+                        formatter.write(f"{indent}# {what}\n")
+                    formatter.write(f"{indent}{f'{line:<{wide}}  # {what}' if what and beside else line}\n")
         if self.statuses:
             with formatter.section("Exit status"):
                 formatter.write_dl([(str(code), exits.MEANINGS[code]) for code in self.statuses])

@@ -15,7 +15,7 @@ import click
 from deltavcs import DeltaVCSError, ErrorKind
 from dvx import exits, signals
 from dvx.hints import hint_of
-from dvx.terminal import colour
+from dvx.terminal import say
 from dvx.text import plain
 
 _OUT_OF_DISK = (errno.ENOSPC, errno.EDQUOT)
@@ -97,13 +97,17 @@ def _print(failure: Failure, *, as_json: bool) -> None:
             "hint": failure.hint,
             "exit_code": failure.exit_code,
         }
-        text = json.dumps({"error": record})
+        lines = [json.dumps({"error": record})]
     else:
-        text = click.style("error:", fg="red", bold=True) + f" {plain(failure.message)}"
+        lines = (click.style("error:", fg="red", bold=True) + f" {plain(failure.message)}").split("\n")
         if failure.hint:
-            text += "\n" + click.style("hint:", fg="cyan") + f" {plain(failure.hint)}"
+            lines += (click.style("hint:", fg="cyan") + f" {plain(failure.hint)}").split("\n")
     with contextlib.suppress(OSError):
-        click.echo(text, err=True, color=colour(sys.stderr))
+        for line in lines:
+            if as_json:
+                click.echo(line, err=True)
+            else:
+                say(line, sys.stderr)
 
 
 def _from_os(error: OSError) -> Failure:

@@ -127,6 +127,11 @@ BY_ADVICE: dict[Advice, str] = {
     Advice.FETCH_POINTERS: "Fetch the files with 'git lfs pull', or leave it out with --exclude '{path}'.",
     Advice.MEND_OR_EXCLUDE: "Mend it, or leave it out with --exclude '{path}'.",
     Advice.NAME_FOLDER: "Name that folder itself: dvx import {path}",
+    Advice.ONE_PICKLE: (
+        "If they are several models, name one file, or leave it out with --exclude '{path}'; if they are parts of"
+        " one, put the parts together first."
+    ),
+    Advice.NAME_FOLDER: "Name a folder that holds weights itself, such as {path}.",
     Advice.ONE_SHARD: "Each tensor may be in one shard only.",
     Advice.NAME_DIRECTORY: "Name a directory.",
     Advice.REMOVE_LINK: "Name a directory, or remove the link.",
@@ -137,11 +142,13 @@ BY_ADVICE: dict[Advice, str] = {
     Advice.KEEP_SUBNORMALS: "Call torch.set_flush_denormal(False).",
     Advice.KNOWN_DTYPES: "The known dtypes are {dtypes}.",
     Advice.KEEP_TARGET_CONFIG: "Keep the target's with --config target, and change what you need in it.",
-    Advice.MOVE_FILES_AWAY: "Commit or move away what is still needed of them, or choose another directory.",
+    Advice.MOVE_FILES_AWAY: "Commit or move away what you still need, or choose another directory.",
+    Advice.UPDATE_CHECKOUT: "It holds an earlier checkout: change that with --update {directory}, or replace files in it with --force.",
     Advice.FORCE_PLAIN_FILES: "To replace what you changed: dvx checkout REV -o DIR --force",
     Advice.FINISH_CHECKOUT: "Finish it: dvx checkout '{revision}' --update {directory}",
     Advice.CHECK_OUT_FIRST: "Write the checkpoint to a new directory: dvx checkout REV -o DIR",
     Advice.NAME_ONE_BASE: "Name the one that it was trained from, by --base {first} or --base {second}.",
+    Advice.NAME_ONE_BASE: "Name the one that it was trained from, with --base {first} or --base {second}.",
     Advice.OTHER_BRANCH_OR_FORCE: "Choose another branch with --as, or put it on top of that one with --force.",
     Advice.COMMIT_FOR_OTHER_BASE: "Its files as they are can be committed for the other base: dvx commit DIR --base NAME",
     Advice.CARRY_FOLDED: "Carry over what it changes: use --fold, which adds it to the new base.",
@@ -178,7 +185,8 @@ BY_ADVICE: dict[Advice, str] = {
     Advice.SAVE_ADAPTER_AGAIN: "Save it again with save_pretrained() of the PEFT model, its parameters gathered first.",
     Advice.COMMIT_FOLDER: "Commit each by itself: dvx commit {folder} --base NAME",
     Advice.RENAME_TENSOR: "Rename it and save again.",
-    Advice.GATHER_PARTS: "Put the parts together first, for DeepSpeed with its zero_to_fp32.py.",
+    Advice.GATHER_PARTS: "Put the parts together first: for DeepSpeed with its zero_to_fp32.py, for FSDP with"
+    " 'accelerate merge-weights'.",
 }
 
 BY_KIND: dict[ErrorKind, str | None] = {

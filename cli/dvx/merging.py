@@ -116,6 +116,7 @@ def document(merged: Merged) -> dict[str, object]:
         "apart": merged.apart,
         "adjusted": merged.adjusted,
         "padded": merged.padded,
+        "other_tokens": merged.other_tokens,
         "recorded": reports.recorded_document(merged.recorded) if merged.recorded else None,
     }
 
@@ -148,6 +149,9 @@ def lines(merged: Merged) -> Iterator[str]:
     if merged.padded:
         shown = text.join(merged.padded, 3)
         yield f"{len(merged.padded)} padded (rows that a model lacks change nothing): {shown}"
+    if merged.other_tokens:
+        shown = text.join(merged.other_tokens, 3)
+        yield f"note: their tokenizers give these ids to other tokens, whose embeddings are merged: {shown}"
     for field, why in _ADJUSTED.items():
         if found := getattr(merged.adjusted, field):
             yield f"{len(found)} {field}{why}: {text.join(found, 3)}"

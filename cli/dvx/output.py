@@ -14,8 +14,8 @@ from typing import Any
 
 import click
 
-from dvx.terminal import colour
-from dvx.text import iso
+from dvx.terminal import colour, width
+from dvx.text import fitted, iso
 
 _LINES_AT_ONCE = 256
 
@@ -57,10 +57,11 @@ def print_json(document: Mapping[str, object]) -> None:
 
 
 def print_lines(lines: Iterable[str]) -> None:
-    """Lines on stdout, as they are made; colours only where they belong."""
+    """Lines on stdout, as they are made; on a terminal broken between words, colours where they belong."""
     waiting: list[str] = []
+    columns = width(sys.stdout)
     for line in lines:
-        waiting.append(line + "\n")
+        waiting += [f"{part}\n" for part in ([line] if columns is None else fitted(line, columns))]
         if len(waiting) >= _LINES_AT_ONCE:
             _write("".join(waiting))
             waiting.clear()

@@ -108,7 +108,7 @@ class Session:
             import click
 
             label = click.style("note:", fg="yellow")
-            click.echo(f"{label} {text}", err=True, color=terminal.colour(sys.stderr))
+            terminal.say(f"{label} {text}", sys.stderr)
 
 
 def profile_lines(stages: list[StageTime]) -> Iterator[str]:

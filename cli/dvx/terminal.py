@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from typing import TextIO
 
+from dvx.text import fitted
+
 
 def colour(stream: TextIO) -> bool:
     """True if `stream` should get colours: a terminal, unless NO_COLOR or TERM=dumb say otherwise."""
@@ -22,6 +24,15 @@ def width(stream: TextIO) -> int | None:
     import shutil
 
     return max(20, shutil.get_terminal_size().columns)
+
+
+def say(line: str, stream: TextIO) -> None:
+    """A sentence on `stream`: on a terminal broken between words, in colours where they belong."""
+    import click
+
+    columns = width(stream)
+    for part in [line] if columns is None else fitted(line, columns):
+        click.echo(part, file=stream, color=colour(stream))
 
 
 def shows_lines(stream: TextIO) -> bool:

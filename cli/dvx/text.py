@@ -117,6 +117,30 @@ def wrapped(text: str, width: int | None) -> list[str]:
     return [text] if width is None else textwrap.wrap(text, min(width, 100))
 
 
+def fitted(line: str, width: int) -> list[str]:
+    """A line in lines of at most `width` columns, broken between words; a row of a table as it is.
+
+    A command to go on with (`next: …`) stays whole too, since a line break would be copied with it.
+    """
+    from click import unstyle
+
+    bare = unstyle(line)
+    words = line.strip().split(" ")
+    if width_of(bare) <= width or "" in words or bare.startswith("next:"):
+        return [line]
+    indent = " " * (len(bare) - len(bare.lstrip()))
+    lines, used = [indent + words[0]], width_of(indent + unstyle(words[0]))
+    for word in words[1:]:
+        more = width_of(unstyle(word)) + 1
+        if used + more <= width:
+            lines[-1] += f" {word}"
+            used += more
+        else:
+            lines.append(f"{indent}  {word}")
+            used = len(indent) + 1 + more
+    return lines
+
+
 def width_of(text: str) -> int:
     """Columns that `text` takes on a terminal; no escape sequences."""
     if text.isascii():

@@ -83,6 +83,8 @@ class _Matching:
         base.learn(names.values(), perhaps=(f"{m}.bias" for m in plain))
         self._check_modules(names)
         problems += [f"it holds {name}, which is no tensor of plain LoRA" for name in grouped.other[:1]]
+        if grouped.twice:
+            problems.append(f"it holds both {' and '.join(grouped.twice)}: two adapters in one file")
         for name, entry in grouped.whole.items():
             self._whole(name, entry)
         # Square weights last: what the others say of the order counts for them where no model is known.

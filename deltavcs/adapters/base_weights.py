@@ -51,14 +51,22 @@ class Place:
 
 
 class BaseWeights:
-    """The weights of a base, by the names that an adapter may give them."""
+    """The weights of a base, by the names that an adapter may give them.
 
-    def __init__(self, objects: ObjectStore, manifest: Manifest) -> None:
-        self._objects, self.manifest = objects, manifest
+    Args:
+        model: ask transformers what model it is, which takes seconds; else names are those of its tensors.
+    """
+
+    def __init__(self, objects: ObjectStore, manifest: Manifest, *, model: bool = True) -> None:
+        self._objects, self.manifest, self._model = objects, manifest, model
         self.entries: Mapping[str, TensorEntry] = manifest.primary
         self._given: dict[str, Place | None] = {}
         self._in_memory: dict[str, str | None] = {}
         self._added, self._removed = "", ""
+
+    def by_name(self) -> BaseWeights:
+        """The same weights without a model."""
+        return BaseWeights(self._objects, self.manifest, model=False)
 
     @cached_property
     def config(self) -> bytes | None:
@@ -69,7 +77,7 @@ class BaseWeights:
     @cached_property
     def skeleton(self) -> Skeleton | None:
         """Its model without weights; None if there is no config.json that transformers takes."""
-        if self.config is None:
+        if not self._model or self.config is None:
             return None
         try:
             return skeleton_of(self.config)
@@ -111,7 +119,11 @@ class BaseWeights:
         held = skeleton.module_of(place.memory) if skeleton is not None and place.memory is not None else None
         if skeleton is None or held is None:
             return False
-        return held in (skeleton.model.get_input_embeddings(), skeleton.model.get_output_embeddings())
+        model = skeleton.model
+        try:
+            return held in (model.get_input_embeddings(), model.get_output_embeddings())
+        except (NotImplementedError, AttributeError):  # it takes no tokens
+            return False
 
     def memory_name(self, name: str) -> str | None:
         """The name in memory of a parameter that the adapter spells so, whether or not the base stores it."""

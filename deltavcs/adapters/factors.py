@@ -82,12 +82,14 @@ class Grouped:
         halves: module → its factors A and B.
         whole: name as saved → tensor that replaces a weight.
         other: keys that no plain LoRA has.
+        twice: two keys that say the same of the same module, as of two adapters in one file.
     """
 
     halves: Mapping[AdapterKey, TensorEntry]
     whole: Mapping[str, TensorEntry]
     other: tuple[str, ...] = ()
     extras: Mapping[AdapterKey, TensorEntry] = field(default_factory=dict)
+    twice: tuple[str, ...] = ()
 
     def modules(self) -> list[str]:
         """Every module that has a factor, in the order of the file."""
@@ -104,8 +106,13 @@ def group_tensors(tensors: Mapping[str, TensorEntry]) -> Grouped:
     extras: dict[AdapterKey, TensorEntry] = {}
     whole: dict[str, TensorEntry] = {}
     other = []
+    named: dict[AdapterKey, str] = {}
+    twice: tuple[str, ...] = ()
     for name, entry in tensors.items():
         key = parse_key(name)
+        if key.part not in (Part.WHOLE, Part.COPY, Part.OTHER):
+            first = named.setdefault(key, name)
+            twice = twice or ((first, name) if first != name else ())
         if key.part in (Part.A, Part.B):
             halves[key] = entry
         elif key.part is Part.WHOLE:
@@ -114,7 +121,7 @@ def group_tensors(tensors: Mapping[str, TensorEntry]) -> Grouped:
             other.append(name)
         elif key.part is not Part.COPY:  # PEFT's copy of a weight that the adapter replaces
             extras[key] = entry
-    return Grouped(halves, whole, tuple(other), extras)
+    return Grouped(halves, whole, tuple(other), extras, twice)
 
 
 def read_factor(objects: ObjectStore, entry: TensorEntry) -> npt.NDArray[np.float64]:

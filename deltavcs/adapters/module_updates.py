@@ -87,11 +87,13 @@ class ModuleUpdates:
     Attributes:
         factors: by module; adapted parameters of one module stand under it with `.base_layer` each.
         keys: the tensors that these are.
+        several: a module has factors of several adapters, and nothing tells which of them are meant.
     """
 
     def __init__(self, objects: ObjectStore, adapter: Manifest, config: AdapterConfig) -> None:
         self._objects, self.adapter, self.config = objects, adapter, config
         grouped = group_tensors(adapter.primary)
+        self.several = bool(grouped.twice)
         self.factors: dict[str, Factors] = {}
         for module in grouped.modules():
             found = _factors(module, grouped.halves, config)
@@ -137,7 +139,7 @@ def module_updates(objects: ObjectStore, adapter: Manifest) -> ModuleUpdates | N
             raise
         return None
     found = ModuleUpdates(objects, adapter, config) if config.peft_type == LORA else None
-    return found if found is not None and found.factors else None
+    return found if found is not None and found.factors and not found.several else None
 
 
 def _factors(module: str, halves: Mapping[AdapterKey, TensorEntry], config: AdapterConfig) -> Factors | None:

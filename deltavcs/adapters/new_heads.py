@@ -122,7 +122,8 @@ def _settle(found: AdapterMatch, base: BaseWeights, name: str, key: str) -> None
 
 def _untied(found: AdapterMatch, base: BaseWeights) -> NewModel:
     assert base.config is not None
-    return NewModel(_untie(base.config, found), notes=_told_untied(found))
+    notes = _told_untied(found)
+    return NewModel(_untie(base.config, found, base), notes=notes)
 
 
 def _told_untied(found: AdapterMatch) -> tuple[str, ...]:
@@ -130,16 +131,27 @@ def _told_untied(found: AdapterMatch) -> tuple[str, ...]:
     return (f"{', '.join(found.untied)} is no longer tied to {sources}",) if found.untied else ()
 
 
-def _untie(config_json: bytes, found: AdapterMatch) -> bytes:
-    """The config.json that ties none of the weights that differ now."""
+def _untie(config_json: bytes, found: AdapterMatch, base: BaseWeights) -> bytes:
+    """The config.json that ties none of the weights that differ now; what else that unties is copied."""
     names = tuple(found.untied)
     paths = how_to_untie(config_json, names)
-    if not paths or left_untied(config_json, names) - found.untied.keys():
+    others = left_untied(config_json, names) - found.untied.keys() if paths else frozenset()
+    copies = {name: key for name in sorted(others) if (key := _source_of(name, found, base)) is not None}
+    if not paths or len(copies) < len(others):
         raise _refusal(
             f"it changes {names[0]}, which the base has tied to {found.untied[names[0]]}, and config.json"
             " cannot say of this model that only one of them changed"
         )
+    found.untied |= copies
+    found.new |= {name: found.whole[key] for name, key in copies.items() if key in found.whole}
     return _pretty(untied(config_json, paths))
+
+
+def _source_of(name: str, found: AdapterMatch, base: BaseWeights) -> str | None:
+    """The tensor that a tied parameter is stored as; None if that is not one tensor, or is computed."""
+    place = base.find(name)
+    key = place.pieces[0].key if place is not None and len(place.pieces) == 1 else None
+    return None if any(key in table for table in (found.factors, found.biases, found.tokens)) else key
 
 
 def _with_heads(
@@ -164,7 +176,7 @@ def _with_heads(
     ]:  # the head of the language model is gone
         for table in (found.untied, found.new, found.factors):
             table.pop(name, None)
-    data = _untie(data, found) if found.untied else data
+    data = _untie(data, found, base) if found.untied else data
     fit = check_fit(skeleton, {k: e.shape for k, e in {**base.entries, **found.whole, **found.new}.items()})
     if missing := sorted(set(fit.missing) - found.untied.keys()):
         raise _refusal(

@@ -9,7 +9,7 @@ from deltavcs.checkpoint.elements import read_elements, read_raw
 from deltavcs.checkpoint.materialize import torch_name
 from deltavcs.checkpoint.patching import dequantised_files
 from deltavcs.checkpoint.quantisation_config import QUANTISATION_FILES
-from deltavcs.checkpoint.quantised import Quantisation, quantisations_of, quantised_error
+from deltavcs.checkpoint.quantised import Purpose, Quantisation, quantisations_of, quantised_error
 from deltavcs.checkpoint.scaled_floats import ScaledFloats
 from deltavcs.checkpoint.view import Content, View, replace_files, with_tensors
 from deltavcs.objects.model import TensorEntry
@@ -36,7 +36,7 @@ def dequantise(objects: ObjectStore, view: View, name: str) -> tuple[View, tuple
     """
     found = quantisations_of(objects, view)
     if any(one.obstacle for one in found):
-        raise quantised_error(name, found)
+        raise quantised_error(name, found, Purpose.DEQUANTISE)
     for one in found:
         view = _dequantised(objects, view, one)
     return view, found

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 
 from deltavcs.advice import Advice
 from deltavcs.checkpoint.ingested import BlobTally, Ingested, counterpart
+from deltavcs.checkpoint.layout import is_pickle
 from deltavcs.checkpoint.quantised import recognise
 from deltavcs.checkpoint.shards import listed
 from deltavcs.checkpoint.source import LazyFile, SourceCheckpoint, SourceFile, SourceTensor
@@ -40,8 +42,7 @@ def ingest(
         InvalidInputError: `bad-checkpoint` if there is no tensor in it, nor anything that is kept as files.
         ConflictError: `source-changed` if a file was written to meanwhile.
     """
-    if not source.tensors and not source.is_kept_as_files:
-        raise _no_weights(source)
+    check_weights(source)
     tally = BlobTally()
     done, total = 0, source.size
     with _changes_first(source):
@@ -62,19 +63,42 @@ def ingest(
     return Ingested(Manifest(entries, tally.tensors), stats, total, packed=packed)
 
 
+# As FSDP and DeepSpeed call what each process saves of a model.
+_PART = re.compile(r"\.distcp\Z|(?:\A|/)(?:pytorch_model_fsdp_\d+/|(?:bf16_)?zero_pp_rank_|global_step\d+/)")
+
+
+def check_weights(source: SourceCheckpoint) -> None:
+    """Refuse a source without a tensor that is not to be kept as files either.
+
+    Raises:
+        InvalidInputError: `bad-checkpoint`, naming the folders that do hold weights.
+    """
+    if not source.tensors and not source.is_kept_as_files:
+        raise _no_weights(source)
+
+
 def _no_weights(source: SourceCheckpoint) -> InvalidInputError:
     inside = [x.path for x in source.findings.left_out if x.holds_weights and x.path.endswith("/")]
     if inside:
+        inside.sort(key=lambda path: (len(path), path))  # checkpoint-900 comes before checkpoint-1000
+        are = "which is" if len(inside) == 1 else "which are"
         return InvalidInputError(
-            f"{source.root} holds no weights of its own; there are some in {inside[0]}, which is left out",
+            f"{source.root} holds no weights of its own; there are some in {listed(inside)}, {are} left out",
             kind=ErrorKind.BAD_CHECKPOINT,
             advice=Advice.NAME_FOLDER,
-            facts={"path": str(source.root / inside[0])},
+            facts={"path": str(source.root / inside[-1])},
+        )
+    everything = [*(f.path for f in source.files), *(x.path for x in source.findings.left_out)]
+    if parts := [p for p in everything if _PART.search(p)]:
+        return InvalidInputError(
+            f"{source.root} holds no weights, but parts of some, from a distributed run ({listed(parts)})",
+            kind=ErrorKind.BAD_CHECKPOINT,
+            advice=Advice.GATHER_PARTS,
         )
     empty = [f.path for f in source.files if f.header is not None]
     what = f"no tensors: {empty[0]} is empty" if empty else "no safetensors weights"
-    folders = [x.path for x in source.findings.left_out if x.path.endswith("/")]
-    why = f" ({listed(folders)} left out)" if folders else ""
+    others = [x.path for x in source.findings.left_out if x.path.endswith("/") or is_pickle(x.path)]
+    why = f" ({listed(others)} left out)" if others else ""
     return InvalidInputError(
         f"{source.root} holds {what}{why}", kind=ErrorKind.BAD_CHECKPOINT, advice=Advice.GIVE_WEIGHTS
     )

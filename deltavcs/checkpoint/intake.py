@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from pathspec import GitIgnoreSpec
@@ -76,6 +76,11 @@ class Intake:
     paths: frozenset[str] = frozenset()
 
     __repr__ = brief
+
+    def taking(self, paths: Iterable[str]) -> Intake:
+        """The same, and these paths as well but for what `exclude` leaves out."""
+        excluded = _compiled(self.exclude, ErrorKind.BAD_ARGUMENT, "")
+        return replace(self, paths=self.paths.union(p for p in paths if not excluded.match_file(p)))
 
 
 @dataclass(slots=True)

@@ -11,6 +11,7 @@ ADAPTER_WEIGHTS = "adapter_model.safetensors"
 CONFIG = "config.json"
 SINGLE = "model.safetensors"
 INDEX_SUFFIX = ".safetensors.index.json"
+PICKLE = "pytorch_model.bin"
 PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt")
 # Written by Git, this tool and the Hub's client; not part of a checkpoint.
 SKIPPED_FOLDERS = (".git", ".dvx", ".cache/huggingface")
@@ -22,6 +23,8 @@ _OTHER_FORMATS = (
     ".gguf", ".ggml", ".onnx", ".ort", ".npz", ".npy", ".h5", ".hdf5", ".keras", ".msgpack", ".tflite",
     ".mlmodel", ".mlpackage", ".pb", ".ot", ".onnx_data", ".nemo", ".engine", ".plan", ".pte",
 )  # fmt: skip
+# Those of OpenVINO and whisper.cpp share their ending with pickles; Core ML's are folders.
+_OTHER_BY_NAME = re.compile(r"(?:.*/)?(?:openvino_[^/]*\.(?:bin|xml)|ggml-[^/]*\.bin)\Z|.*\.mlpackage/")
 _SAYS_WHAT_IT_IS = frozenset({CONFIG, ADAPTER_CONFIG, "model_index.json"})
 
 _VOCABULARY = (
@@ -57,12 +60,12 @@ def is_safetensors(path: str) -> bool:
 
 def is_other_format(path: str) -> bool:
     """True for a model in a format of another library, such as GGUF or ONNX."""
-    return path.lower().endswith(_OTHER_FORMATS)
+    return path.lower().endswith(_OTHER_FORMATS) or _OTHER_BY_NAME.match(path) is not None
 
 
 def is_pickle(path: str) -> bool:
     """True for a file that may be pickled weights, by its name."""
-    return path.endswith((*PICKLE_SUFFIXES, ".ckpt"))
+    return path.endswith((*PICKLE_SUFFIXES, ".ckpt")) and not is_other_format(path)
 
 
 def is_essential(path: str) -> bool:

@@ -11,6 +11,7 @@ from collections.abc import Collection
 LEFT_BY_DEFAULT = (
     # saves of a run inside the folder of its result
     "checkpoint-*/",
+    "tmp-checkpoint-*/",
     # state of optimizers, schedulers, gradient scalers, samplers and random numbers: Trainer, accelerate
     "optimizer.pt",
     "optimizer.bin",
@@ -45,11 +46,19 @@ LEFT_BY_DEFAULT = (
     "events.out.tfevents.*",
     # Python, notebooks, secrets
     "__pycache__/",
+    ".venv/",
+    "node_modules/",
+    ".pytest_cache/",
+    ".ruff_cache/",
+    ".mypy_cache/",
     "*.pyc",
     ".ipynb_checkpoints/",
     ".env",
     ".env.*",
     "!.env.example",
+    ".netrc",
+    # downloads that have not ended
+    "*.incomplete",
     # editors and systems
     ".idea/",
     ".vscode/",

@@ -13,8 +13,10 @@ from deltavcs.checkpoint.layout import (
     ADAPTER_WEIGHTS,
     CONFIG,
     MAX_JSON_BYTES,
+    PICKLE,
     PICKLE_SUFFIXES,
     SINGLE,
+    is_other_format,
     is_safetensors,
 )
 from deltavcs.checkpoint.pickled_state import read_pickled
@@ -39,12 +41,18 @@ def pickled_weights(path: Path, taken: Collection[str] | None = None) -> list[Pa
         taken: names of the files that are looked at; None for all.
     """
     if not path.is_dir():
-        return [path] if path.is_file() and path.suffix in PICKLE_SUFFIXES else []
+        is_one = path.suffix in PICKLE_SUFFIXES and not is_other_format(path.name)
+        return [path] if is_one and path.is_file() else []
     top = sorted(p for p in path.iterdir() if (taken is None or p.name in taken) and p.is_file())
     if any(is_safetensors(p.name) for p in top):
         return []
-    found = [p for p in top if p.suffix in PICKLE_SUFFIXES and not _TRAINING_STATE.match(p.name)]
-    return [p for p in found if _USUAL.match(p.name)] or found
+    found = [p for p in top if p.suffix in PICKLE_SUFFIXES and not is_other_format(p.name)]
+    found = [p for p in found if not _TRAINING_STATE.match(p.name)]
+    usual = [p for p in found if _USUAL.match(p.name)] or found
+    if any(p.name == PICKLE for p in usual):
+        # transformers reads it alone, whatever shards lie beside it.
+        usual = [p for p in usual if p.name == PICKLE or p.name.startswith("adapter_model")]
+    return usual
 
 
 def convert_pickles(
@@ -83,7 +91,10 @@ def convert_pickles(
         for name in () if target == ADAPTER_WEIGHTS else names:
             if name in weight_map:
                 raise InvalidInputError(
-                    f"{pickle}: tensor {name!r} is in another file as well", kind=ErrorKind.BAD_CHECKPOINT
+                    f"{pickle}: tensor {name!r} is in another file as well",
+                    kind=ErrorKind.BAD_CHECKPOINT,
+                    advice=Advice.ONE_PICKLE,
+                    facts={"path": pickle.name},
                 )
             weight_map[name] = target
     if len(set(weight_map.values())) > 1:

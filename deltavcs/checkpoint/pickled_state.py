@@ -17,7 +17,10 @@ from deltavcs.errors import ErrorKind, InvalidInputError, reason_of
 # What training loops call the model's own state in what they save: torch's tutorials, Lightning, DeepSpeed, …
 _WRAPPERS = ("model_state_dict", "state_dict", "model", "module", "model_state", "network", "net")
 _MAX_NESTING = 3
-_FOREIGN = re.compile(r"GLOBAL (\S+) was not an allowed global|Unsupported (?:class|global): \w* ?(\S+)")
+_FOREIGN = re.compile(
+    r"GLOBAL (\S+) was not an allowed global|Unsupported (?:class|global): \w* ?(\S+)"
+    r"|unsupported GLOBAL (\S+) whose module \S+ is blocked"
+)
 # A tensor may be a view that repeats what is stored: a few bytes of a file would fill the memory.
 _MAX_REPEATED_BYTES = 1 << 30
 
@@ -70,16 +73,31 @@ def _load(path: Path) -> Any:
         if "TorchScript" in text:
             what = "it is a TorchScript program, not a dictionary of tensors"
         elif found := _FOREIGN.search(text):
-            what = f"it holds an object of {found[1] or found[2]}, not only tensors"
+            what = f"it holds an object of {found[1] or found[2] or found[3]}, not only tensors"
         else:
             raise InvalidInputError(
-                f"cannot read {path}: {reason_of(exc)}",
+                f"cannot read {path}: {_fault(path, exc)}",
                 kind=ErrorKind.PICKLE_REFUSED,
                 advice=Advice.ONLY_TENSORS,
             ) from exc
         raise InvalidInputError(
             f"cannot read {path}: {what}", kind=ErrorKind.PICKLE_REFUSED, advice=Advice.SAVE_STATE_DICT
         ) from exc
+
+
+def _fault(path: Path, exc: Exception) -> str:
+    """Why a file is none that `torch.save` has written. What torch says of it may be to run its code."""
+    with path.open("rb") as file:
+        start = file.read(4)
+    if not start:
+        return "the file is empty"
+    if start == b"PK\x03\x04":
+        return f"it is an archive that is truncated or not of torch ({reason_of(exc)})"
+    text = str(exc)
+    if text.startswith("Weights only load failed"):
+        known = re.search(r"Unsupported operand \d+", text)
+        return "it is no pickle of tensors" + (f" ({known[0]})" if known else "")
+    return reason_of(exc)
 
 
 def _wrapper_of(loaded: Any, path: Path) -> str | None:

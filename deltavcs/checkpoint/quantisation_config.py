@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +25,8 @@ _NAMES = {
 }  # fmt: skip
 _DTYPES = {"float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16"}
 _MAX_WORD = 40
+# What compressed-tensors and Quark say of rotations that are undone while the model runs.
+_TURNED = ("transform_config", "rotation_config")
 
 ReadFile = Callable[[str], bytes | None]
 """Content of a small file of the checkpoint by path; None if it is not there."""
@@ -39,6 +42,7 @@ class Declared:
         block: rows and columns of a block of weights that share a scale.
         dtype: that the weights are computed in, as safetensors spells it; BF16 if none is named.
         loadable: config.json says it, where transformers looks for it.
+        obstacle: why its weights alone would be another model; empty if they are the model.
     """
 
     method: str = ""
@@ -46,6 +50,7 @@ class Declared:
     block: tuple[int, int] | None = None
     dtype: str = "BF16"
     loadable: bool = False
+    obstacle: str = ""
 
 
 def read_declared(read: ReadFile, folder: str) -> Declared:
@@ -65,7 +70,9 @@ def read_declared(read: ReadFile, folder: str) -> Declared:
     if found is None:
         return Declared(dtype=dtype)
     method = _word(found, "quant_method", "quant_algo", "quant_type").lower()
-    return Declared(method, _scheme(method, found), _block(found), dtype, loadable)
+    turned = next((key for key in _TURNED if found.get(key)), "")
+    obstacle = f"its activations are transformed ({turned})" if turned else ""
+    return Declared(method, _scheme(method, found), _block(found), dtype, loadable, obstacle)
 
 
 def _json_object(data: bytes | None) -> dict[str, Any]:
@@ -118,21 +125,32 @@ def _scheme(method: str, section: dict[str, Any]) -> str:
 
 
 def _block(section: dict[str, Any]) -> tuple[int, int] | None:
-    weights = _group(section)
-    for value in (section.get("weight_block_size"), weights.get("block_structure")):
-        if isinstance(value, list) and len(value) == 2:
-            rows, columns = (_count(n) for n in value)
-            if rows and columns:
-                return rows, columns
-    return None
-
-
-def _group(section: dict[str, Any]) -> dict[str, Any]:
-    """How compressed-tensors quantises the weights of its one group; empty if there is not one."""
+    """The one size of a block that is named, for all weights or for groups of them."""
     groups = section.get("config_groups")
-    values = list(groups.values()) if isinstance(groups, dict) else []
-    weights = values[0].get("weights") if len(values) == 1 and isinstance(values[0], dict) else None
-    return weights if isinstance(weights, dict) else {}
+    each = (
+        [g.get("weights") for g in groups.values() if isinstance(g, dict)] if isinstance(groups, dict) else []
+    )
+    named = {_size(section.get("weight_block_size")), *(_size_in_group(w) for w in each)} - {None}
+    return named.pop() if len(named) == 1 else None
+
+
+def _size_in_group(weights: object) -> tuple[int, int] | None:
+    """The size of a block in compressed-tensors' description of some weights."""
+    if not isinstance(weights, dict):
+        return None
+    if weights.get("strategy") in ("group", "tensor_group") and (size := _count(weights.get("group_size"))):
+        return 1, size
+    return _size(weights.get("block_structure"))
+
+
+def _size(value: object) -> tuple[int, int] | None:
+    if isinstance(value, str) and re.fullmatch(r"\d{1,6}x\d{1,6}", value):
+        value = [int(n) for n in value.split("x")]
+    if isinstance(value, list) and len(value) == 2:
+        rows, columns = (_count(n) for n in value)
+        if rows and columns:
+            return rows, columns
+    return None
 
 
 def _count(value: object) -> int | None:

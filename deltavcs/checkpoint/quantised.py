@@ -8,7 +8,7 @@ quantisation, nor is a checkpoint that was merely converted to 8-bit floats.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -20,14 +20,16 @@ from deltavcs.checkpoint.view import View, view_of
 from deltavcs.errors import ErrorKind, InvalidInputError
 from deltavcs.objects.model import Manifest
 from deltavcs.objects.store import ObjectStore
+from deltavcs.tensors.dtypes import dtype_of, n_elements
 
 _FLOATS = frozenset({"F64", "F32", "F16", "BF16"})
 _FLOAT8 = frozenset({"F8_E4M3", "F8_E5M2", "F8_E4M3FNUZ", "F8_E5M2FNUZ"})
 _INTEGERS = frozenset({"U8", "I8", "U16", "I16", "U32", "I32", "U64", "I64"})
 _PLAIN = _FLOATS | {"BOOL", "I64", "C64"}
 _PAYLOAD = re.compile(
-    r"(?P<stem>.+?)(?:\.weight)?[._:]_?"
-    r"(?P<kind>weight|qweight|packed|W_q|q_weight|codes|blocks|qdata|data|Qidxs|indices)\Z"
+    r"(?P<stem>.+?)(?:[._:]_?weight)?[._:]_?"
+    r"(?P<kind>weight|qweight|packed|W_q|q_weight|codes|blocks|qdata|data|Qidxs|indices|"
+    r"trellis|dense_weights|bitmask)\Z"
 )
 _COMPANION = re.compile(
     r"(?P<stem>.+?)(?:[._:]_?weight)?[._:]_?(?P<kind>(?:weight_)?(?:scale_inv|scales?|scale_2|global_scale|"
@@ -38,6 +40,10 @@ _COMPANION = re.compile(
 )
 # A companion that alone proves a quantisation, whatever dtype the numbers are stored in.
 _PROOFS = ("absmax", "SCB", "quant_state")
+# Kinds that no other tensor of a model is called: integers under them are stored numbers, scales or none.
+_TELLING = ("weight", "qweight", "packed", "W_q", "Qidxs", "trellis", "bitmask")
+# Integers that are no weights however many they are: masks, positions.
+_BUFFER = re.compile(r"(?:\A|.*[._])(?:\w*bias|\w*mask|\w*ids|\w*index|\w*offsets?)\Z")
 # Says by its presence that all 8-bit floats of a file have scales.
 _FLAG = "scaled_fp8"
 _BY_PAYLOAD = {
@@ -45,6 +51,7 @@ _BY_PAYLOAD = {
     "packed": "compressed-tensors, packed",
     "W_q": "HQQ", "codes": "AQLM", "blocks": "MXFP4", "qdata": "TorchAO", "data": "Quanto",
     "Qidxs": "QuIP#", "indices": "VPTQ", "q_weight": "packed integers, as EXL2 stores them",
+    "trellis": "EXL3", "dense_weights": "SpQR", "bitmask": "compressed-tensors, sparse",
 }  # fmt: skip
 
 
@@ -112,20 +119,53 @@ def _recognise(
 ) -> Quantisation | None:
     packed = {n for n, key in names.items() if tensors[key].dtype not in _PLAIN}
     proofs = any(proof in n for n in names for proof in _PROOFS)
-    if not packed and not proofs and not _integer_weights(names, tensors):
-        return None
     declared = read_declared(read, folder)
+    if not packed and not proofs and not declared.scheme and not _integer_weights(names, tensors):
+        return None
     payloads, companions = _match(names, tensors)
-    if not payloads and declared.scheme:
-        # Numbers of few bits in a checkpoint that says it is quantised, under names that are not known here.
+    if not payloads and (declared.scheme or _mostly_packed(names, packed, tensors)):
+        # Numbers of few bits under names that are not known here.
         payloads = {names[n]: {} for n in packed if len(tensors[names[n]].shape) > 1}
+    if not payloads and declared.scheme:
+        payloads = _scaled_by_name(names, tensors)
+        companions |= {key for beside in payloads.values() for key in beside.values()}
     if not payloads:
         return None
+    # Where others have scales, 8-bit floats without one are not what they seem.
+    bare = (
+        names[n] for n in packed if tensors[names[n]].dtype in _FLOAT8 and len(tensors[names[n]].shape) > 1
+    )
+    payloads |= {key: {} for key in bare if key not in payloads and key not in companions}
     scheme = declared.scheme or _scheme_of(payloads, tensors)
     scaled = match_scales(payloads, tensors, method=declared.method, block=declared.block)
-    obstacle, scaled = (scaled, {}) if isinstance(scaled, str) else ("", scaled)
+    obstacle, scaled = (scaled, {}) if isinstance(scaled, str) else (declared.obstacle, scaled)
     others = frozenset(companions - payloads.keys())
     return Quantisation(folder, scheme, payloads, others, declared.dtype, scaled, obstacle, declared.loadable)
+
+
+def _mostly_packed(
+    names: Mapping[str, str], packed: Collection[str], tensors: Mapping[str, TypedTensor]
+) -> bool:
+    """True if a quarter of all bytes are integers or numbers of fewer than 8 bits, and no buffers."""
+
+    def size(name: str) -> int:
+        tensor = tensors[names[name]]
+        return n_elements(tensor.shape) * dtype_of(tensor.dtype).bits
+
+    few = (n for n in packed if tensors[names[n]].dtype not in _FLOAT8 and not _BUFFER.match(n))
+    return sum(map(size, few)) * 4 > sum(map(size, names))
+
+
+def _scaled_by_name(
+    names: Mapping[str, str], tensors: Mapping[str, TypedTensor]
+) -> dict[str, dict[str, str]]:
+    """Weights with a `weight_scale`: rounded to few bits, though they are stored as floats."""
+    stems = {n.removesuffix("_scale") for n in names if n.endswith(".weight_scale")}
+    return {
+        names[n]: {"scale": names[f"{n}_scale"]}
+        for n in sorted(stems & names.keys())
+        if tensors[names[n]].dtype in _FLOATS
+    }
 
 
 def _integer_weights(names: Mapping[str, str], tensors: Mapping[str, TypedTensor]) -> bool:
@@ -164,8 +204,9 @@ def _is_payload(kind: str, tensor: TypedTensor, beside: Mapping[str, TypedTensor
     if tensor.dtype in _FLOATS or tensor.dtype in ("BOOL", "C64") or not tensor.shape:
         return False
     if tensor.dtype in _INTEGERS:
-        whole = len(tensor.shape) > 1 and kind in ("weight", "qweight", "packed", "W_q", "Qidxs")
-        return whole or bool(beside)
+        return (len(tensor.shape) > 1 and kind in _TELLING) or kind == "dense_weights" or bool(beside)
+    if tensor.dtype.endswith("FNUZ"):  # nothing here computes with them: they would be copied
+        return len(tensor.shape) > 1 or bool(beside)
     # 8-bit floats that nothing scales are what they are; a norm called `scale` is converted along with them.
     return tensor.dtype not in _FLOAT8 or any(t.dtype != tensor.dtype or "2" in k for k, t in beside.items())
 
@@ -185,11 +226,12 @@ def _scheme_of(payloads: Mapping[str, Mapping[str, str]], tensors: Mapping[str, 
         return "NVFP4"
     if kind in _BY_PAYLOAD:
         return _BY_PAYLOAD[kind]
-    if tensors[key].dtype in _FLOAT8:
+    if tensors[key].dtype in _FLOAT8 and (beside or not tensors[key].dtype.endswith("FNUZ")):
         return "block-scaled fp8" if "scale_inv" in beside else "fp8 with scales"
     if tensors[key].dtype == "U32" and "scales" in beside:
         return "MLX, packed integers"
-    return f"{tensors[key].dtype} integers" + (" with scales" if beside else "")
+    what = "integers" if tensors[key].dtype in _INTEGERS else "numbers"
+    return f"{tensors[key].dtype} {what}" + (" with scales" if beside else "")
 
 
 class Purpose(StrEnum):
@@ -198,6 +240,7 @@ class Purpose(StrEnum):
     COMPUTE = "compute"
     RUN = "run"
     FOLD = "fold"
+    DEQUANTISE = "dequantise"
 
 
 def check_arithmetic(
@@ -221,11 +264,14 @@ def quantised_error(
     name: str, found: tuple[Quantisation, ...], purpose: Purpose = Purpose.COMPUTE
 ) -> InvalidInputError:
     """The error for a checkpoint that cannot be used as it is."""
-    advice = _ADVICE[purpose]
-    if purpose is not Purpose.FOLD and any(one.obstacle for one in found):
+    advice, why = _ADVICE[purpose], ": its stored numbers are no weights to compute with"
+    obstacle = next((one.obstacle for one in found if one.obstacle), "")
+    if purpose is not Purpose.FOLD and obstacle:
         advice = Advice.USE_UNQUANTISED
+    if purpose is Purpose.DEQUANTISE:
+        why = f", and what its weights are cannot be told: {obstacle}"
     return InvalidInputError(
-        f"{name} is quantised ({describe(found)}): its stored numbers are no weights to compute with",
+        f"{name} is quantised ({describe(found)}){why}",
         kind=ErrorKind.QUANTISED,
         advice=advice,
         facts={"revision": name},
@@ -236,6 +282,7 @@ _ADVICE = {
     Purpose.COMPUTE: Advice.DEQUANTIZE,
     Purpose.RUN: Advice.CHECK_OUT_DEQUANTIZED,
     Purpose.FOLD: Advice.FOLD_UNQUANTISED,
+    Purpose.DEQUANTISE: Advice.USE_UNQUANTISED,
 }
 
 

@@ -22,6 +22,8 @@ NOT_OF_WEIGHTS = (
 """Companions that scale activations or the cache; they are dropped with the quantisation."""
 
 _SCALES = ("scale_inv", "scale", "scale_weight", "qscale_weight")
+# Parts of a tensor of TorchAO or Quanto, which has a name of its own.
+_NO_NAMES = ("qdata", "_data", ".data")
 _METHODS = ("", "fp8", "fbgemm_fp8", "compressed-tensors", "modelopt", "float8", "quark", "mxfp8")
 _SCALE_DTYPES = ("F64", "F32", "F16", "BF16", "F8_E8M0", "U8")
 
@@ -71,10 +73,12 @@ def match_scales(
         block: its declared size.
     """
     if method not in _METHODS:
-        return f"{method} is not known"
+        return f"{method} is none of 8-bit floats with scales"
     out = {}
     for key, beside in payloads.items():
         found = _match_one(tensors[key], beside, tensors, block)
+        if key.endswith(_NO_NAMES):
+            found = "is not called as the weight is"
         if isinstance(found, str):
             return f"{key} {found}"
         out[key] = found
@@ -120,6 +124,11 @@ def _blocks(
     for size in (block, _USUAL):
         if size is not None and (-(-rows // size[0]), -(-columns // size[1])) == scales[-2:]:
             return *size, (scales[-2], scales[-1])
-    if rows % scales[-2] or columns % scales[-1]:
-        return None
-    return rows // scales[-2], columns // scales[-1], (scales[-2], scales[-1])
+    found = _size_of(rows, scales[-2]), _size_of(columns, scales[-1])
+    return (*found, (scales[-2], scales[-1])) if all(found) else None
+
+
+def _size_of(length: int, count: int) -> int:
+    """Rows or columns of an unnamed block; 0 if they are a guess: 200 may be 4 × 50, or 3 × 64 and 8."""
+    size, rest = divmod(length, count)
+    return size if not rest and (count == 1 or size & (size - 1) == 0) else 0

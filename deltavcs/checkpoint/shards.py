@@ -17,6 +17,7 @@ from deltavcs.checkpoint.layout import (
     ADAPTER_CONFIG,
     ADAPTER_WEIGHTS,
     CONFIG,
+    PICKLE,
     SINGLE,
     is_other_format,
     is_pickle,
@@ -197,7 +198,7 @@ def parse_index(index: str, data: bytes) -> tuple[dict[str, str], str]:
 
 def problem_of_others(folder: SourceFolder) -> str:
     """Why weights that are no safetensors, such as pickles and GGUF, are not all there; empty if they are."""
-    if "pytorch_model.bin" in folder.names:
+    if PICKLE in folder.names:
         return ""
     for index in folder.names:
         if (found := _INDEX.match(index)) and is_pickle(found["weights"]):
@@ -211,8 +212,10 @@ def is_index(name: str) -> bool:
     return _INDEX.match(name) is not None
 
 
-def pickle_index(names: Iterable[str]) -> str | None:
-    """The index of pickled shards among some names."""
+def pickle_index(names: Collection[str]) -> str | None:
+    """The index of pickled shards among some names; None if one file counts without it."""
+    if PICKLE in names:
+        return None
     return next((n for n in names if (m := _INDEX.match(n)) and is_pickle(m["weights"])), None)
 
 

@@ -30,15 +30,20 @@ _PROCESSORS = frozenset(
 )
 _VOCABULARY = re.compile(
     r".+\.(?:model|model\.v\d+\w*|spm|tiktoken|bpe|codes|vocab|tokenizer)\Z"
-    r"|(?:.+[._-])?(?:vocab|merges)(?:[._-][\w.-]+)?\.(?:json|txt)\Z"
-    r"|tokenizer[._-][\w.-]+\.json\Z|tokens\.txt\Z"
+    r"|(?:.+[._-])?(?:vocab|vocabulary|merges)(?:[._-][\w.-]+)?\.(?:jsonl?|txt|pkl)\Z"
+    r"|tokenizer[._-][\w.-]+\.json\Z|tokenizer\.(?:json\.gz|bin|pkl)\Z|tekken[\w.-]*\.json\Z"
+    r"|(?:vocab|bpecodes|tokens\.(?:txt|json)|unigram\.json|wordpieces?\.txt)\Z"
 )
-# Tables that a vocabulary needs and that are none.
+# Tables and texts that go with a vocabulary and are none.
 _TABLES = frozenset(
-    "normalizer.json emoji.json byte_maps.json word_shape.json word_pronunciation.json".split()
+    "normalizer.json emoji.json byte_maps.json word_shape.json word_pronunciation.json special_tokens.json"
+    " lang2id.json SYSTEM_PROMPT.txt".split()
 )
-_SETTING = re.compile(r"chat_template[\w.-]*\.(?:jinja2?|json)\Z|tokeni[sz](?:ation|er)\w*\.py\Z")
-_PROCESSOR = re.compile(r"(?:processing|image_processing|video_processing|feature_extraction)_?\w*\.py\Z")
+_SETTING = re.compile(r"chat_template[\w.-]*\.json\Z|.+\.jinja2?\Z|\w*tokeni[sz](?:ation|er)\w*\.py\Z")
+_PROCESSOR = re.compile(
+    r"(?:\w+_)?(?:processing|processor|feature_extract(?:ion|or))\w*\.py\Z"
+    r"|(?:\w+_)?(?:pre)?processor(?:_config)?\.json\Z|feature_extractor\.json\Z"
+)
 
 
 class SideRole(StrEnum):

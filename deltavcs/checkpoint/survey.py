@@ -93,6 +93,7 @@ class _Group:
     size: int = 0
     n_files: int = 0
     holds_weights: bool = False
+    any_taken: bool = False
 
 
 class _Walk:
@@ -163,9 +164,10 @@ class _Walk:
         group = _Group(path, cause)
         if not entry.is_symlink():
             self._count(Path(entry.path), path + "/", group)
-        self.survey.left_out.append(
-            LeftOut(path + "/", group.size, group.n_files, cause, group.holds_weights)
-        )
+        if group.n_files or not group.any_taken:
+            self.survey.left_out.append(
+                LeftOut(path + "/", group.size, group.n_files, cause, group.holds_weights)
+            )
 
     def _count(self, folder: Path, prefix: str, group: _Group) -> None:
         try:
@@ -179,6 +181,7 @@ class _Walk:
                 self._count(Path(entry.path), path + "/", group)
             elif group.cause is not Cause.INTERNAL and self.rules.includes(path):
                 taken.append((path, entry))
+                group.any_taken = True
             else:
                 group.size += _size(entry)
                 group.n_files += 1

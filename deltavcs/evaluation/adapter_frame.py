@@ -7,11 +7,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
+from deltavcs.adapters.adapter_keys import plain_name
 from deltavcs.checkpoint import layout
 from deltavcs.checkpoint.view import Content, View, ViewFile
 from deltavcs.errors import ErrorKind, InvalidInputError, MissingDependencyError, reason_of
 from deltavcs.evaluation.models import config_directory, fit_of, read_config, read_small
 from deltavcs.objects.store import ObjectStore
+from deltavcs.skeleton.heads import for_task
 from deltavcs.skeleton.model_config import model_class, read_model_config
 from deltavcs.skeleton.skeleton import building, quiet
 
@@ -103,7 +105,7 @@ def frame_of_adapter(objects: ObjectStore, below: View, adapter: View, task: str
         InvalidInputError: `bad-checkpoint` if transformers has no model of this type for the task.
     """
     config = read_model_config(read_config(objects, below))
-    named = _class_for(task, config)
+    named = _class_for(task, config) or _trained_class(objects, below, adapter, task)
     if named is None or named in (getattr(config, "architectures", None) or ()):
         return below
     own = {k.removeprefix(PREFIX): c for k, c in adapter.primary.items()}
@@ -111,7 +113,7 @@ def frame_of_adapter(objects: ObjectStore, below: View, adapter: View, task: str
     fit = fit_of(json.dumps(settings).encode(), below)
     heads = {name: own[name] for name in fit.missing if name in own}
     rows = {c.shape[0] for c in heads.values() if c.shape}
-    if task in ("SEQ_CLS", "TOKEN_CLS") and len(rows) == 1:
+    if named.endswith("Classification") and len(rows) == 1:
         settings = {k: v for k, v in settings.items() if k not in ("id2label", "label2id")}
         settings |= {"num_labels": rows.pop()}
     kept = {k: c for k, c in below.tensors.items() if k not in fit.unexpected}
@@ -148,7 +150,9 @@ def resize_for(model: Any, config: Any, adapter: View) -> None:
     Raises:
         InvalidInputError: `incompatible` if the adapter brings some of the new rows only.
     """
-    embedding = model.get_input_embeddings().weight
+    embedding = input_embedding(model)
+    if embedding is None:
+        return
     name = next(n for n, p in model.named_parameters() if p is embedding)
     rows = embedding.shape[0]
     wanted = max((c.shape[0] for c in _own_rows(adapter, name)), default=rows)
@@ -165,6 +169,30 @@ def resize_for(model: Any, config: Any, adapter: View) -> None:
         )
     with building():
         model.resize_token_embeddings(wanted, mean_resizing=False)
+
+
+def _trained_class(objects: ObjectStore, below: View, adapter: View, task: str | None) -> str | None:
+    """The class that an adapter was trained in, where its configuration or its names tell; else None."""
+    raw = json.loads(read_small(objects, adapter, layout.ADAPTER_CONFIG) or b"{}")
+    mapping, settings = raw.get("auto_mapping"), read_config(objects, below)
+    named = mapping.get("base_model_class") if isinstance(mapping, dict) else None
+    if task is None and isinstance(named, str):
+        return named if for_task(settings, None, named) is not None else None
+    bare = for_task(settings, task, None) if task == "FEATURE_EXTRACTION" else None
+    if bare is None:
+        return None
+    found = model_class(read_model_config(bare))
+    whole = any(plain_name(k).startswith(f"{found.base_model_prefix}.") for k in adapter.primary)
+    return None if whole else str(found.__name__)
+
+
+def input_embedding(model: Any) -> Any:
+    """The weight of a model's input embeddings, a row for each token; None if it takes no tokens (ViT)."""
+    try:
+        found = getattr(model.get_input_embeddings(), "weight", None)
+    except (NotImplementedError, AttributeError):  # what transformers says of models that have none, or two
+        return None
+    return found if found is not None and found.dim() == 2 else None
 
 
 def _own_rows(adapter: View, name: str) -> Iterator[Content]:

@@ -9,11 +9,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from deltavcs.adapters.adapter_config import parse_adapter_config
+from deltavcs.checkpoint.layout import ADAPTER_CONFIG
 from deltavcs.checkpoint.materialize import load_state, load_tensors
 from deltavcs.checkpoint.view import Content, View
 from deltavcs.errors import ErrorKind, InvalidInputError, reason_of
-from deltavcs.evaluation.adapter_frame import frame_of_adapter, import_peft, peft_config_of, resize_for
-from deltavcs.evaluation.models import build_model
+from deltavcs.evaluation.adapter_frame import (
+    frame_of_adapter,
+    import_peft,
+    input_embedding,
+    peft_config_of,
+    resize_for,
+)
+from deltavcs.evaluation.adapter_names import spell_as_peft
+from deltavcs.evaluation.models import build_model, read_small
 from deltavcs.evaluation.swap import some_names
 from deltavcs.objects.store import ObjectStore
 from deltavcs.resources import Resources
@@ -23,6 +32,12 @@ if TYPE_CHECKING:
     import torch
 
 _NAME = "default"
+# Initialisations that change the base by what a stored adapter does not say (`LoraLayer.update_layer`).
+_LOST_STARTS = {
+    "pissa_niter": "a decomposition that begins with random numbers",
+    "lora_ga": "gradients that are not stored",
+    "corda": "statistics of data that are not stored",
+}
 
 
 class StoredAdapter:
@@ -82,6 +97,7 @@ def load_adapted(
             `incompatible` for weights that are missing, unknown or of another shape.
         MissingDependencyError: peft is not installed.
     """
+    _refuse_lost_start(objects, adapter)
     import_peft()
     from peft.auto import MODEL_TYPE_TO_PEFT_MODEL_MAPPING
     from peft.peft_model import PeftModel
@@ -104,6 +120,17 @@ def load_adapted(
     return found.eval()
 
 
+def _refuse_lost_start(objects: ObjectStore, adapter: View) -> None:
+    """Refuse an adapter whose base was changed when it began, in a way that is not done again by loading."""
+    found = parse_adapter_config(read_small(objects, adapter, ADAPTER_CONFIG) or b"").initialisation
+    why = next((why for start, why in _LOST_STARTS.items() if found.startswith(start)), None)
+    if why is not None:
+        raise _incompatible(
+            f"the adapter was initialised by {found}, which changes the base by {why}; PEFT converts it to"
+            " plain LoRA with save_pretrained(…, path_initial_model_for_weight_conversion=…)"
+        )
+
+
 def set_weights(model: Any, state: Mapping[str, torch.Tensor]) -> None:
     """Put an adapter's tensors into a model that has such an adapter.
 
@@ -118,18 +145,20 @@ def set_weights(model: Any, state: Mapping[str, torch.Tensor]) -> None:
     peft = import_peft()
     from peft.mapping import PEFT_TYPE_TO_PREFIX_MAPPING
 
+    embedded = input_embedding(model) is not None
+    with building():
+        known, more = (
+            peft.get_peft_model_state_dict(model, adapter_name=_NAME, save_embedding_layers=both)
+            for both in (False, embedded)
+        )
+    state = spell_as_peft(state, known.keys() | more.keys(), model.get_base_model())
     try:
         with building():
-            found = peft.set_peft_model_state_dict(model, dict(state), adapter_name=_NAME)
+            found = peft.set_peft_model_state_dict(model, state, adapter_name=_NAME)
     except KeyError as exc:
         raise _incompatible(f"the adapter lacks {exc.args[0]}") from exc
     except (RuntimeError, ValueError, TypeError) as exc:
         raise _incompatible(_reason(exc)) from exc
-    with building():
-        known, more = (
-            peft.get_peft_model_state_dict(model, adapter_name=_NAME, save_embedding_layers=both)
-            for both in (False, True)
-        )
     prefix = PEFT_TYPE_TO_PREFIX_MAPPING.get(model.peft_config[_NAME].peft_type, "")
     own = (k.replace(f".{_NAME}", "") for k in found.missing_keys if prefix in k and f".{_NAME}" in k)
     # A weight that all layers share is missing in each of them, and is nowhere in a file.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from deltavcs.checkpoint.device import checked_device
+from deltavcs.checkpoint.quantised import quantisations_of
 from deltavcs.errors import ErrorKind, InvalidInputError, reason_of
 from deltavcs.evaluation.adapter_model import StoredAdapter, load_adapted
 from deltavcs.evaluation.encode import Sample
@@ -48,6 +49,7 @@ class Bench:
         self._evaluator = Evaluator(pad_id=0, batch_size=batch_size)
         self._model_key: str | None = None
         self._stored: StoredModel | StoredAdapter | None = None
+        self._last: Subject | None = None
 
     def ask(self, prompts: Prompts) -> None:
         """Go on with other samples, on the model that is loaded."""
@@ -59,12 +61,20 @@ class Bench:
         Raises:
             InvalidInputError: `bad-checkpoint` or `incompatible` for what cannot be run; says why, not which.
         """
-        if self._stored is None or self._model_key != subject.model_key:
+        if self._stored is None or self._model_key != subject.model_key or self._is_spent(subject):
             self._stored = None  # drop the old model before the new one takes its memory
             self._stored = self._build(subject)
-            self._model_key = subject.model_key
+            self._model_key, self._last = subject.model_key, subject
         self._stored.load(subject.contents)
         return self._stored.model
+
+    def _is_spent(self, subject: Subject) -> bool:
+        """True if the model ran another subject and is quantised.
+
+        bitsandbytes packs weights anew when a model runs on a CPU, and unpacks them wrong when its state is
+        read, as PEFT does to exchange an adapter.
+        """
+        return self._last is not subject and bool(quantisations_of(self._objects, subject.frame))
 
     def samples(self, subject: Subject) -> list[Sample]:
         """The probe's samples, tokenized for the subject."""

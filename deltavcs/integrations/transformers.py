@@ -30,7 +30,7 @@ from transformers.utils.logging import get_logger
 
 from deltavcs.checkpoint.layout import MARKER
 from deltavcs.checkpoint.marker import Marker, encode_marker
-from deltavcs.errors import AlreadyExistsError, DeltaVCSError, InvalidInputError
+from deltavcs.errors import AlreadyExistsError, DeltaVCSError, ErrorKind, InvalidInputError
 from deltavcs.integrations.trainer_facts import facts_of_save
 from deltavcs.objects.model import Role
 from deltavcs.oid import CommitId
@@ -192,7 +192,7 @@ class DvxCallback(TrainerCallback):  # type: ignore[misc]
                     self.commits.append(done.recorded.commit)
                 self._say_base(done)
         except BaseException as exc:  # nobody interrupts this thread; a panic of native code is no Exception
-            self._failed(save.source, exc)
+            self._failed(save.source, exc, save.folder)
 
     def _commit_where_it_fits(self, save: _Save, draft: Draft) -> Committed:
         """Commit to the branch, or to another one if it holds another model: no save is lost to that."""
@@ -244,11 +244,14 @@ class DvxCallback(TrainerCallback):  # type: ignore[misc]
                 base.name, base.distance,
             )  # fmt: skip
 
-    def _failed(self, source: Path, exc: BaseException) -> None:
+    def _failed(self, source: Path, exc: BaseException, folder: Path | None = None) -> None:
         with self._lock:
             self.errors.append(exc)
             self._lost.append(source.name)
-        _log.warning("dvx: a save was not committed: %s: %s", source.name, _told(exc))
+        told = _told(exc)
+        if folder is not None:  # where its files were put aside, which is gone now
+            told = told.replace(str(folder), str(source))
+        _log.warning("dvx: a save was not committed: %s: %s", source.name, told)
 
     def _branch_for(self, args: Any) -> str:
         return self.name or _branch_name(_folder_name(args))
@@ -292,7 +295,7 @@ def _told(exc: BaseException) -> str:
     """An error for the log: those of other libraries say little without their type."""
     if not isinstance(exc, DeltaVCSError):
         return f"{type(exc).__name__}: {exc}"
-    return str(exc)
+    return f"{exc} (name it as `base` of the callback)" if exc.kind is ErrorKind.BASE_UNKNOWN else str(exc)
 
 
 def _set_aside(source: Path, aside: Path) -> None:

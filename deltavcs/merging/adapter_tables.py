@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from deltavcs.adapters.adapter_config import adapter_config_of
-from deltavcs.adapters.factors import parse_factor
+from deltavcs.adapters.adapter_keys import Part, parse_key, whole_names
+from deltavcs.adapters.factors import group_tensors, parse_factor
 from deltavcs.advice import Advice
 from deltavcs.checkpoint.elements import read_elements
 from deltavcs.checkpoint.layout import ADAPTER_CONFIG, MAX_JSON_BYTES
@@ -191,6 +192,11 @@ def adapter_table(objects: ObjectStore, model: MergeInput) -> AdapterTable:
             kind=ErrorKind.INCOMPATIBLE,
         )
     halves: dict[str, dict[str, str]] = {}
+    if twice := group_tensors(model.manifest.primary).twice:
+        raise InvalidInputError(
+            f"{model.name} holds both {' and '.join(twice)}: two adapters in one file",
+            kind=ErrorKind.INCOMPATIBLE,
+        )
     for key in model.manifest.primary:
         found = parse_factor(key)
         if found is not None:
@@ -205,3 +211,39 @@ def adapter_table(objects: ObjectStore, model: MergeInput) -> AdapterTable:
         )
     modules = {m: FactorKeys(sides["A"], sides["B"], config.scale(m)) for m, sides in halves.items()}
     return AdapterTable(model, modules, raw)
+
+
+def check_products_add(tables: Sequence[AdapterTable], method: str) -> None:
+    """Refuse adapters whose products can be added, and what else they hold cannot.
+
+    Raises:
+        InvalidInputError: `incompatible`.
+    """
+    for table in tables[1:]:
+        for setting, what in (("trainable_token_indices", "tokens"), ("lora_bias", "biases beside factors")):
+            if (table.config.get(setting) or None) != (tables[0].config.get(setting) or None):
+                raise InvalidInputError(
+                    f"{table.model.name} and {tables[0].model.name} cannot be merged through their products:"
+                    f" they trained other {what} ({setting})",
+                    kind=ErrorKind.INCOMPATIBLE,
+                )
+    if tables[0].config.get("lora_bias") and method not in ("average", "weighted", "task_arithmetic"):
+        raise InvalidInputError(
+            f"{method} does not merge biases beside factors (lora_bias)", kind=ErrorKind.INCOMPATIBLE
+        )
+    for table in tables:
+        for whole in filter(None, map(_trained_whole, table.model.manifest.primary)):
+            other = next((t for t in tables if whole in t.modules and t is not table), None)
+            if other is not None:
+                raise InvalidInputError(
+                    f"{table.model.name} holds {whole} whole, and {other.model.name} has factors for it:"
+                    " they cannot be merged as adapters",
+                    kind=ErrorKind.INCOMPATIBLE,
+                )
+
+
+def _trained_whole(key: str) -> str | None:
+    """The module whose weight an adapter keeps in place of the base's; None for any other tensor."""
+    found = parse_key(key)
+    whole = found.part is Part.WHOLE and ".base_layer." not in found.module
+    return whole_names(found.module)[0].rpartition(".")[0] if whole else None

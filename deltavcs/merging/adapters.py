@@ -9,13 +9,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from deltavcs.adapters.adapter_keys import Part, parse_key
 from deltavcs.adapters.base_weights import BaseWeights
 from deltavcs.adapters.saved_weights import saved_weights
 from deltavcs.advice import Advice
+from deltavcs.checkpoint.elements import read_elements
 from deltavcs.checkpoint.patching import merged_adapter_files
 from deltavcs.checkpoint.view import Content, View, read_header, replace_files, view_of, with_tensors
 from deltavcs.errors import ErrorKind, InvalidInputError
-from deltavcs.merging.adapter_tables import AdapterTable, adapter_table
+from deltavcs.merging.adapter_tables import AdapterTable, adapter_table, check_products_add
 from deltavcs.merging.alignment import Merging
 from deltavcs.merging.counterparts import MergeInput
 from deltavcs.merging.formulas import derived_content
@@ -28,6 +30,7 @@ from deltavcs.objects.model import Manifest, TensorEntry
 from deltavcs.objects.store import ObjectStore
 from deltavcs.resources import Resources
 from deltavcs.tensors.cast import from_float64
+from deltavcs.tensors.dtypes import n_elements
 from deltavcs.tensors.safetensors import build_header
 
 EXACT_METHODS = ("average", "weighted", "task_arithmetic", *SPARSE_METHODS)
@@ -90,6 +93,7 @@ def merge_products(
         )
     settings = settings_for(method_named(method), options, len(models))
     tables = [adapter_table(objects, m) for m in models]
+    check_products_add(tables, method)
     job = _Job(objects, method, options, settings, tables, base, rank or 0, spool)
     job = replace(job, rank=rank or max(sum(t.rank(m) for t in tables) for m in job.modules))
     merge_one = _merger(job, resources.memory_bytes)
@@ -154,11 +158,26 @@ def _whole_tensors(job: _Job) -> dict[str, Content]:
         for key, entry in table.model.manifest.primary.items():
             if key in factors or key in out:
                 continue
+            if parse_key(key).part is Part.BIAS:
+                out[key] = _bias_of_factors(job, key, entry)
+                continue
             old = olds.get(key)
             entries = [t.entry(key) or old for t in job.tables]
             starts = [old] if method_named(job.method).needs_base else []
             out[key] = _whole_tensor(job, key, entry, [*starts, *entries])
     return out
+
+
+def _bias_of_factors(job: _Job, key: str, lead: TensorEntry) -> Content:
+    """What biases beside factors B add: an adapter's scale multiplies them as it does its factors."""
+    weights = _weights(job.method, job.settings, len(job.tables))
+    total = np.zeros(n_elements(lead.shape))
+    for table, weight in zip(job.tables, weights, strict=True):
+        entry = table.entry(key)
+        if entry is not None and entry.shape == lead.shape:
+            scale = table.modules[parse_key(key).module].scale
+            total += weight * scale * read_elements(job.objects, entry, 0, n_elements(entry.shape))
+    return _spooled(job.spool, lead.dtype, lead.shape, total)
 
 
 def _whole_tensor(job: _Job, key: str, lead: TensorEntry, entries: Sequence[TensorEntry | None]) -> Content:

@@ -13,13 +13,14 @@ from dataclasses import dataclass, field
 from deltavcs.advice import Advice
 from deltavcs.brief import brief
 from deltavcs.checkpoint.patching import resized_files, untied_files
+from deltavcs.checkpoint.token_ids import other_tokens
 from deltavcs.checkpoint.view import Content, View, replace_files, view_of, with_tensors
 from deltavcs.errors import ErrorKind, InvalidInputError
 from deltavcs.merging.carried_files import CarriedFiles, carry_files, check_config
 from deltavcs.merging.counterparts import Counterparts, MergeInput, find_counterparts
 from deltavcs.merging.padding import Padding, grown
 from deltavcs.objects.derivation import Derivation, Operand
-from deltavcs.objects.model import TensorEntry
+from deltavcs.objects.model import Manifest, TensorEntry
 from deltavcs.objects.store import ObjectStore
 from deltavcs.operators.parse import encode_program
 from deltavcs.tensors.dtypes import dtype_of, n_elements
@@ -38,6 +39,8 @@ class Compatibility:
         bare_rows: padded, with rows that the target lacks and both others have: they hold the difference
             alone.
         guessed: padded because of their names alone, with the reason why the model could not tell.
+        other_tokens: target and fine-tune, if their tokenizers give the same ids to other tokens: the rows
+            of these are added up.
         missing: kept from the leading checkpoint because another one lacks them.
         extra: tensors of another checkpoint that the leading one lacks; left out.
         added: tensors that the fine-tune alone has, such as a classifier; carried over whole, with its
@@ -64,6 +67,7 @@ class Compatibility:
     bare_rows: tuple[str, ...] = ()
     added: tuple[str, ...] = ()
     guessed: tuple[str, ...] = ()
+    other_tokens: tuple[str, ...] = ()
 
     __repr__ = brief
 
@@ -79,7 +83,9 @@ class _Draft:
     copied: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
 
-    def freeze(self, found: Counterparts, added: Mapping[str, object]) -> Compatibility:
+    def freeze(
+        self, found: Counterparts, added: Mapping[str, object], other_tokens: Sequence[str]
+    ) -> Compatibility:
         adjusted = found.adjusted
         return Compatibility(
             matched=tuple(self.matched),
@@ -97,6 +103,7 @@ class _Draft:
             shared_rows=tuple(self.shared_rows),
             bare_rows=tuple(self.bare_rows),
             guessed=tuple(self.guessed),
+            other_tokens=tuple(other_tokens),
         )
 
 
@@ -159,7 +166,7 @@ def combine(
     if draft.padded and padding is not None:
         kept = (k for k in found.adjusted.ignored if k in lead.primary and padding.grows(k))
         draft.wrong += [f"{k} would grow with the vocabulary, and is not in all of them" for k in kept]
-    _check(draft, found, is_transfer=is_transfer)
+    _check(draft, found, lead, is_transfer=is_transfer)
     theirs = is_transfer and config == "finetune"
     added = _added(found, operands) if theirs else {}
     beside = {**found.beside, **dict.fromkeys(added, next(reversed(lead.primary), ""))}
@@ -173,7 +180,8 @@ def combine(
         view = replace_files(view, untied_files(objects, view))
     if theirs:
         check_config(objects, view, lead)
-    return Combination(view, draft.freeze(found, added), triples, carried)
+    others = other_tokens(objects, [(o.name, o.manifest) for o in operands[:2]]) if is_transfer else ()
+    return Combination(view, draft.freeze(found, added, others), triples, carried)
 
 
 def _added(found: Counterparts, operands: Sequence[MergeInput]) -> dict[str, Content]:
@@ -252,11 +260,13 @@ def _owners(key: str, operands: Sequence[MergeInput]) -> tuple[list[str], list[s
     return has, [o.name for o in operands if o.name not in has]
 
 
-def _check(draft: _Draft, found: Counterparts, *, is_transfer: bool) -> None:
+def _check(draft: _Draft, found: Counterparts, lead: Manifest, *, is_transfer: bool) -> None:
     # A PEFT model saved whole: its weights are those from before the training.
     wrong = [*draft.wrong, *(f"{k} was not merged into its weight" for k in found.extra if ".lora_" in k)]
     if not is_transfer:
         wrong += [f"{k} is not in all of them" for k in (*found.missing, *found.extra)]
+    elif lead.primary and draft.matched and all("::" in k for k in draft.matched):
+        wrong.append(f"of the model itself no tensor meets another, only {draft.matched[0]} and its like do")
     if wrong or not draft.matched:
         shown = "; ".join(wrong[:3]) + (f"; and {len(wrong) - 3} more" if len(wrong) > 3 else "")
         shown = shown or "no tensor has the same name, their architectures differ"

@@ -9,8 +9,10 @@ from pathlib import Path
 from deltavcs.advice import Advice
 from deltavcs.brief import brief
 from deltavcs.checkpoint.findings import Findings
+from deltavcs.checkpoint.ingest import check_weights
 from deltavcs.checkpoint.intake import Intake
 from deltavcs.checkpoint.quantised import describe, quantisations_of
+from deltavcs.checkpoint.source import SourceCheckpoint
 from deltavcs.errors import DeltaVCSError, ErrorKind, InvalidInputError
 from deltavcs.objects.model import Kind, Parent, Role, check_role
 from deltavcs.oid import CommitId
@@ -95,13 +97,11 @@ def commit(
     further = tuple(_parent(repo, text) for text in several(parents, "parents"))
     tip = tip_of(repo, branch)
     with open_source(repo, source, intake=intake, allow_pickle=allow_pickle) as opened:
-        kind = Kind.ADAPTER if holds_adapter(opened.checkpoint) else Kind.FINETUNE
+        kind = _kind_of(opened.checkpoint)
         draft = replace(draft, name=branch)
         check_branch(repo, draft, Newcomer.of_source(opened.checkpoint, kind))
-        if given is not None:
-            found = measured(repo, opened.checkpoint, given)
-        else:
-            found = find_base(repo, opened.checkpoint, Path(source), tip)
+        known = given and measured(repo, opened.checkpoint, given)
+        found = known or find_base(repo, opened.checkpoint, Path(source), tip)
         opened = opened if origin is None else replace(opened, origin=dict(origin))
         made = commit_source(repo, opened, found, draft, parents=further)
         adapter_type, notes = read_adapter(repo, opened.checkpoint, found.commit, made.recorded.commit)
@@ -111,7 +111,7 @@ def commit(
         _changed_share(repo, made.recorded.commit),
         opened.checkpoint.findings,
         opened.converted,
-        quantised_base=_scheme_of(repo, found) if kind == Kind.ADAPTER else "",
+        quantised_base=_scheme_below(repo, kind, found),
         names_differ=made.found.describe() if made.found is not None else "",
         new_tensors=made.found.only_ours if made.found is not None else (),
         missing_tensors=made.found.only_theirs if made.found is not None else (),
@@ -121,8 +121,19 @@ def commit(
     )
 
 
-def _scheme_of(repo: Repository, base: Base) -> str:
-    return describe(quantisations_of(repo.objects, repo.manifest(base.commit)))
+def _kind_of(checkpoint: SourceCheckpoint) -> Kind:
+    """What a source is. Raises InvalidInputError: `bad-checkpoint` if a whole checkpoint has no weights."""
+    if holds_adapter(checkpoint):
+        return Kind.ADAPTER
+    check_weights(checkpoint)
+    return Kind.FINETUNE
+
+
+def _scheme_below(repo: Repository, kind: Kind, base: Base) -> str:
+    """How the base of an adapter is quantised; empty if it is not."""
+    return (
+        describe(quantisations_of(repo.objects, repo.manifest(base.commit))) if kind is Kind.ADAPTER else ""
+    )
 
 
 def _changed_share(repo: Repository, commit_id: CommitId) -> float | None:

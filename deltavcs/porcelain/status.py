@@ -15,7 +15,7 @@ from deltavcs.oid import CommitId
 from deltavcs.pool import Pool
 from deltavcs.repo import Repository
 from deltavcs.resources import Resources
-from deltavcs.steps.bases import find_base, marked_base
+from deltavcs.steps.bases import checked_out, find_base
 from deltavcs.steps.found_base import Base
 from deltavcs.steps.naming import name_of
 
@@ -62,7 +62,7 @@ def status(repo: Repository, directory: str | Path, *, base: str | None = None) 
         if base is not None:
             found = Base(repo.resolve(base), base, "given")
         else:
-            found = marked_base(repo, directory) or find_base(repo, checkpoint, directory, None)
+            found = checked_out(repo, directory) or find_base(repo, checkpoint, directory, None)
     manifest = repo.manifest(found.commit)
     intake = Intake(incomplete=True, paths=frozenset(f.path for f in manifest.files))
     with open_checkpoint(directory, intake) as checkpoint:

@@ -19,13 +19,21 @@ from deltavcs.advice import Advice
 from deltavcs.errors import ErrorKind, InvalidInputError, MissingDependencyError, reason_of
 
 # Numbers that say how many modules there are, under whatever name a family gives them.
-_COUNT = re.compile(r"layer|block|expert|depth|stage|codebook|stack|num_hidden_groups|num_.*_modules")
-_MAX_COUNT = 10_000
+_COUNT = re.compile(
+    r"layer|block|expert|depth|stage|codebook|stack|attention_types|num_hidden_groups|num_.*_modules"
+)
+_EXPERTS = re.compile(r"num_.*experts|n_.*experts")
+_NO_COUNT = re.compile(
+    r"_(?:size|ids?|dim|channels|width|length|input|rank)\Z"
+)  # and yet its name speaks of layers
+_MAX_COUNT = 2_000
+_MAX_EXPERTS = 20_000
 # Numbers that transformers makes tables of, some of them in Python: positions and labels.
 _TABLE = re.compile(r"position|n_ctx|seq_len|num_labels|num_classes")
 _MAX_TABLE = 100_000_000
-_MAX_LABELS = 1_000_000
+_MAX_LABELS = 100_000
 _MAX_NESTING = 16
+_FLOAT = "__float__"
 # What a configuration may say of how it is run. Anything else names code of others ("kernels-community/…").
 _IMPLEMENTATIONS = ("eager", "sdpa")
 _NAMES_CODE = re.compile(r"_?(attn|experts)_implementation(_internal)?")
@@ -96,15 +104,18 @@ def _most(name: str) -> float:
     """The largest number that a setting may have."""
     if _TABLE.search(name):
         return _MAX_LABELS if name.startswith("num_") else _MAX_TABLE
-    return _MAX_COUNT if _COUNT.search(name) else math.inf
+    if _NO_COUNT.search(name) or not _COUNT.search(name):
+        return math.inf
+    return _MAX_EXPERTS if _EXPERTS.match(name) else _MAX_COUNT
 
 
 def _harmless(raw: dict[str, Any]) -> dict[str, Any]:
     """The settings without those that make transformers fetch or run what others wrote.
 
     Raises:
-        InvalidInputError: `bad-checkpoint` for a dtype that is none.
+        InvalidInputError: `bad-checkpoint` for a dtype that is none, or a part that is to be fetched.
     """
+    _check_backbone(raw)
     kept: dict[str, Any] = {}
     for name, value in raw.items():
         if name in _NOT_ASKED or (_NAMES_CODE.fullmatch(name) and value not in _IMPLEMENTATIONS):
@@ -117,8 +128,27 @@ def _harmless(raw: dict[str, Any]) -> dict[str, Any]:
                 )
             if value == "auto":
                 continue
-        kept[name] = _harmless(value) if isinstance(value, dict) else value
+        kept[name] = _harmless_value(value)
     return kept
+
+
+def _harmless_value(value: Any) -> Any:
+    if isinstance(value, dict) and value.keys() == {_FLOAT}:  # as transformers spells what JSON cannot
+        return float(value[_FLOAT]) if value[_FLOAT] in ("Infinity", "-Infinity", "NaN") else value
+    if isinstance(value, list):
+        return [_harmless_value(one) for one in value]
+    return _harmless(value) if isinstance(value, dict) else value
+
+
+def _check_backbone(section: dict[str, Any]) -> None:
+    """Refuse a backbone that is a name: transformers would ask the Hub for its configuration."""
+    name = section.get("backbone")
+    described = section.get("backbone_config") is not None or section.get("model_type") == "timm_backbone"
+    if isinstance(name, str) and not described:
+        raise InvalidInputError(
+            f"config.json only names its backbone, {name[:80]!r}, which would be fetched from the Hub",
+            kind=ErrorKind.BAD_CHECKPOINT,
+        )
 
 
 def _numbers(value: Any, depth: int = 0) -> Iterator[tuple[str, int]]:
@@ -131,8 +161,20 @@ def _numbers(value: Any, depth: int = 0) -> Iterator[tuple[str, int]]:
         if isinstance(inner, dict):
             yield from _numbers(inner, depth + 1)
         else:
-            numbers = inner if isinstance(inner, list) else [inner]
-            yield from ((name, n) for n in numbers if isinstance(n, int) and not isinstance(n, bool))
+            yield from _listed(name, inner, depth + 1)
+
+
+def _listed(name: str, value: Any, depth: int) -> Iterator[tuple[str, int]]:
+    """The numbers of a setting that is one, or a list of some, of further lists, or of sections."""
+    if isinstance(value, dict):
+        yield from _numbers(value, depth)
+    elif isinstance(value, list):
+        if depth > _MAX_NESTING:
+            raise InvalidInputError("config.json is nested too deeply", kind=ErrorKind.BAD_CHECKPOINT)
+        for one in value:
+            yield from _listed(name, one, depth + 1)
+    elif isinstance(value, int) and not isinstance(value, bool):
+        yield name, value
 
 
 def _unknown(model_type: object, raw: dict[str, Any]) -> str:
@@ -158,8 +200,8 @@ def model_class(config: Any, *, causal: bool = False) -> Any:
     known = _classes_by_type()
     if causal:
         _check_causal(config)
-    for name in getattr(config, "architectures", None) or ():
-        if isinstance(name, str) and name in known.get(config.model_type, ()):
+    for name in _architectures(config):
+        if name in known.get(config.model_type, ()):
             found = getattr(transformers, name)
             if not causal or found.can_generate():
                 return found
@@ -180,8 +222,14 @@ def _check_causal(config: Any) -> None:
 
 
 def _no_language_model(config: Any) -> str:
-    named = next((n for n in getattr(config, "architectures", None) or () if isinstance(n, str)), None)
+    named = next(_architectures(config), None)
     return f"{named or config.model_type} is no causal language model"
+
+
+def _architectures(config: Any) -> Iterator[str]:
+    """The classes that a configuration names, whatever else stands there."""
+    named = getattr(config, "architectures", None)
+    yield from (name for name in (named if isinstance(named, list | tuple) else ()) if isinstance(name, str))
 
 
 @cache

@@ -15,7 +15,7 @@ from deltavcs.history.walk import walk
 from deltavcs.objects.model import Commit, Kind
 from deltavcs.oid import CommitId
 from deltavcs.repo import Repository
-from deltavcs.steps.adapter_checks import check_adapter_fits, kind_of, says_its_modules
+from deltavcs.steps.adapter_checks import check_adapter_fits, check_whole, kind_of, says_its_modules
 from deltavcs.steps.found_base import Base
 from deltavcs.steps.naming import name_of, names_by_commit, tips
 from deltavcs.steps.same_weights import checkpoints, without_copies
@@ -30,8 +30,10 @@ def base_of_adapter(repo: Repository, checkpoint: SourceCheckpoint) -> Base:
     one base that has the modules is taken.
 
     Raises:
-        InvalidInputError: `base-unknown` if several fit, or none, or only another one than it names.
+        InvalidInputError: `base-unknown` if several fit, or none, or only another one than it names;
+            `bad-checkpoint` if it is not whole.
     """
+    check_whole(checkpoint)
     place = _named_base(checkpoint)
     named = _one_of(repo, commits_called(repo, place)) if place else []
     if len(named) > 1:
@@ -106,17 +108,6 @@ def _named_base(checkpoint: SourceCheckpoint) -> str | None:
     return place if isinstance(place, str) and 0 < len(place) < 4096 and "\0" not in place else None
 
 
-def _why_unknown(repo: Repository, checkpoint: SourceCheckpoint, fitting: list[CommitId]) -> str:
-    if fitting:
-        names = ", ".join(name_of(repo, c) for c in fitting)
-        if says_its_modules(checkpoint):
-            return f"it fits {names}"
-        return f"{kind_of(checkpoint)} does not name modules of its base, so it would fit {names}"
-    bases = without_copies(repo, (c for c, _ in checkpoints(repo) if repo.commit(c).kind is Kind.BASE))
-    shown = "; ".join(f"{name_of(repo, c)}: {_misfit(repo, checkpoint, c)}" for c in bases[:_SHOWN])
-    return "it fits no base of the repository" + (f" ({shown})" if shown else "")
-
-
 def _is_another(value: Commit, place: str | None) -> bool:
     """True if a base came from one model of the Hub and an adapter names another one."""
     hub = value.source.get("hub")
@@ -135,25 +126,37 @@ def _one_of(repo: Repository, commits: list[CommitId]) -> list[CommitId]:
 
 
 def _matches(repo: Repository, checkpoint: SourceCheckpoint, base: CommitId) -> bool:
-    return not _misfit(repo, checkpoint, base)
+    return _misfit(repo, checkpoint, base) is None
 
 
-def _misfit(repo: Repository, checkpoint: SourceCheckpoint, base: CommitId) -> str:
-    """Why an adapter is not of a base; empty if it may be."""
+def _misfit(repo: Repository, checkpoint: SourceCheckpoint, base: CommitId) -> InvalidInputError | None:
     try:
         check_adapter_fits(repo, checkpoint, base)
     except InvalidInputError as exc:
-        return str(exc)
-    return ""
+        return exc
+    return None
+
+
+def _why_none_fits(repo: Repository, checkpoint: SourceCheckpoint) -> str:
+    """Of the newest bases, what of the adapter they lack."""
+    bases = without_copies(repo, (c for c, _ in checkpoints(repo) if repo.commit(c).kind is Kind.BASE))
+    reasons = ((c, _misfit(repo, checkpoint, c)) for c in bases[:_SHOWN])
+    told = "; ".join(f"{name_of(repo, c)}: {why}" for c, why in reasons if why is not None)
+    return f"it fits no base of the repository ({told})" if told else "the repository has no base"
 
 
 def _unknown(
     repo: Repository, checkpoint: SourceCheckpoint, place: str | None, fitting: list[CommitId]
 ) -> InvalidInputError:
-    why = _why_unknown(repo, checkpoint, fitting)
+    if not fitting:
+        told = _why_none_fits(repo, checkpoint)
+    elif not says_its_modules(checkpoint):
+        told = f"an adapter of the type {kind_of(checkpoint)} does not name modules of its base"
+    else:
+        told = f"it fits {', '.join(name_of(repo, c) for c in fitting)}"
     says = f" (its adapter_config.json names {place})" if place else ""
     return InvalidInputError(
-        f"cannot tell the base of the adapter {checkpoint.root}{says}: {why}",
+        f"cannot tell the base of the adapter {checkpoint.root}{says}: {told}",
         kind=ErrorKind.BASE_UNKNOWN,
         advice=Advice.NAME_OR_IMPORT_BASE,
     )

@@ -33,6 +33,20 @@ def check_adapter_fits(repo: Repository, checkpoint: SourceCheckpoint, base: Com
     return check_fits_base(config, tensors, BaseWeights(repo.objects, manifest), quantised=quantised)
 
 
+def check_whole(checkpoint: SourceCheckpoint) -> None:
+    """Refuse an adapter without tensors or elements.
+
+    Raises:
+        InvalidInputError: `bad-checkpoint`.
+    """
+    check_complete(_entries(checkpoint))
+
+
+def kind_of(checkpoint: SourceCheckpoint) -> str:
+    """The type that an adapter's configuration says, as PEFT spells it."""
+    return _config(checkpoint).peft_type
+
+
 def read_adapter(
     repo: Repository, checkpoint: SourceCheckpoint, base: CommitId, made: CommitId
 ) -> tuple[str, tuple[str, ...]]:
@@ -82,11 +96,6 @@ def _entries(checkpoint: SourceCheckpoint) -> dict[str, TensorEntry]:
     nothing = BlobId("0" * 64)
     own = {k: t for k, t in checkpoint.tensors.items() if "::" not in k}
     return {k: TensorEntry(nothing, t.dtype, t.shape) for k, t in own.items()}
-
-
-def kind_of(checkpoint: SourceCheckpoint) -> str:
-    """The type of an adapter, such as `LORA (DoRA)` or `IA3`."""
-    return _config(checkpoint).kind
 
 
 def says_its_modules(checkpoint: SourceCheckpoint) -> bool:

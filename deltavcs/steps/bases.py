@@ -64,6 +64,20 @@ def _refuse_foreign(checkpoint: SourceCheckpoint) -> None:
         )
 
 
+def checked_out(repo: Repository, source: Path) -> Base | None:
+    """The commit that a checkout wrote into a directory; of a folded adapter, what that sits on.
+
+    With the adapter folded in, the directory holds no adapter, but its base with other weights.
+    """
+    marker = read_marker(source) if source.is_dir() else None
+    if marker is None or not repo.objects.has(marker.commit):
+        return None
+    manifest = repo.manifest(marker.commit)
+    if marker.files is not None and not {f.path for f in manifest.files} <= marker.files.keys():
+        return marked_base(repo, source)
+    return Base(marker.commit, name_of(repo, marker.commit), "marker")
+
+
 def marked_base(repo: Repository, source: Path) -> Base | None:
     """What the marker of a checkout says: the commit that lay there, or what an adapter of it sits on."""
     marker = read_marker(source) if source.is_dir() else None

@@ -23,7 +23,7 @@ from deltavcs.checkpoint.output_folder import (
 from deltavcs.checkpoint.overflow import OverflowWatch
 from deltavcs.checkpoint.view import View, view_of
 from deltavcs.checkpoint.writer import sync_files, write_draft
-from deltavcs.errors import ConflictError, DeltaVCSError, ErrorKind, InvalidInputError
+from deltavcs.errors import AlreadyExistsError, ConflictError, DeltaVCSError, ErrorKind, InvalidInputError
 from deltavcs.interrupts import to_the_end
 from deltavcs.oid import CommitId
 from deltavcs.repo import Repository
@@ -74,7 +74,17 @@ def check_place(repo: Repository, output: Path, *, force: bool, update: bool = F
         AlreadyExistsError: `output-not-empty`.
         InvalidInputError: `bad-argument`.
     """
-    check_output(output, force=force or update)
+    try:
+        check_output(output, force=force or update)
+    except AlreadyExistsError as exc:
+        if exc.kind is ErrorKind.OUTPUT_NOT_EMPTY and exc.advice is None and read_state(output) is not None:
+            raise AlreadyExistsError(
+                exc.message,
+                kind=exc.kind,
+                advice=Advice.UPDATE_CHECKOUT,
+                facts={"directory": str(output)},
+            ) from exc
+        raise
     if output.resolve().is_relative_to(repo.path.resolve()):
         raise InvalidInputError(
             f"{output} is inside the repository's own directory",

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from deltavcs.adapters.adapter_config import parse_adapter_config, read_adapter_config
 from deltavcs.checkpoint.correspondence import Correspondence
 from deltavcs.checkpoint.ingest import ingest
+from deltavcs.checkpoint.layout import ADAPTER_CONFIG
 from deltavcs.checkpoint.matching import match, of_manifest, of_source, respelled
 from deltavcs.errors import InvalidInputError
 from deltavcs.objects.model import Kind, Manifest, Parent, Role
@@ -63,7 +65,20 @@ def commit_source(
             resources=repo.resources,
         )
         copy = same_weights(repo, stored.manifest, adapter=is_adapter)
+        if copy is not None and not _means_the_same(repo, opened, copy):
+            copy = None
         return CommittedSource(record.commit(stored, draft, made_as), found, copy)
+
+
+def _means_the_same(repo: Repository, opened: OpenedSource, other: CommitId) -> bool:
+    """False for an adapter with the factors of another one and another scale or rank in its settings."""
+    if not opened.checkpoint.is_adapter:
+        return True
+    ours = parse_adapter_config(opened.checkpoint.read_small(ADAPTER_CONFIG) or b"")
+    try:
+        return ours == read_adapter_config(repo.objects, repo.manifest(other))
+    except InvalidInputError:  # the other one is none of PEFT's
+        return False
 
 
 def _in_our_spelling(repo: Repository, opened: OpenedSource, previous: Manifest | None) -> Manifest | None:

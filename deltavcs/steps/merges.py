@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from deltavcs.brief import brief
 from deltavcs.checkpoint.matching import match, of_manifest, of_view, respelled
 from deltavcs.checkpoint.storing import store_view
+from deltavcs.checkpoint.token_ids import other_tokens
 from deltavcs.checkpoint.view import View
 from deltavcs.merging.adapter_tables import check_same_factors
 from deltavcs.merging.adapters import merge_products
@@ -43,6 +44,7 @@ class Merged:
         merged, untouched, copied, converted, lost, apart, adjusted, padded: see
             `deltavcs.merging.alignment.Merging`.
         dequantised: by revision, how what was dequantised is stored.
+        other_tokens: inputs whose tokenizers give the same ids to other tokens: the rows of these are merged.
     """
 
     method: str
@@ -66,6 +68,7 @@ class Merged:
     apart: tuple[str, ...] = ()
     adjusted: Adjusted = field(default_factory=Adjusted)
     padded: tuple[str, ...] = ()
+    other_tokens: tuple[str, ...] = ()
 
     __repr__ = brief
 
@@ -165,6 +168,7 @@ def describe_merge(repo: Repository, plan: MergePlan, computed: Merging, recorde
         apart=computed.apart,
         adjusted=computed.adjusted,
         padded=computed.padded,
+        other_tokens=other_tokens(plan.operands.objects, [(m.name, m.manifest) for m in plan.models]),
     )
 
 

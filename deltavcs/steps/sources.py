@@ -12,7 +12,7 @@ from typing import Any
 from deltavcs.advice import Advice
 from deltavcs.checkpoint.intake import Cause, Intake
 from deltavcs.checkpoint.listing import Choice, choose_listed
-from deltavcs.checkpoint.marker import check_settled
+from deltavcs.checkpoint.marker import check_settled, read_marker
 from deltavcs.checkpoint.pickle_weights import convert_pickles, pickled_weights
 from deltavcs.checkpoint.shards import folders_of, listed, parse_index, pickle_index, problem_of_others
 from deltavcs.checkpoint.source import (
@@ -66,6 +66,7 @@ def open_source(
         else:
             path, choice = Path(source), None
             check_settled(path)
+            intake = _with_checked_out(path, intake)
             origin = {"path": readable(str(path.absolute()))}
         survey = survey_source(path, intake)
         if choice is not None:
@@ -78,6 +79,12 @@ def open_source(
             facts = {"converted": list(converted), "incomplete": list(checkpoint.findings.incomplete)}
             origin |= {name: value for name, value in facts.items() if value}
             yield OpenedSource(checkpoint, origin, converted)
+
+
+def _with_checked_out(path: Path, intake: Intake) -> Intake:
+    """What a checkout wrote is taken again: it has been asked for once."""
+    marker = read_marker(path)
+    return intake.taking(marker.files) if marker is not None and marker.files else intake
 
 
 def _fetch(source: str, folder: Path, intake: Intake, *, allow_pickle: bool) -> tuple[dict[str, Any], Choice]:

@@ -23,6 +23,15 @@ MAX_RANK = 64
 MAX_NAME_BYTES = 4096
 _MAX_DIM = 2**48
 _LENGTH = struct.Struct("<Q")
+# How files of other kinds begin that have been given the name.
+_OTHERS = {
+    b"PK\x03\x04": "a zip archive, such as what torch.save writes",
+    b"\x80": "a pickle",
+    b"GGUF": "GGUF",
+    b"<": "a web page",
+    b"\x89HDF": "HDF5",
+    b"version ": "a Git LFS pointer",
+}
 _FIELDS = frozenset({"dtype", "shape", "data_offsets"})
 
 
@@ -61,6 +70,9 @@ def header_length(prefix: bytes | bytearray, file_bytes: int) -> int:
     if file_bytes < _LENGTH.size or len(prefix) < _LENGTH.size:
         raise _bad(f"the file has {file_bytes} bytes, too few for a safetensors file")
     (length,) = _LENGTH.unpack_from(prefix)
+    other = next((what for start, what in _OTHERS.items() if bytes(prefix[:8]).startswith(start)), None)
+    if other is not None and length > MAX_HEADER_BYTES:
+        raise _bad(f"the file is {other}, whatever its name says")
     if length > MAX_HEADER_BYTES:
         raise FormatError(
             f"the header claims {length} bytes; at most {MAX_HEADER_BYTES} are allowed",
@@ -92,10 +104,9 @@ def parse_header(text: bytes | bytearray, file_bytes: int) -> Header:
         at = span.end
     n_header = _LENGTH.size + len(text)
     if n_header + at != file_bytes:
-        more = "more" if n_header + at > file_bytes else "fewer"
-        raise _bad(
-            f"the tensors need {n_header + at} bytes, {more} than the {file_bytes} of the file: truncated?"
-        )
+        is_cut = n_header + at > file_bytes
+        more, why = ("more", "truncated?") if is_cut else ("fewer", "is something appended?")
+        raise _bad(f"the tensors need {n_header + at} bytes, {more} than the {file_bytes} of the file: {why}")
     return Header(n_header, tuple(spans), metadata)
 
 

@@ -124,3 +124,19 @@ def test_times():
     assert text.iso(1_700_000_000_123_456) == "2023-11-14T22:13:20.123456Z"
     assert text.iso(-5) is None
     assert text.when(2**62) == "-"
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        ("a word that fits", ["a word that fits"]),
+        ("all of these words are too many", ["all of these words", "  are too many"]),
+        ("  and indented lines stay so", ["  and indented lines", "    stay so"]),
+        ("averyveryverylongnameindeed is it", ["averyveryverylongnameindeed", "  is it"]),
+        ("a row  of a table  stays as it is", ["a row  of a table  stays as it is"]),
+        ("next: dvx checkout some-name -o DIR", ["next: dvx checkout some-name -o DIR"]),
+        ("\x1b[33mwarning:\x1b[0m of a few words", ["\x1b[33mwarning:\x1b[0m of a few", "  words"]),
+    ],
+)
+def test_lines_break_between_words(line, shown):
+    assert text.fitted(line, 20) == shown

@@ -30,6 +30,19 @@ def test_tables_fit(repo, terminal, args, columns):
     assert max(map(len, lines)) <= columns + slack
 
 
+@pytest.mark.parametrize(
+    "args",
+    [("commit", "../models/chat", "--as", "v1"), ("merge", "v1", "nothing", "--as", "x"), ("transfer", "-h")],
+    ids=" ".join,
+)  # fmt: skip
+def test_sentences_break_between_words(repo, terminal, process, args):
+    shown = re.sub(r"\x1b\[[0-9;]*m", "", terminal(*args, columns=60).text).splitlines()
+    assert max(map(len, shown)) <= (60 if "-h" not in args else 80)
+    done = process(*args)
+    if "-h" not in args:
+        assert " ".join(" ".join(shown).split()) == " ".join((done.stdout + done.stderr).split())
+
+
 def test_a_pipe_gets_whole_lines(repo, process):
     env = {**os.environ, "COLUMNS": "20"}
     assert "model.layers.0.self_attn.q_proj.weight" in process("ls", "chat", env=env).stdout

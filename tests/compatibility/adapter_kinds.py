@@ -123,7 +123,8 @@ def _on_nf4(root: Path) -> None:
         load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.float32
     )
     for name, seed in (("base", 0), ("new", 3)):
-        whole.save(nudged(whole.llama(), seed), root / "16-bit" / name)
+        model = nudged(whole.llama(hidden_size=128, intermediate_size=128), seed)
+        whole.save(model, root / "16-bit" / name)
         model = t.AutoModelForCausalLM.from_pretrained(root / "16-bit" / name, quantization_config=how)
         whole.save(model, root / name)
     for name, seed in (("tuned", 1), ("other", 2)):

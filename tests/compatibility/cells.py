@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,6 +18,7 @@ from typing import Any
 import torch
 import transformers as t
 from kind import Kind
+from safetensors.torch import load_file, save_file
 from scoring import evaluate
 
 import deltavcs as dv
@@ -68,6 +70,16 @@ class _Bench:
         folder = self.root / "out" / f"{len(list((self.root / 'out').glob('*')))}"
         dv.checkout_files(self.repo, revision, folder, **options)
         return folder
+
+    def state(self, folder: Path) -> State:
+        """The weights of a folder; of a quantised one in float64."""
+        if self.kind.dequantised is not None and "quantization_config" in _config(folder):
+            return self.kind.dequantised(folder)
+        if self.kind.finetune_config:
+            # What a bare base lacks is random, and the same for both bases: a sum is free of it.
+            torch.manual_seed(0)
+            return _loaded(folder, like=self.source("tuned"))
+        return _tensors(folder) if self.kind.raw else _loaded(folder)
 
 
 def cells_of(kind: Kind, folder: Path) -> dict[str, Cell]:
@@ -144,13 +156,18 @@ def _fold(bench: _Bench) -> Cell:
 
 
 def _transfer(bench: _Bench) -> Cell:
-    dv.transfer(bench.repo, "tuned", "new", draft=dv.Draft("moved"))
+    carrying = dv.Carrying(
+        config="finetune" if bench.kind.finetune_config else "target",
+        dequantize=bench.kind.dequantised is not None,
+    )
+    dv.transfer(bench.repo, "tuned", "new", carrying=carrying, draft=dv.Draft("moved"))
     if bench.kind.packed:
         return Cell(WRONG, "added packed numbers")
     if bench.kind.adapter:
         return _same_factors(bench)
-    states = [_loaded(bench.source(name)) for name in ("new", "tuned", "base")]
-    return _equal(_loaded(bench.out("moved")), _sum(*states), "float64 sums of transformers' models", 0)
+    states = [bench.state(bench.source(name)) for name in ("new", "tuned", "base")]
+    ours, total = bench.state(bench.out("moved")), _sum(*states)
+    return _equal(ours, _rounded_as(ours, total), "float64 sums", 0)
 
 
 def _same_factors(bench: _Bench) -> Cell:
@@ -165,14 +182,16 @@ def _same_factors(bench: _Bench) -> Cell:
 
 
 def _merge(bench: _Bench) -> Cell:
-    dv.merge(bench.repo, ["tuned", "other"], dv.MergeMethod("average"), draft=dv.Draft("both"))
+    dequantize = bench.kind.dequantised is not None
+    average = dv.MergeMethod("average")
+    dv.merge(bench.repo, ["tuned", "other"], average, draft=dv.Draft("both"), dequantize=dequantize)
     if bench.kind.packed:
         return Cell(WRONG, "averaged packed numbers")
-    load = _tensors if bench.kind.adapter else _loaded
+    load = _tensors if bench.kind.adapter else bench.state
     one, two = (load(bench.source(name)) for name in ("tuned", "other"))
     mean = {k: _rounded((v.double() + two[k].double()) / 2, v) for k, v in one.items()}
-    against = "the mean of its factors" if bench.kind.adapter else "float64 means of transformers' models"
-    return _equal(load(bench.out("both")), mean, against, 0)
+    ours = load(bench.out("both"))
+    return _equal(ours, _rounded_as(ours, mean), "float64 means", 0)
 
 
 def _rank(bench: _Bench) -> Cell:
@@ -182,7 +201,9 @@ def _rank(bench: _Bench) -> Cell:
     rows.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
     dv.add_task(bench.repo, "rows", rows)
     running = dv.Running(samples=len(ROWS), devices=("cpu",))
-    found = dv.rank(bench.repo, "rows", running=running)
+    # What an adapter sits on, or the fine-tune and what was made of it: other sizes are ranked apart.
+    selection = dv.Selection(base="base" if bench.kind.adapter else "tuned")
+    found = dv.rank(bench.repo, "rows", selection=selection, running=running)
     names = {r.name: r.loss for r in found.ranked}
     failed = [f.why for f in found.failed if f.name == "tuned"]
     if failed or "tuned" not in names:
@@ -207,28 +228,44 @@ def _same_loss(bench: _Bench, loss: float) -> Cell:
 
 
 def _load(bench: _Bench) -> Cell:
-    model = dv.load_model(bench.repo, "tuned")
-    theirs = _model(bench.source("tuned"), bench)
-    return _equal(model.state_dict(), theirs.state_dict(), "`from_pretrained`", 0)
+    if bench.kind.dequantised is not None:
+        ours = dv.load_model(bench.repo, "tuned", dequantize=True).state_dict()
+        return _equal(ours, _rounded_as(ours, bench.state(bench.source("tuned"))), "its formula", 0)
+    ours = dv.load_model(bench.repo, "tuned").state_dict()
+    theirs = _model(bench.source("tuned"), bench).state_dict()
+    # PEFT keeps what a trained head replaces, and never uses it: a new head's random start.
+    ours, theirs = ({k: v for k, v in x.items() if ".original_module." not in k} for x in (ours, theirs))
+    return _equal(ours, theirs, "`from_pretrained`", 0)
 
 
 def _model(folder: Path, bench: _Bench) -> Any:
     """As transformers, or PEFT, loads it by itself."""
     if not bench.kind.adapter:
-        return _whole(folder)
+        return _whole(folder, folder)
     import peft
 
     found = peft.PeftConfig.from_pretrained(folder)
     base = _loader(found.task_type, bench.source("base"))(bench.source("base"))
-    vocabulary = folder / "tokenizer.json"
-    if vocabulary.is_file() and (n := len(t.AutoTokenizer.from_pretrained(folder))) > base.config.vocab_size:
-        base.resize_token_embeddings(n, mean_resizing=False)
-    return peft.PeftModel.from_pretrained(base, folder)
+    rows = [v.shape[0] for k, v in _tensors(folder).items() if k.endswith("embed_tokens.weight")]
+    if rows and rows[0] != base.config.vocab_size:
+        base.resize_token_embeddings(rows[0], mean_resizing=False)
+    return peft.PeftModel.from_pretrained(base, _without_wrapper(folder, bench.root / "unwrapped"))
+
+
+def _without_wrapper(folder: Path, copy: Path) -> Path:
+    """An adapter under the names that PEFT reads: it passes over those of a compiled model without a word."""
+    found = _tensors(folder)
+    if not any(k.startswith("_orig_mod.") for k in found):
+        return folder
+    shutil.copytree(folder, copy, dirs_exist_ok=True)
+    plain = {k.removeprefix("_orig_mod."): v for k, v in found.items()}
+    save_file(plain, copy / "adapter_model.safetensors", {"format": "pt"})
+    return copy
 
 
 def _loader(task: str | None, base: Path) -> Callable[[Path], Any]:
     """What a user calls to load the model that an adapter of a task was trained in."""
-    architecture = json.loads((base / "config.json").read_text())["architectures"][0]
+    architecture = json.loads(_config(base))["architectures"][0]
     if architecture.endswith("ForConditionalGeneration"):
         loader: Callable[[Path], Any] = getattr(t, architecture).from_pretrained
         return loader
@@ -239,29 +276,41 @@ def _loader(task: str | None, base: Path) -> Callable[[Path], Any]:
     return heads.get(task or "", t.AutoModelForCausalLM.from_pretrained)
 
 
-def _whole(folder: Path) -> Any:
-    raw = json.loads((folder / "config.json").read_text())
-    if "_diffusers_version" in raw:
+def _whole(folder: Path, like: Path) -> Any:
+    if "_diffusers_version" in _config(folder):
         import diffusers
 
         return diffusers.UNet2DConditionModel.from_pretrained(folder)
-    return getattr(t, raw["architectures"][0]).from_pretrained(folder)
+    return getattr(t, json.loads(_config(like))["architectures"][0]).from_pretrained(folder)
 
 
-def _loaded(folder: Path) -> State:
-    """Every tensor of a folder's models, as the library that owns them loads it."""
+def _config(folder: Path) -> str:
+    return (folder / "config.json").read_text()
+
+
+def _loaded(folder: Path, like: Path | None = None) -> State:
+    """Every tensor of a folder's models, as the library that owns them loads it.
+
+    Args:
+        like: loaded as the class that this folder names.
+    """
     if (folder / "model_index.json").is_file():
         parts = sorted(path.parent for path in folder.glob("*/config.json"))
-        return {f"{p.name}/{k}": v for p in parts for k, v in _whole(p).state_dict().items()}
+        return {f"{p.name}/{k}": v for p in parts for k, v in _whole(p, p).state_dict().items()}
     if any(folder.glob("*.safetensors")) and not (folder / "config.json").is_file():
         return _tensors(folder)
-    state: State = _whole(folder).state_dict()
+    state: State = _unwrapped(folder) or _whole(folder, like or folder).state_dict()
     return state
 
 
-def _tensors(folder: Path) -> State:
-    from safetensors.torch import load_file
+def _unwrapped(folder: Path) -> State:
+    """The weights of a model that was saved through a wrapper, which transformers itself cannot load."""
+    found = _tensors(folder)
+    prefix = next((p for p in ("_orig_mod.", "module.") if all(k.startswith(p) for k in found)), None)
+    return {k.removeprefix(prefix): v for k, v in found.items()} if prefix else {}
 
+
+def _tensors(folder: Path) -> State:
     return {k: v for path in sorted(folder.glob("*.safetensors")) for k, v in load_file(path).items()}
 
 
@@ -286,6 +335,22 @@ def _add(total: torch.Tensor, part: torch.Tensor) -> None:
 
 def _rounded(value: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
     return value.to(like.dtype)
+
+
+def _rounded_as(ours: State, truth: State) -> State:
+    """Sums of dequantised weights have no dtype of their own: they are rounded to the result's, bfloat16."""
+    short = {k for k, v in ours.items() if v.dtype == torch.bfloat16}
+    return {k: _nearest(v) if v.dtype == torch.float64 and k in short else v for k, v in truth.items()}
+
+
+def _nearest(exact: torch.Tensor) -> torch.Tensor:
+    """The nearest bfloat16; torch itself goes through float32 and may round twice."""
+    about = exact.to(torch.bfloat16)
+    beside = [(about.view(torch.int16) + step).view(torch.bfloat16) for step in (-1, 1)]
+    for other in beside:
+        nearer = (other.double() - exact).abs() < (about.double() - exact).abs()
+        about = torch.where(nearer, other, about)
+    return about
 
 
 def _equal(ours: State, theirs: State, against: str, tolerance: float) -> Cell:

@@ -30,7 +30,7 @@ def from_config(auto: Any, config: Any) -> Any:
 
 
 def llama(**more: Any) -> Any:
-    return from_config(t.AutoModelForCausalLM, t.LlamaConfig(**GROUPED, **IDS, **more))
+    return from_config(t.AutoModelForCausalLM, t.LlamaConfig(**(GROUPED | IDS | more)))
 
 
 def gpt2(cls: Any = t.GPT2LMHeadModel) -> Any:
@@ -185,6 +185,21 @@ def _block_scaled(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
                 scale[i, j] = value[at].abs().max().float() / 448
                 packed[at] = (value[at].float() / scale[i, j]).to(torch.float8_e4m3fn)
         out |= {name: packed, f"{name}_scale_inv": scale}
+    return out
+
+
+def _dequantised(folder: Path) -> dict[str, torch.Tensor]:
+    """W = q·s by blocks of 32 × 32, in float64."""
+    found = load_file(folder / "model.safetensors")
+    out = {}
+    for name, value in found.items():
+        scale = found.get(f"{name}_scale_inv")
+        if scale is not None:
+            rows, columns = value.shape
+            whole = scale.double().repeat_interleave(32, 0).repeat_interleave(32, 1)
+            value = value.double() * whole[:rows, :columns]
+        if not name.endswith("_scale_inv"):
+            out[name] = value
     return out
 
 
@@ -363,8 +378,13 @@ def kinds() -> list[Kind]:
         Kind("`pytorch_model.bin` (pickle)", _pickled, pickled=True),
         Kind("fine-tune saved by torch.compile (`_orig_mod.`)", partial(_prefixed, "_orig_mod.")),
         Kind("fine-tune saved by DDP (`module.`)", partial(_prefixed, "module.")),
-        Kind("GPT2LMHeadModel over a bare GPT2Model", _head_over_bare_gpt2),
-        Kind("BertForSequenceClassification over a bare BertModel", _head_over_bare_bert, asks=False),
+        Kind("GPT2LMHeadModel over a bare GPT2Model", _head_over_bare_gpt2, finetune_config=True),
+        Kind(
+            "BertForSequenceClassification over a bare BertModel",
+            _head_over_bare_bert,
+            asks=False,
+            finetune_config=True,
+        ),
         Kind("untied fine-tune of a tied base", _untied_from_tied),
         Kind("Llama, vocabulary grown by the fine-tune", partial(_grown, llama)),
         Kind("GPT-2, vocabulary grown", partial(_grown, gpt2)),
@@ -373,11 +393,12 @@ def kinds() -> list[Kind]:
         Kind("BART, vocabulary grown", partial(_grown, bart), asks=False),
         Kind("BERT masked, vocabulary grown", partial(_grown, partial(bert, t.BertForMaskedLM)), asks=False),
         Kind("old buffers (`inv_freq`) in some", _old_buffers),
-        Kind("a weight is missing", _missing_weight),
+        Kind("a weight is missing", _missing_weight, raw=True),
         Kind("block-scaled fp8", _fp8, packed=True),
+        Kind("block-scaled fp8, with `--dequantize`", _fp8, asks=False, dequantised=_dequantised),
         Kind("GPTQ", _gptq, packed=True),
         Kind("bitsandbytes nf4", _nf4, packed=True),
-        Kind("code of its own (`auto_map`)", _own_code),
+        Kind("code of its own (`auto_map`)", _own_code, raw=True),
         Kind("diffusers: one UNet", _unets, asks=False),
         Kind("diffusers: a pipeline", _pipeline, asks=False),
         Kind("GGUF", _gguf, asks=False),

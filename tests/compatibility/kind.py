@@ -25,6 +25,9 @@ class Kind:
         pickled: weights are pickles, which are converted on request.
         asks: can be ranked: a causal language model.
         packed: quantised: no arithmetic on its numbers is right.
+        dequantised: how the weights of a quantised folder are computed; sums and means are then of those.
+        raw: transformers cannot load it, or not all of it: sums and means are held against its files.
+        finetune_config: transfers take the fine-tune's config.json: its class is another than the base's.
     """
 
     name: str
@@ -33,6 +36,9 @@ class Kind:
     pickled: bool = False
     asks: bool = True
     packed: bool = False
+    dequantised: Callable[[Path], dict[str, torch.Tensor]] | None = None
+    raw: bool = False
+    finetune_config: bool = False
 
 
 def nudged(model: Any, seed: int, size: float = 0.01) -> Any:

@@ -32,8 +32,8 @@ What ✓ was held against:
 | commit | two fine-tunes, or adapters, against the base | see checkout |
 | checkout | everything | SHA-256 of every file; for pickles of the files beside the weights |
 | fold | the adapter into its base | PEFT's `merge_and_unload`, to 1e-6 of a tensor's largest value |
-| transfer | the fine-tune onto the next version; an adapter's factors are attached to it | `m_t + (m'_s − m_s)` in float64 over the models as transformers loads them, rounded once, bit for bit; an adapter's factors bit for bit |
-| merge | the average of the two fine-tunes | the mean in float64 over the models as transformers loads them, bit for bit; for adapters of the factors in their files |
+| transfer | the fine-tune onto the next version; an adapter's factors are attached to it | `m_t + (m'_s − m_s)` in float64 over the weights as transformers loads them, rounded once, bit for bit; an adapter's factors bit for bit |
+| merge | the average of the two fine-tunes | the mean in float64 over the weights as transformers loads them, bit for bit; for adapters of the factors in their files |
 | rank | loss on twelve rows | the loss of a fresh `from_pretrained`, to 1e-6 |
 | load_model | the fine-tune | `from_pretrained` of its files, bit for bit |
 """

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from peft_loras import attach, save_base, save_lora, updates
+from peft_loras import attach, load_base, save_base, save_lora, updates
 from safetensors.numpy import load_file, save_file
 
 from deltavcs.advice import Advice
@@ -181,6 +181,59 @@ def refused(call) -> DeltaVCSError:
     with pytest.raises(DeltaVCSError) as caught:
         call()
     return caught.value
+
+
+def save_biased(folder: Path) -> Path:
+    """The tiny Llama with biases beside the weights of its attention."""
+    from transformers import LlamaForCausalLM
+
+    config = load_base(save_base(folder)).config
+    config.attention_bias = True
+    LlamaForCausalLM(config).save_pretrained(folder)
+    return folder
+
+
+def committed(repo, folder: Path, base: Path, **settings) -> dict[str, np.ndarray]:
+    """Commit an adapter under the name of its folder; its tensors."""
+    save_lora(folder, base, **settings)
+    commit(repo, str(folder), base=base.name, draft=Draft(folder.name, signature=SIGNED))
+    return load_file(folder / "adapter_model.safetensors")
+
+
+def test_biases_beside_factors_are_scaled_as_those_are(repo, tmp_path) -> None:
+    base = save_biased(tmp_path / "biased")
+    import_base(repo, str(base), draft=Draft("biased", signature=SIGNED))
+    one = committed(repo, tmp_path / "one", base, lora_bias=True, lora_alpha=6)
+    two = committed(repo, tmp_path / "two", base, lora_bias=True, lora_alpha=1, seed=2)
+    _, out = merged(repo, ["one", "two"], MergeMethod("average", exact=True), tmp_path)
+    found = load_file(out / "adapter_model.safetensors")
+    biases = [k for k in one if k.endswith("lora_B.bias")]
+    assert biases
+    for key in biases:  # α/r is 3 and ½, and 1 in the result
+        np.testing.assert_allclose(found[key], 0.5 * (3 * one[key] + 0.5 * two[key]), rtol=0, atol=1e-6)
+    error = refused(lambda: merged(repo, ["one", "two"], MergeMethod("ties", exact=True), tmp_path / "t"))
+    assert "ties does not merge biases beside factors" in str(error)
+    committed(repo, tmp_path / "none", base)
+    error = refused(lambda: merged(repo, ["one", "none"], MergeMethod("average", exact=True), tmp_path / "n"))
+    assert "they trained other biases beside factors (lora_bias)" in str(error)
+
+
+def test_rows_of_other_tokens_are_not_averaged(repo, folder, tmp_path) -> None:
+    tokens = [[3, 5], [5, 9], [3, 5]]
+    for name, rows in zip(("t1", "t2", "t3"), tokens, strict=True):
+        committed(repo, tmp_path / name, folder / "base", trainable_token_indices=rows)
+    how = MergeMethod("average", exact=True)
+    for other in ("t2", "a"):
+        error = refused(lambda other=other: merged(repo, ["t1", other], how, tmp_path / other))
+        assert "they trained other tokens (trainable_token_indices)" in str(error)
+    merged(repo, ["t1", "t3"], how, tmp_path)
+
+
+def test_a_weight_that_one_holds_whole_and_another_adapts_is_refused(repo, folder, tmp_path) -> None:
+    committed(repo, tmp_path / "adapted", folder / "base", target_modules=["q_proj", "lm_head"])
+    for names in (["head", "adapted"], ["adapted", "head"]):
+        error = refused(lambda names=names: merged(repo, names, MergeMethod("average", exact=True), tmp_path))
+        assert "head holds lm_head whole, and adapted has factors for it" in str(error)
 
 
 def test_what_is_no_product_is_refused(repo, folder, tmp_path) -> None:

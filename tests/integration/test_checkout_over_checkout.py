@@ -226,6 +226,19 @@ def test_a_hostile_marker_removes_nothing_outside(repo, tmp_path, path) -> None:
     assert (tmp_path / "gone").exists()
 
 
+def test_a_checkout_that_is_in_the_way_can_be_updated(repo, tmp_path) -> None:
+    checkout_files(repo, "one", tmp_path / "out")
+    with pytest.raises(AlreadyExistsError, match="is not empty") as caught:
+        checkout_files(repo, "one", tmp_path / "out")
+    assert caught.value.advice is Advice.UPDATE_CHECKOUT
+    assert caught.value.facts == {"directory": str(tmp_path / "out")}
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/notes.txt").write_text("mine")
+    with pytest.raises(AlreadyExistsError, match="is not empty") as caught:
+        checkout_files(repo, "one", tmp_path / "other")
+    assert caught.value.advice is None
+
+
 def test_an_update_needs_a_checkout(repo, tmp_path) -> None:
     (tmp_path / "out").mkdir()
     for place in (tmp_path / "out", tmp_path / "none"):

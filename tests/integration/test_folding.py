@@ -260,6 +260,19 @@ def test_tied_weights_that_were_trained_as_one_stay_tied(tmp_path: Path, config:
     assert torch.allclose(logits(found), made.forward, atol=2e-5)
 
 
+@pytest.mark.parametrize("settings", [{"target_modules": ["decoder"]}, {"modules_to_save": ["cls"]}])
+def test_what_is_untied_along_with_a_head_keeps_its_values(tmp_path: Path, settings: Any) -> None:
+    # BERT's one setting ties the bias of its head as well.
+    config = lora(**{"target_modules": ["query"], **settings})
+    made = train(tmp_path, OTHER_ARCHITECTURES["bert-mlm"](), config, forward=True)
+    fold(tmp_path, made)
+    found, told = transformers.AutoModelForMaskedLM.from_pretrained(
+        tmp_path / "out", output_loading_info=True
+    )
+    assert not any(told.values())
+    assert torch.allclose(logits(found.eval()), made.forward, atol=2e-5)
+
+
 def test_tied_weights_of_a_model_that_cannot_be_untied(tmp_path: Path) -> None:
     made = train(
         tmp_path, OTHER_ARCHITECTURES["t5"](), lora(target_modules=["q"], modules_to_save=["lm_head"])

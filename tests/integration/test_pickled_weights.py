@@ -16,7 +16,7 @@ from tiny_llama import build_model
 from deltavcs.advice import Advice
 from deltavcs.checkpoint.intake import Intake
 from deltavcs.errors import ErrorKind, InvalidInputError
-from deltavcs.porcelain.checkout import checkout_files
+from deltavcs.porcelain.checkout import checkout, checkout_files
 from deltavcs.porcelain.commit import commit
 from deltavcs.porcelain.import_ import import_base
 from deltavcs.porcelain.show import show
@@ -231,3 +231,23 @@ def test_an_adapter_beside_a_whole_model(repo: Repository, tmp_path: Path, sign:
     assert load_file(tmp_path / "out/model.safetensors").keys() == state(1).keys()
     assert load_file(tmp_path / "out/adapter_model.safetensors").keys() == factors.keys()
     assert not list((tmp_path / "out").glob("*.index.json"))
+
+
+def test_one_file_counts_without_the_shards_beside_it(repo: Repository, tmp_path: Path, sign: Sign) -> None:
+    """As transformers reads it: shards and their index may be left from an earlier save."""
+    source = folder(tmp_path / "x", pytorch_model_DOT_bin=state(1), model_DOT_bin=state(2))
+    torch.save({"old.weight": torch.ones(2)}, source / "pytorch_model-00001-of-00001.bin")
+    index = {"weight_map": {"old.weight": "pytorch_model-00001-of-00001.bin"}}
+    (source / "pytorch_model.bin.index.json").write_text(json.dumps(index))
+    done = import_base(repo, str(source), allow_pickle=True, draft=Draft("x", signature=sign()))
+    assert done.converted == ("pytorch_model.bin",)
+    found = checkout(repo, "x")
+    assert found.keys() == state(1).keys()
+    assert torch.equal(torch.as_tensor(found["model.norm.weight"]), state(1)["model.norm.weight"])
+
+
+def test_weights_in_two_files_are_said_with_what_helps(repo: Repository, tmp_path: Path, sign: Sign) -> None:
+    source = folder(tmp_path / "x", epoch1_DOT_pt=state(1), epoch2_DOT_pt=state(2))
+    with pytest.raises(InvalidInputError) as caught:
+        import_base(repo, str(source), allow_pickle=True, draft=Draft(signature=sign()))
+    assert (caught.value.advice, caught.value.facts) == (Advice.ONE_PICKLE, {"path": "epoch2.pt"})

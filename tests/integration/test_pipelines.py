@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from safetensors.torch import load_file, save_file
+from tiny_checkpoints import weights
 
 from deltavcs.errors import InvalidInputError
 from deltavcs.merging.settings import MergeMethod
@@ -21,6 +22,7 @@ from deltavcs.porcelain.transfer import transfer
 from deltavcs.repo import Repository, init_repository
 from deltavcs.steps.carrying import Carrying
 from deltavcs.steps.recording import Draft
+from deltavcs.testing.checkpoints import raw_tensor, write_checkpoint
 
 UNET, TEXT = "unet/diffusion_pytorch_model.safetensors", "text_encoder/model.safetensors"
 
@@ -197,3 +199,17 @@ def test_the_configurations_of_a_finetunes_components_on_request(repo, tmp_path)
     commit(repo, str(sizes), base="v1")
     with pytest.raises(InvalidInputError, match=r"text_encoder/config\.json .* hidden_size is 16, and 8"):
         transfer(repo, "sizes", "v2", draft=Draft("size"), carrying=Carrying(config="finetune"))
+
+
+def test_a_fine_tune_whose_model_lies_elsewhere_is_refused(tmp_path) -> None:
+    """A sentence encoder in `0_Transformer/`, a target with it at the top: only the dense layer meets."""
+    found = init_repository(tmp_path / "repo", sync=False)
+    for name, folder, seed in (("old", "0_Transformer", 0), ("tuned", "0_Transformer", 1), ("new", "", 2)):
+        write_checkpoint(tmp_path / name / folder, weights(seed))
+        dense = {"linear.weight": raw_tensor("F32", (4, 4), seed=seed + 5)}
+        write_checkpoint(tmp_path / name / "2_Dense", dense)
+    for name in ("old", "new"):
+        import_base(found, str(tmp_path / name), draft=Draft(name))
+    commit(found, str(tmp_path / "tuned"), base="old", draft=Draft("tuned"))
+    with pytest.raises(InvalidInputError, match="of the model itself no tensor meets another"):
+        transfer(found, "tuned", "new")

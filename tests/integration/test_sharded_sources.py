@@ -227,6 +227,11 @@ def test_a_run_that_only_has_its_saves(repo: Repository, source: Path, tmp_path:
     with pytest.raises(InvalidInputError, match="there are some in checkpoint-10/") as caught:
         import_base(repo, str(tmp_path / "run"), draft=Draft("x", signature=sign()))
     assert caught.value.facts == {"path": str(tmp_path / "run" / "checkpoint-10")}
+    shutil.copytree(source, tmp_path / "run" / "checkpoint-9")
+    for base in (None, imported(repo, source, sign).recorded.name):
+        with pytest.raises(InvalidInputError, match="some in checkpoint-9/, checkpoint-10/, which") as caught:
+            commit(repo, str(tmp_path / "run"), base=base, draft=Draft("x", signature=sign()))
+        assert caught.value.facts == {"path": str(tmp_path / "run" / "checkpoint-10")}
     imported(repo, tmp_path / "run" / "checkpoint-10", sign)
 
 

@@ -10,7 +10,10 @@ import pytest
 import torch
 from tiny_llama import build_model
 
+from deltavcs.advice import Advice
 from deltavcs.checkpoint.intake import Cause, Intake, Rules
+from deltavcs.errors import InvalidInputError
+from deltavcs.porcelain.checkout import checkout_files
 from deltavcs.porcelain.commit import Committed, commit
 from deltavcs.porcelain.import_ import import_base
 from deltavcs.repo import Repository
@@ -94,3 +97,62 @@ def test_what_the_libraries_call_their_state_is_left_out() -> None:
     rules = Rules(Intake())
     assert {name: rules.judge(name) for name in names} == dict.fromkeys(names, Cause.DEFAULT)
     assert rules.judge(trainer.TRAINER_STATE_NAME) is None
+
+
+def test_what_was_included_once_comes_along_from_a_checkout(
+    repo: Repository, base: Any, tmp_path: Path, sign: Sign
+) -> None:
+    """An unchanged checkout is the same content, whatever the defaults leave out; `exclude` still does."""
+    source = tmp_path / "run"
+    base.save_pretrained(source)
+    (source / "optimizer.pt").write_bytes(b"state")
+    (source / "runs").mkdir()
+    (source / "runs" / "events").write_bytes(b"log")
+    intake = Intake(include=("optimizer.pt", "runs/"))
+    first = commit(repo, str(source), base="base", intake=intake, draft=Draft("run", signature=sign()))
+    checkout_files(repo, "run", tmp_path / "out")
+    (tmp_path / "out" / "optimizer_1.bin").write_bytes(b"new")
+    again = commit(repo, str(tmp_path / "out"), draft=Draft("again", signature=sign()))
+    assert files(repo, again) == files(repo, first) >= {"optimizer.pt", "runs/events"}
+    assert left_out(again) == {"optimizer_1.bin"}
+    less = Intake(exclude=("runs/",))
+    last = commit(repo, str(tmp_path / "out"), intake=less, draft=Draft("last", signature=sign()))
+    assert files(repo, last) == files(repo, first) - {"runs/events"}
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        "pytorch_model_fsdp_0/__0_0.distcp",
+        "__0_0.distcp",
+        "zero_pp_rank_0_mp_rank_00_model_states.pt",
+        "global_step5/mp_rank_00_model_states.pt",
+    ],
+)
+def test_parts_of_a_distributed_run_are_called_that(
+    repo: Repository, tmp_path: Path, sign: Sign, part: str
+) -> None:
+    (tmp_path / "run" / part).parent.mkdir(parents=True)
+    (tmp_path / "run" / part).write_bytes(b"part")
+    (tmp_path / "run" / "config.json").write_text("{}")
+    with pytest.raises(InvalidInputError, match="parts of some") as caught:
+        import_base(repo, str(tmp_path / "run"), draft=Draft(signature=sign()))
+    assert caught.value.advice is Advice.GATHER_PARTS
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("openvino_model.bin", "openvino_model.xml", "config.json"),
+        ("ggml-model-q4_0.bin",),
+        ("m.mlpackage/Data/weights/weight.bin",),
+    ],
+)
+def test_models_of_other_libraries_are_no_pickles(
+    repo: Repository, tmp_path: Path, sign: Sign, names: tuple[str, ...]
+) -> None:
+    for name in names:
+        (tmp_path / "m" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "m" / name).write_bytes(b"{}")
+    done = import_base(repo, str(tmp_path / "m"), draft=Draft("m", signature=sign()))
+    assert {f.path for f in repo.manifest(done.recorded.commit).files} == set(names)

@@ -10,6 +10,7 @@ from tiny_llama import build_model, build_tokenizer
 from deltavcs.porcelain.checkout import checkout_files
 from deltavcs.porcelain.commit import commit
 from deltavcs.porcelain.import_ import import_base
+from deltavcs.porcelain.merge import merge
 from deltavcs.porcelain.transfer import transfer
 from deltavcs.repo import Repository, init_repository
 from deltavcs.steps.recording import Draft
@@ -69,3 +70,14 @@ def test_texts_end_as_the_finetunes(repo, tmp_path, name) -> None:
     theirs = AutoModelForCausalLM.from_pretrained(repo.path.parent / name)
     assert model.generation_config.eos_token_id == theirs.generation_config.eos_token_id == ENDS
     assert model.config.eos_token_id == ENDS
+
+
+def test_ids_of_other_tokens_are_told(repo) -> None:
+    """Rows of embeddings meet by their numbers, whatever they are the embeddings of."""
+    (done,) = transfer(repo, "with", "v2", draft=Draft("told"), dry_run=True)
+    (text,) = done.compatibility.other_tokens
+    assert text.startswith("v2 and with (0 is '[UNK]' and ")
+    (done,) = transfer(repo, "without", "v2", draft=Draft("told"), dry_run=True)
+    assert done.compatibility.other_tokens == ()
+    merged = merge(repo, ["with", "v1", "v2"], draft=Draft("told"), dry_run=True)
+    assert [text.partition(" (")[0] for text in merged.other_tokens] == ["with and v1", "with and v2"]

@@ -250,6 +250,16 @@ def test_a_place_that_the_weights_deny_is_passed_over(base, tmp_path, caplog) ->
     assert log_of(caplog) == ["dvx: the saves are committed to run as made from second (the nearest weights)"]
 
 
+def test_a_save_without_a_base_is_called_as_the_trainer_calls_it(base, tmp_path, caplog) -> None:
+    with caplog.at_level(logging.WARNING):
+        run(build_model(5), tmp_path / "out", DvxCallback(base), max_steps=2)
+    said = log_of(caplog)[0]
+    assert said.startswith("dvx: a save was not committed: checkpoint-2: cannot tell the base of ")
+    assert str(tmp_path / "out" / "checkpoint-2") in said
+    assert ".dvx" not in said
+    assert said.endswith("(name it as `base` of the callback)")
+
+
 def test_an_adapter_finds_the_base_of_the_model_below(base, tmp_path, caplog) -> None:
     peft = pytest.importorskip("peft")
     from transformers import AutoModelForCausalLM

@@ -118,7 +118,10 @@ def _lines(done: Committed) -> Iterator[str]:
     yield from _doubts(done.base)
     yield from _names(done)
     if done.changed_share is not None and done.copy_of != done.base.name:
-        yield f"{text.percent(done.changed_share)} of the weights differ from the base"
+        if done.changed_share:
+            yield f"{text.percent(done.changed_share)} of the weights differ from the base"
+        else:
+            yield "the weights that the base has too are the same"
     yield from reports.nonfinite_lines(made)
     yield from findings.findings_lines(done.findings, done.converted)
     for note in done.adapter_notes:

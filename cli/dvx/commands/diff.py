@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import click
@@ -102,14 +102,15 @@ def _lines(found: Diff, width: int | None, *, stat: bool, limit: int) -> Iterato
     if found.quantised:
         schemes = text.join(found.quantised)
         yield from text.wrapped(f"quantised, left out of norms and cosines: {schemes}", width)
-    for what, names in (
-        ("tensors only in A", found.only_in_a),
-        ("tensors only in B", found.only_in_b),
-        ("files changed", found.files_changed),
-        ("files only in A", found.files_only_in_a),
-        ("files only in B", found.files_only_in_b),
+    for noun, what, names in (
+        ("tensor", "only in A", found.only_in_a),
+        ("tensor", "only in B", found.only_in_b),
+        ("file", "changed", found.files_changed),
+        ("file", "only in A", found.files_only_in_a),
+        ("file", "only in B", found.files_only_in_b),
     ):
-        yield from _named(what, names)
+        if names:
+            yield f"{text.count(len(names), noun)} {what}: {text.join(names, _NAMES)}"
 
 
 def _sums(found: Diff) -> Iterator[str]:
@@ -165,8 +166,3 @@ def _module(m: ModuleDiff) -> tuple[str, ...]:
         text.percent(part),
         text.number(m.cosine, 6),
     )
-
-
-def _named(what: str, names: Sequence[str]) -> Iterator[str]:
-    if names:
-        yield f"{len(names):,} {what}: {text.join(names, _NAMES)}"

@@ -42,6 +42,7 @@ _NOTES = {
     "shared_rows": "note: rows that the fine-tune and the target both added; if they are other tokens, their"
     " embeddings are added up",
     "bare_rows": "note: rows that only the target lacks hold the difference alone, and no token of it",
+    "other_tokens": "note: their tokenizers give these ids to other tokens, whose embeddings are added up",
     "guessed": "note: taken for the vocabulary by their names alone",
 }
 _OF_ADAPTER = {**_MEANING, "copied": "carried over as they are: neither base has them"}

@@ -14,6 +14,7 @@ DEFAULTS = [
     "sampler_1.bin", "training_args.bin", "global_step500/", "zero_pp_rank_0_mp_rank_00_optim_states.pt",
     "bf16_zero_pp_rank_0_mp_rank_00_optim_states.pt", "pytorch_model_fsdp_0/", "runs/", "wandb/", "mlruns/",
     "events.out.tfevents.17.host", "__pycache__/", ".ipynb_checkpoints/", ".env", ".env.local", ".DS_Store",
+    "tmp-checkpoint-5/", ".venv/", "node_modules/", ".netrc", "model.safetensors.incomplete",
     "._model.safetensors", "config.json~", ".config.json.swp", "#config.json#", ".idea/", ".vscode/",
 ]  # fmt: skip
 KEPT = [

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import pytest
 import torch
 
@@ -112,6 +114,33 @@ def test_a_program_is_not_loaded(tmp_path):
     with pytest.raises(InvalidInputError, match="TorchScript") as caught:
         read_pickled(tmp_path / "x.pt")
     assert caught.value.kind is ErrorKind.PICKLE_REFUSED
+
+
+class Shell:
+    def __reduce__(self):
+        import os
+
+        return os.system, ("true",)
+
+
+def test_nobody_is_told_to_run_the_code_of_a_file(tmp_path):
+    error = refusal(tmp_path, {"a": Shell()})
+    assert "it holds an object of posix.system" in str(error)
+    (tmp_path / "y.pt").write_bytes(pickle.dumps({"a": [1]}, protocol=4))
+    with pytest.raises(InvalidInputError, match="no pickle of tensors") as caught:
+        read_pickled(tmp_path / "y.pt")
+    assert "weights_only" not in str(caught.value)
+
+
+def test_a_download_that_ended_early_is_told(tmp_path):
+    (tmp_path / "x.pt").write_bytes(b"")
+    with pytest.raises(InvalidInputError, match="the file is empty"):
+        read_pickled(tmp_path / "x.pt")
+    torch.save(state(), tmp_path / "x.pt")
+    whole = (tmp_path / "x.pt").read_bytes()
+    (tmp_path / "x.pt").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InvalidInputError, match="truncated"):
+        read_pickled(tmp_path / "x.pt")
 
 
 def test_what_is_no_pickle(tmp_path):

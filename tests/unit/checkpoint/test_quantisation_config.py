@@ -70,6 +70,21 @@ def test_a_folder_has_its_own_files():
     assert declared("vae/", config__json={"quantization_config": GPTQ}).scheme == "GPTQ, 4 bits"
 
 
+def groups(*weights: dict[str, object]) -> dict[str, object]:
+    """As compressed-tensors describes weights that are not all quantised alike."""
+    return {
+        "quant_method": "compressed-tensors",
+        "config_groups": {f"group_{i}": {"weights": w} for i, w in enumerate(weights)},
+    }
+
+
+@pytest.mark.parametrize("key", ["transform_config", "rotation_config"])
+def test_rotations_that_the_model_undoes_are_in_the_way_of_its_weights(key):
+    section = {"quant_method": "compressed-tensors", key: {"config_groups": {"R1": {"type": "hadamard"}}}}
+    assert key in declared(config__json={"quantization_config": section}).obstacle
+    assert not declared(config__json={"quantization_config": {**section, key: {}}}).obstacle
+
+
 @pytest.mark.parametrize(
     ("section", "block"),
     [
@@ -78,6 +93,10 @@ def test_a_folder_has_its_own_files():
         ({"quant_method": "fp8", "weight_block_size": [0, 128]}, None),
         ({"quant_method": "compressed-tensors", **BLOCKS}, (64, 128)),
         ({"quant_method": "fp8"}, None),
+        (groups({"strategy": "block", "block_structure": "64x32"}), (64, 32)),
+        (groups({"strategy": "group", "group_size": 20}), (1, 20)),
+        (groups({"strategy": "block", "block_structure": [20, 20]}, {"strategy": "channel"}), (20, 20)),
+        (groups({"block_structure": [20, 20]}, {"block_structure": [24, 24]}), None),
     ],
 )
 def test_blocks(section, block):

@@ -78,7 +78,24 @@ SCHEMES: dict[str, tuple[dict[str, tuple[str, tuple[int, ...]]], str]] = {
         "MLX, packed integers",
     ),
     "BitNet": ({W: ("U8", (2, 8)), f"{W}_scale": ("BF16", (1,))}, "U8 integers with scales"),
+    "TorchAO, of its own files": (
+        {f"{Q}._weight_qdata": ("I8", (8, 8)), f"{Q}._weight_scale": ("F32", (8,))}, "TorchAO",
+    ),
     "no companion": ({W: ("I8", (8, 8))}, "I8 integers"),
+}  # fmt: skip
+
+# Only what tells them: the rest of what they store is of no use without.
+BY_PAYLOAD: dict[str, tuple[dict[str, tuple[str, tuple[int, ...]]], str]] = {
+    "EXL3": ({f"{Q}.trellis": ("I16", (1, 1, 48)), f"{Q}.suh": ("F16", (8,))}, "EXL3"),
+    "SpQR": (
+        {f"{Q}.dense_weights": ("I64", (64,)), f"{Q}.row_offsets": ("I32", (9,))}, "SpQR",
+    ),
+    "sparse": (
+        {f"{Q}.compressed": ("F16", (8, 4)), f"{Q}.bitmask": ("U8", (8, 1))}, "compressed-tensors, sparse",
+    ),
+    "floats that are not computed with": ({f"{Q}.weight": ("F8_E4M3FNUZ", (8, 8))}, "F8_E4M3FNUZ numbers"),
+    "four bits": ({f"{Q}.w": ("F4", (64, 8))}, "F4 numbers"),
+    "names of nobody": ({f"{Q}.B": ("I32", (8, 32)), f"{Q}.s": ("F16", (8,))}, "I32 integers"),
 }  # fmt: skip
 
 PLAIN: dict[str, dict[str, tuple[str, tuple[int, ...]]]] = {
@@ -87,7 +104,7 @@ PLAIN: dict[str, dict[str, tuple[str, tuple[int, ...]]]] = {
         "attn.bias": ("BOOL", (1, 1, 8, 8)), "attn.relative_position_index": ("I64", (49, 49)),
         "logit_scale": ("F32", ()), "layer_scale.scale": ("F32", (8,)),
     },
-    "masks of bytes": {"h.0.attn.bias": ("U8", (1, 1, 8, 8)), "h.0.attn.masked_bias": ("F32", ())},
+    "masks of bytes": {"h.0.attn.bias": ("U8", (1, 1, 64, 64)), "h.0.attn.masked_bias": ("F32", ())},
     "converted to fp8": {W: ("F8_E4M3", (8, 8)), "model.q_norm.weight": ("F8_E4M3", (8,))},
     "converted to fp8, norms called scale": {
         "q_norm.scale": ("F8_E4M3", (8,)), "q_norm.weight": ("F8_E4M3", (8,)), W: ("F8_E5M2", (8, 8)),
@@ -112,6 +129,13 @@ def test_tensors_alone_tell(name):
     assert found.tensors == tensors.keys()
 
 
+@pytest.mark.parametrize("name", BY_PAYLOAD)
+def test_stored_numbers_alone_tell(name):
+    tensors, scheme = BY_PAYLOAD[name]
+    (found,) = recognise(entries({**tensors, "model.norm.weight": ("BF16", (8,))}), reading())
+    assert (found.scheme, bool(found.obstacle)) == (scheme, True)
+
+
 @pytest.mark.parametrize("name", PLAIN)
 def test_what_is_no_quantisation(name):
     assert recognise(entries(PLAIN[name]), reading(config__json={"dtype": "bfloat16"})) == ()
@@ -127,7 +151,28 @@ def test_numbers_of_few_bits_under_unknown_names_are_quantised_if_the_configurat
     config = {"quantization_config": {"quant_method": "novel", "bits": 3}}
     (found,) = recognise(tensors, reading(config__json=config))
     assert (found.scheme, found.tensors) == ("novel, 3 bits", {f"{Q}.mystery"})
+    assert recognise(entries({f"{Q}.mystery": ("U8", (2, 8)), W: ("BF16", (32, 8))}), reading()) == ()
+
+
+def test_floats_that_have_scales_are_quantised_if_the_configuration_says_so():
+    tensors = entries({W: ("BF16", (8, 8)), f"{W}_scale": ("BF16", (8, 1)), **NORM})
+    config = {"quantization_config": {"quant_method": "compressed-tensors", "format": "naive-quantized"}}
+    (found,) = recognise(tensors, reading(config__json=config))
+    assert found.tensors == {W, f"{W}_scale"}
+    assert "is BF16" in found.obstacle
     assert recognise(tensors, reading()) == ()
+
+
+def test_eight_bit_floats_without_a_scale_are_not_plain_where_others_have_one():
+    bare = {"model.layers.1.q_proj.weight": ("F8_E4M3", (8, 8)), "model.norm.weight": ("F8_E4M3", (8,))}
+    (found,) = recognise(entries({**SCHEMES["DeepSeek"][0], **bare}), reading())
+    assert found.obstacle == "model.layers.1.q_proj.weight has no scale beside it"
+
+
+def test_what_cannot_be_dequantised_says_why():
+    error = quantised_error("chat", recognise(entries(SCHEMES["NVFP4"][0]), reading()), Purpose.DEQUANTISE)
+    assert f"{W} is U8" in str(error)
+    assert error.advice is Advice.USE_UNQUANTISED
 
 
 def test_a_component_in_a_folder_is_named_with_it():

@@ -42,7 +42,15 @@ def test_blocks(weight, scale, block, expected):
 
 @pytest.mark.parametrize(
     ("weight", "scale"),
-    [((48, 32), (5, 3)), ((48, 32), (32,)), ((3, 48, 32), (1,)), ((48, 32), (2, 2, 1)), ((48, 0), (1, 1))],
+    [
+        ((200, 320), (4, 5)),  # 50 rows, or 64 and a smaller last block
+        ((48, 60), (48, 3)),
+        ((48, 32), (5, 3)),
+        ((48, 32), (32,)),
+        ((3, 48, 32), (1,)),
+        ((48, 32), (2, 2, 1)),
+        ((48, 0), (1, 1)),
+    ],
 )
 def test_scales_that_fit_no_block_are_said(weight, scale):
     found = match(weight, scale)
@@ -50,8 +58,15 @@ def test_scales_that_fit_no_block_are_said(weight, scale):
     assert str(list(weight)) in found
 
 
+def test_a_part_of_a_tensor_has_no_name_of_a_weight():
+    tensors = {"q._weight_qdata": entry("F8_E4M3", 8, 8), "s": entry("F32", 8)}
+    assert "not called" in str(
+        match_scales({"q._weight_qdata": {"scale": "s"}}, tensors, method="", block=None)
+    )
+
+
 def test_what_is_not_floats_times_one_scale_is_said():
-    assert match((8, 8), (1, 1), method="gptq") == "gptq is not known"
+    assert match((8, 8), (1, 1), method="gptq") == "gptq is none of 8-bit floats with scales"
     assert match((8, 8), (1, 1), dtype="F8_E4M3") == "w has scales of dtype F8_E4M3"
     packed = {"w": entry("I8", 8, 8), "s": entry("F32", 1)}
     assert match_scales({"w": {"scale": "s"}}, packed, method="", block=None) == "w is I8"

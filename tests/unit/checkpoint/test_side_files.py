@@ -52,9 +52,20 @@ def test_the_files_that_transformers_names_itself() -> None:
 OUTSIDE = """spm.model tekken.json qwen.tiktoken tokenizer.model.v3 tokenizer.model.v7m1 vocab.bpe
 encoder.json sentencepiece.model tokenization_odd.py tokenizer.py chat_template_tools.jinja
 vocab.de.txt merges-2.txt
-tokenizer-v2.json original/tokenizer.model question_encoder_tokenizer/vocab.txt"""
+tokenizer-v2.json original/tokenizer.model question_encoder_tokenizer/vocab.txt
+rwkv_vocab_v20230424.txt hf_rwkv_tokenizer.py fast_tokenization_odd.py vocabulary.json shared_vocabulary.txt
+vocab bpecodes unigram.json vocab.jsonl vocab.pkl tokenizer.json.gz tokenizer.bin tekken.v7.json tokens.json
+special_tokens.json lang2id.json SYSTEM_PROMPT.txt chat_templates/tool_use.jinja"""
+PROCESSORS = """processing_odd.py odd_image_processing.py image_processor_odd.py processor_odd.py
+feature_extractor_odd.py vision_preprocessor_config.json audio_processor_config.json image_processor.json
+feature_extractor.json"""
 NEITHER = """config.json modeling_odd.py configuration_odd.py mergekit_config.yml README.md params.json
 encoder_config.json training_tokens.json scheduler/scheduler_config.json all_results.json special.txt"""
+
+
+@pytest.mark.parametrize("path", PROCESSORS.split())
+def test_processors_of_other_tools(path: str) -> None:
+    assert side_role(path) is SideRole.PROCESSOR
 
 
 @pytest.mark.parametrize("path", OUTSIDE.split())

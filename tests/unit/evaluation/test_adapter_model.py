@@ -151,7 +151,10 @@ _FACTOR = "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight"
     ("change", "reason"),
     [
         (lambda c, t: t.pop(_FACTOR), rf"the adapter lacks {_FACTOR}"),
-        (lambda c, t: t.update({f"_orig_mod.{_FACTOR}": t.pop(_FACTOR)}), r"lacks .*, and has _orig_mod\."),
+        (
+            lambda c, t: t.update({_FACTOR.replace("q_proj", "qq"): t.pop(_FACTOR)}),
+            r"lacks .*, and has .*\.qq\.",
+        ),
         (lambda c, t: t.update({_FACTOR: torch.zeros(0)}), "size mismatch for .*q_proj.lora_A"),
         (lambda c, t: t.update(odd=torch.zeros(1)), "the model with the adapter has no odd"),
         (lambda c, t: c.update(target_modules=["nowhere"]), "PEFT cannot attach the adapter"),
@@ -159,6 +162,12 @@ _FACTOR = "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight"
         (lambda c, t: c.update(rank_pattern={"q_proj": 1 << 40}), r"says rank_pattern = \d+, and no tensor"),
         (lambda c, t: c.update(peft_type="ODD"), "PEFT refuses adapter_config.json"),
         (lambda c, t: c.update(peft_type="XLORA"), "X-LoRA adapter is made of others"),
+        (
+            lambda c, t: c.update(init_lora_weights="pissa_niter_4"),
+            "pissa_niter_4, .* begins with random numbers",
+        ),
+        (lambda c, t: c.update(init_lora_weights="lora_ga"), "lora_ga, .* by gradients that are not stored"),
+        (lambda c, t: c.update(init_lora_weights="corda"), "corda, .* by statistics of data"),
     ],
 )
 def test_what_does_not_fit_is_named_and_never_left_at_random(
@@ -173,6 +182,129 @@ def test_what_does_not_fit_is_named_and_never_left_at_random(
         load_adapted(repo.objects, view_of_folder(base), view_of_folder(tmp_path), resources=Resources(1))
     assert caught.value.kind in (ErrorKind.BAD_CHECKPOINT, ErrorKind.INCOMPATIBLE)
     assert "\n" not in str(caught.value)
+
+
+Respell = Callable[[str], str]
+
+
+@pytest.mark.parametrize(
+    "respell",
+    [
+        lambda k: f"_orig_mod.{k}",
+        lambda k: f"module.{k}",
+        lambda k: k.replace(".weight", ".default.weight"),
+        lambda k: k.removeprefix("base_model.model."),
+        lambda k: k.removeprefix("base_model.model.model."),
+        lambda k: f"_fsdp_wrapped_module.{k}".replace("layers.0.", "layers.0._fsdp_wrapped_module."),
+    ],
+    ids=["compile", "ddp", "name of the adapter", "no peft", "no model", "fsdp"],
+)
+def test_names_of_wrapped_models(
+    respell: Respell, plain: Path, base: Path, repo: Repository, tmp_path: Path
+) -> None:
+    found = load_adapted(
+        repo.objects, view_of_folder(base), respelt(plain, tmp_path, respell), resources=Resources(1)
+    )
+    assert torch.equal(logits(found), logits(peft.PeftModel.from_pretrained(from_disk(base), plain)))
+
+
+def respelt(adapter: Path, folder: Path, respell: Respell) -> Any:
+    """A copy of an adapter whose tensors are called otherwise."""
+    shutil.copy(adapter / "adapter_config.json", folder)
+    tensors = {respell(k): v for k, v in load_file(adapter / "adapter_model.safetensors").items()}
+    save_file(tensors, folder / "adapter_model.safetensors")
+    return view_of_folder(folder)
+
+
+@pytest.mark.parametrize(
+    ("settings", "old", "new"),
+    [
+        ({"use_dora": True}, "_vector", "_vector.default.weight"),
+        ({"modules_to_save": ["lm_head"]}, "lm_head.", "lm_head.modules_to_save.default."),
+    ],
+)
+def test_other_parts_of_wrapped_models(
+    settings: dict[str, Any], old: str, new: str, base: Path, repo: Repository, tmp_path: Path
+) -> None:
+    trained(peft.get_peft_model(from_disk(base), lora(**settings)), 1).save_pretrained(tmp_path / "lora")
+    (tmp_path / "wrapped").mkdir()
+    view = respelt(tmp_path / "lora", tmp_path / "wrapped", lambda k: f"module.{k.replace(old, new)}")
+    found = load_adapted(repo.objects, view_of_folder(base), view, resources=Resources(1))
+    assert torch.equal(
+        logits(found), logits(peft.PeftModel.from_pretrained(from_disk(base), tmp_path / "lora"))
+    )
+
+
+def test_names_of_transformers_4(repo: Repository, tmp_path: Path) -> None:
+    model = ARCHITECTURES["llava"]()
+    model.save_pretrained(tmp_path / "base")
+    config = peft.LoraConfig(r=2, target_modules=r".*(q_proj|linear_1)")
+    adapted = trained(peft.get_peft_model(model, config), 1).eval()
+    adapted.save_pretrained(tmp_path / "lora")
+    (tmp_path / "old").mkdir()
+
+    def old(key: str) -> str:
+        key = key.replace("model.model.language_model.", "model.language_model.model.")
+        key = key.replace("model.model.vision_tower.", "model.vision_tower.vision_model.")
+        return key.replace("model.model.multi_modal", "model.multi_modal")
+
+    view = respelt(tmp_path / "lora", tmp_path / "old", old)
+    found = load_adapted(repo.objects, view_of_folder(tmp_path / "base"), view, resources=Resources(1))
+    ours, theirs = (peft.get_peft_model_state_dict(m) for m in (found, adapted))
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[k], theirs[k]) for k in theirs)
+
+
+def test_of_two_spellings_none_is_chosen(plain: Path, base: Path, repo: Repository, tmp_path: Path) -> None:
+    tensors = load_file(plain / "adapter_model.safetensors")
+    tensors |= {f"{wrapper}.{_FACTOR}": tensors[_FACTOR] for wrapper in ("module", "_orig_mod")}
+    del tensors[_FACTOR]
+    shutil.copy(plain / "adapter_config.json", tmp_path)
+    save_file({k: v.clone() for k, v in tensors.items()}, tmp_path / "adapter_model.safetensors")
+    with pytest.raises(InvalidInputError, match=r"the adapter lacks .*, and has _orig_mod\..*, module\."):
+        load_adapted(repo.objects, view_of_folder(base), view_of_folder(tmp_path), resources=Resources(1))
+
+
+@pytest.mark.parametrize("task", ["FEATURE_EXTRACTION", None])
+def test_the_bare_model_below_a_causal_one(
+    task: str | None, base: Path, repo: Repository, tmp_path: Path
+) -> None:
+    model = transformers.AutoModel.from_pretrained(base)
+    trained(peft.get_peft_model(model, lora(task_type=task)), 1).save_pretrained(tmp_path)
+    found = load_adapted(repo.objects, view_of_folder(base), view_of_folder(tmp_path), resources=Resources(1))
+    wanted = peft.PeftModel.from_pretrained(transformers.AutoModel.from_pretrained(base), tmp_path)
+    ids = torch.arange(8)[None]
+    with torch.no_grad():
+        assert torch.equal(found(ids).last_hidden_state, wanted(ids).last_hidden_state)
+
+
+_VIT = {
+    "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2,
+    "image_size": 16, "patch_size": 8,
+}  # fmt: skip
+_RESNET = {"embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 1]}
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "targets"),
+    [("ViT", _VIT, ["q_proj", "projection"]), ("ResNet", _RESNET, ["convolution"])],
+)
+def test_a_model_that_takes_no_tokens_gets_its_head(
+    name: str, settings: dict[str, Any], targets: list[str], repo: Repository, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    config = getattr(transformers, f"{name}Config")(**settings)
+    getattr(transformers, f"{name}Model")(config).save_pretrained(tmp_path / "base")
+    model_class = getattr(transformers, f"{name}ForImageClassification")
+    model = model_class.from_pretrained(tmp_path / "base", num_labels=3)
+    head = "classifier" if name == "ViT" else "classifier.1"
+    adapted = peft.get_peft_model(model, peft.LoraConfig(r=2, target_modules=targets, modules_to_save=[head]))
+    trained(adapted, 1).eval().save_pretrained(tmp_path / "lora")
+    views = [view_of_folder(tmp_path / n) for n in ("base", "lora")]
+    found = load_adapted(repo.objects, *views, resources=Resources(1))
+    pixels = torch.ones(1, 3, 16, 16)
+    with torch.no_grad():
+        assert torch.equal(found(pixel_values=pixels).logits, adapted(pixel_values=pixels).logits)
 
 
 def test_nothing_that_a_configuration_names_is_imported(

@@ -158,6 +158,16 @@ def test_a_header_bomb_is_refused_by_its_length(size):
     tracemalloc.stop()
 
 
+@pytest.mark.parametrize(
+    ("start", "named"),
+    [(b"PK\x03\x04\x14\0\0\0", "torch.save"), (b"<!DOCTYPE html>", "web page"), (b"GGUF\x03\0\0\0", "GGUF")],
+)
+def test_files_of_other_kinds_are_called_what_they_are(start, named):
+    with pytest.raises(FormatError, match=named) as caught:
+        header_length(start[:8], 1000)
+    assert caught.value.kind is ErrorKind.BAD_HEADER
+
+
 @pytest.mark.parametrize("size", range(12))
 def test_files_too_short_for_their_header(size):
     data = (struct.pack("<Q", 100) + b"{}  ")[:size]
