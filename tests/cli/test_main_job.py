@@ -77,6 +77,18 @@ def test_transfer_reports(repo, dvx, models):
     assert "v2+code" not in dvx("ls").stdout
 
 
+def test_new_rows_alone_are_no_other_weights(repo, dvx, make):
+    tensors, _, write_model = make
+    values = tensors(0)
+    values["model.embed_tokens.weight"] = np.vstack(
+        [values["model.embed_tokens.weight"], np.ones((8, 8), "f4")]
+    )
+    write_model(repo / "grown", values)
+    told = dvx("commit", "grown", "--base", "v1").stdout
+    assert "the weights that the base has too are the same" in told
+    assert "0% of the weights" not in told
+
+
 def test_padded_vocabularies_are_named(repo, dvx, models, make):
     tensors, _, write_model = make
     wider = tensors(4)
