@@ -174,7 +174,7 @@ def commands(folder: Path) -> None:
     dvx("init", str(folder))
     dvx("import", str(folder / "v1"), "--as", "v1")
     dvx("import", str(folder / "v2"), "--as", "v2")
-    dvx("commit", str(folder / "successor"), "--as", "successor", "-m", "write the next letter for each")
+    dvx("commit", str(folder / "successor"), "--base", "v1", "-m", "write the next letter for each")
     dvx("transfer", "--from", "v1", "--to", "v2")
     dvx("checkout", "v2+successor", "-o", str(folder / "v2+successor"))
     dvx("log", "--graph")
